@@ -1,0 +1,1 @@
+"""Experiments, one question each: `python -m experiments.NAME --help`."""

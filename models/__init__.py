@@ -1,0 +1,1 @@
+"""Models made of tinygrad_lite modules."""

@@ -1,0 +1,1 @@
+"""A small autograd framework on NumPy whose gradients are fuzzed, not believed."""
