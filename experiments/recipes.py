@@ -1,7 +1,7 @@
 """Recipes: everything that decides how LeNet is trained, each in one place."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -86,7 +86,7 @@ def make_model(recipe: Recipe, rng: np.random.Generator) -> LeNet:
 def make_optimizer(recipe: Recipe, model: nn.Module, steps: int) -> tuple[optim.Optimizer, optim.LRScheduler]:
     """Give the optimiser, with weights and biases in groups of their own, and its schedule over `steps`."""
     named = list(model.named_parameters())
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for name, p in named if not name.endswith("bias")]},
         {
             "params": [p for name, p in named if name.endswith("bias")],

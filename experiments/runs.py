@@ -42,11 +42,9 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not os.access(self.folder, os.W_OK):
                 raise PermissionError(13, "permission denied")
-            self._metrics = open(self.folder / "metrics.jsonl", "w", encoding="utf-8")  # noqa: SIM115 - open as long as the run
+            self._metrics = open(self.folder / "metrics.jsonl", "w", encoding="utf-8")
         except OSError as error:
-            raise RunError(
-                f"--out: cannot write to {self.folder} ({error.strerror}); give a folder that can be made."
-            ) from None
+            raise RunError(f"--out: cannot write to {self.folder} ({error.strerror}); give another folder.") from None
         self.write_json("config.json", {**config, "environment": environment()})
 
     def log(self, **values: Any) -> None:
@@ -90,7 +88,7 @@ def environment() -> dict[str, Any]:
             packages[package] = version(package)
         except PackageNotFoundError:
             continue
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[call-overload, index]
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {
         "command": " ".join([Path(sys.executable).name, *sys.argv]),
         "python": platform.python_version(),
@@ -103,12 +101,8 @@ def environment() -> dict[str, Any]:
 
 def _commit() -> str | None:
     try:
-        commit = subprocess.run(
-            ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        describe = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40"]
+        commit = subprocess.run(describe, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit.stdout.strip()

@@ -31,6 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         recipe = _recipe(options)
         data = mnist.load(options.data_dir)
+        if options.validate:
+            data = hold_out(data[0], options.validate)
         results = []
         for seed in range(options.seed, options.seed + options.seeds):
             folder = None if options.out is None else Path(options.out)
@@ -201,6 +203,13 @@ class Progress:
         self.bar.close()
 
 
+def hold_out(digits: mnist.Digits, count: int) -> tuple[mnist.Digits, mnist.Digits]:
+    """Split off the last `count` training images: choices are made on them, and the test set is left alone."""
+    if not 0 < count < len(digits.labels):
+        raise RunError(f"--validate: must be between 1 and {len(digits.labels) - 1}, got {count}.")
+    return digits.take(-count), mnist.Digits(digits.images[-count:], digits.labels[-count:])
+
+
 def _diagnosis(step: int, loss: float, lr: float, model: nn.Module, folder: Path) -> str:
     bad = next((name for name, p in model.named_parameters() if not np.isfinite(p.data).all()), None)
     culprit = f"the first parameter that is not finite is {bad}" if bad else "all parameters are finite"
@@ -261,6 +270,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="the one seed of all randomness (default: 0)")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="train N nets, seeds counting up, and print the mean")
     parser.add_argument("--train-size", type=int, metavar="N", help="use the first N training images")
+    parser.add_argument("--validate", type=int, metavar="N", help="test on the last N training images, which are left out")
     parser.add_argument("--data-dir", help="folder with the four IDX files of another data set (default: MNIST, included)")
     parser.add_argument("--out", help="folder to write (default: a new one under runs/)")
     parser.add_argument("--dry-run", action="store_true", help="300 images, two epochs: seconds, to see that everything works")
