@@ -42,7 +42,7 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not os.access(self.folder, os.W_OK):
                 raise PermissionError(13, "permission denied")
-            self._metrics = open(self.folder / "metrics.jsonl", "w", encoding="utf-8")
+            self._metrics = open(self.folder / "metrics.jsonl", "w", encoding="utf-8")  # noqa: SIM115 (open while the run is)
         except OSError as error:
             raise RunError(f"--out: cannot write to {self.folder} ({error.strerror}); give another folder.") from None
         self.write_json("config.json", {**config, "environment": environment()})
