@@ -48,9 +48,7 @@ def load_checkpoint(folder: Path) -> tuple[Arrays, dict[str, Any]]:
                 problems.append(str(error))
     if problems:
         raise FileFormatError(f"resume: no checkpoint in {folder} is whole: {' '.join(problems)}")
-    raise FileNotFoundError(
-        f"resume: there is no {NAME} in {folder}; it is no run, or was stopped before its first checkpoint."
-    )
+    raise FileNotFoundError(f"resume: no {NAME} in {folder}: it is no run, or was stopped before its first checkpoint.")
 
 
 def read_checkpoint(path: Path) -> tuple[Arrays, dict[str, Any]]:
@@ -61,12 +59,18 @@ def read_checkpoint(path: Path) -> tuple[Arrays, dict[str, Any]]:
         raise FileFormatError(f"resume: {path} is a weight file, not a checkpoint.")
     if int(schema) > SCHEMA:
         raise FileFormatError(
-            f"resume: {path} has schema {schema}, and this program knows up to {SCHEMA}; use the version that wrote it, or a later one."
+            f"resume: {path} has schema {schema}, but {SCHEMA} is the last known; use the version that wrote it."
         )
     arrays = load(path)
     if _digest(arrays, metadata["state"]) != metadata["sha256"]:
         raise FileFormatError(f"resume: {path} is damaged: its checksum differs.")
     return arrays, json.loads(metadata["state"])
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove what a finished run needs no more."""
+    for name in (NAME, PREVIOUS):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _digest(arrays: Arrays, text: str) -> str:

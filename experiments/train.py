@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from experiments import mnist
-from experiments.checkpoint import load_checkpoint, save_checkpoint
+from experiments.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 from experiments.curves import draw_curves
 from experiments.progress import Progress
 from experiments.recipes import RECIPES, Recipe
@@ -34,12 +34,15 @@ def main(argv: list[str] | None = None) -> int:
             resume(Path(options.resume), stop, options.quiet, options.checkpoint_seconds)
         else:
             train(options, stop)
-    except Stopped as error:
+    except StoppedError as error:
         print(f"train: {error}", file=sys.stderr)
         return 128 + stop.signal
     except (TinygradError, FileNotFoundError) as error:
         print(f"train: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("train: stopped at once; --resume goes on from the last checkpoint.", file=sys.stderr)
+        return 130
     except OSError as error:
         print(f"train: cannot write ({error}); what was whole before is kept, and --resume goes on with it.", file=sys.stderr)
         return 1
@@ -99,10 +102,12 @@ def finish(
     Raises
     ------
     TrainingError : the loss is not finite; the last good weights are in the run's model.safetensors.
-    Stopped : Ctrl-C or SIGTERM; the step was finished and a checkpoint written.
+    StoppedError : Ctrl-C or SIGTERM; the step was finished and a checkpoint written.
     """
     recipe, model = training.recipe, training.model
     good = model.state_dict()
+    # After every epoch, but not much more than twenty times: the origin's epochs have thirty steps.
+    evaluate_every = training.per_epoch * max(1, round(training.steps / training.per_epoch / 20))
     figures: dict[str, Any] = {}
     saved = time.monotonic()
     with Progress(training.step, training.steps, recipe.batch_size, quiet) as progress:
@@ -118,8 +123,8 @@ def finish(
             training.update(loss)
             run.log(step=training.step, loss=value, accuracy=accuracy, lr=lr)
             progress.step(value, accuracy)
-            epoch_ends = training.step % training.per_epoch == 0 or training.step == training.steps
-            if epoch_ends:
+            evaluate_now = training.step % evaluate_every == 0 or training.step == training.steps
+            if evaluate_now:
                 test_loss, correct = evaluate(model, test_set, recipe.pixel_scale)
                 figures = {"step": training.step, "test_loss": test_loss, "test_accuracy": float(correct.mean())}
                 if recipe.test_size:
@@ -127,22 +132,25 @@ def finish(
                 run.log(**figures, seconds=round(training.elapsed(), 3))
                 epoch = training.step / training.per_epoch
                 progress.say(f"epoch {epoch:.3g}: test loss {test_loss:.4f}, accuracy {correct.mean():.2%}")
-            if (epoch_ends or stop.signal or time.monotonic() - saved > checkpoint_seconds) and training.step < training.steps:
+            if (
+                evaluate_now or stop.signal or time.monotonic() - saved > checkpoint_seconds
+            ) and training.step < training.steps:
                 save_checkpoint(run.folder, *training.state())
                 saved = time.monotonic()
             if stop.signal and training.step < training.steps:
-                raise Stopped(f"stopped after step {training.step}; go on with --resume {run.folder}")
+                raise StoppedError(f"stopped after step {training.step}; go on with --resume {run.folder}")
     final = {**figures, "seconds": round(training.elapsed(), 3)}
     save(model.state_dict(), run.folder / "model.safetensors")
     draw_curves(run.folder, f"LeNet, {run.folder.name}")
     run.write_json("result.json", final)
+    remove_checkpoints(run.folder)
     if not quiet:
         print(_words(recipe, final))
         print(f"Written to {run.folder}: config.json, metrics.jsonl, result.json, model.safetensors, curves.png")
     return final
 
 
-class Stopped(TinygradError):
+class StoppedError(TinygradError):
     """The user or the system asked the training to stop."""
 
 
@@ -248,7 +256,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", help="folder to write (default: a new one under runs/)")
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder; other options are its own")
     parser.add_argument(
-        "--checkpoint-seconds", type=float, default=30.0, metavar="S", help="save a checkpoint at least so often"
+        "--checkpoint-seconds", type=float, default=30.0, metavar="S", help="save at least so often (default: 30)"
     )
     parser.add_argument("--dry-run", action="store_true", help="300 images, two epochs: seconds, to see that everything works")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
