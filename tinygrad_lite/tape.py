@@ -119,13 +119,13 @@ def backward(root: Node, cotangent: Array) -> None:
             for parent, gradient in zip(node.parents, gradients, strict=True):
                 if parent is not None and gradient is not None:
                     known = pending.get(parent)
-                    pending[parent] = gradient if known is None else known + gradient
+                    pending[parent] = gradient if known is None else np.asarray(known + gradient)
         if vjp is not None:
             node.vjp = None
             node.parents = ()
             node.freed = True
     for node, g in leaves:
-        node.grad = np.array(g) if node.grad is None else node.grad + g
+        node.grad = np.array(g) if node.grad is None else np.asarray(node.grad + g)  # a sum of 0-d arrays is none
 
 
 def _reachable(root: Node) -> list[Node]:
