@@ -104,7 +104,7 @@ def train(
             value = loss.item()
             if not math.isfinite(value):
                 save(good, run.folder / "model.safetensors")
-                raise TrainingError(_diagnosis(step, value, lr, model, run.folder))
+                raise TrainingError(_diagnosis("loss", step, value, lr, model, run.folder))
             if step % KEEP_EVERY == 1:
                 good = model.state_dict()
             loss.backward()
@@ -115,6 +115,9 @@ def train(
             progress.step(value, accuracy)
             if step % per_epoch == 0 or step == steps:
                 test_loss, correct = evaluate(model, test_set, recipe.pixel_scale)
+                if not math.isfinite(test_loss):  # the last step of all can be the one that breaks the weights
+                    save(good, run.folder / "model.safetensors")
+                    raise TrainingError(_diagnosis("test loss", step, test_loss, lr, model, run.folder))
                 figures = {"step": step, "test_loss": test_loss, "test_accuracy": float(correct.mean())}
                 if recipe.test_size:
                     figures["part_accuracy"] = float(correct[: recipe.test_size].mean())
@@ -210,11 +213,11 @@ def hold_out(digits: mnist.Digits, count: int) -> tuple[mnist.Digits, mnist.Digi
     return digits.take(-count), mnist.Digits(digits.images[-count:], digits.labels[-count:])
 
 
-def _diagnosis(step: int, loss: float, lr: float, model: nn.Module, folder: Path) -> str:
+def _diagnosis(what: str, step: int, loss: float, lr: float, model: nn.Module, folder: Path) -> str:
     bad = next((name for name, p in model.named_parameters() if not np.isfinite(p.data).all()), None)
     culprit = f"the first parameter that is not finite is {bad}" if bad else "all parameters are finite"
     return (
-        f"the loss is {loss} at step {step} with learning rate {lr:g}; {culprit}. "
+        f"the {what} is {loss} at step {step} with learning rate {lr:g}; {culprit}. "
         f"The last good weights are in {folder / 'model.safetensors'}; try a smaller --lr."
     )
 
