@@ -2,6 +2,8 @@
 
 Usual import: `import tinygrad_lite.functional as F`. Unless said otherwise a result has the dtype of its input, a float32 input
 gives float32, integers become float32 where the result cannot be one, and binary operations broadcast as in NumPy.
+
+This file is long because it is the reference: one function an operation, each with its words.
 """
 
 from collections.abc import Sequence

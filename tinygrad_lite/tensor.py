@@ -1,6 +1,7 @@
 """Tensor: an array that remembers how it was made.
 
 The methods are the definitions; `tinygrad_lite.functional` has the same operations as functions, documented with their shapes.
+This file is long because Python wants all methods and operators of a class in one place.
 """
 
 from collections.abc import Iterator
