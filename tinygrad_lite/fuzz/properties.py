@@ -139,7 +139,7 @@ def fuzz_grad(
     --------
     >>> def square(x):
     ...     return x * x, lambda g: g * x
-    >>> fuzz_grad(square, seed=1, raise_error=False).failure.worst.property
+    >>> fuzz_grad(square, seed=1, raise_error=False).failure.worst.name
     'value'
     """
     words = ""
@@ -263,7 +263,7 @@ class _Check:
             error.add_note(f"called with {_arguments(arguments)!r}"[:500])
             raise
         self.backend = target.backend
-        if self.guessed and not result and result.worst.property == "error":
+        if self.guessed and not result and result.worst.name == "error":
             if all(leaf.ndim == 0 or leaf.size == 0 for leaf in target.leaves):
                 reject()  # nor is the rule perhaps meant for these shapes
         return result

@@ -97,7 +97,7 @@ def broadcast(draw: st.DrawFn, number: int = 2, *, kwargs: Strategy[dict[str, An
         both = hnp.mutually_broadcastable_shapes(num_shapes=number, min_dims=0, max_dims=3, min_side=0, max_side=3)
         equal = hnp.array_shapes(min_dims=1, max_dims=2, max_side=3).map(lambda shape: [shape] * number)
         shapes = draw(st.one_of(equal, both.map(lambda drawn: drawn.input_shapes)))
-    return tuple(draw(tensors(shape, **options)) for shape in shapes), draw(kwargs) if kwargs else {}
+    return tuple(draw(tensors(shape, **options)) for shape in shapes), draw(kwargs) if kwargs is not None else {}
 
 
 @st.composite

@@ -112,13 +112,15 @@ def _classify(
     centred = [(a - b) / (2 * h) for h, a, b in zip(steps, up, down, strict=True)]
     right, left = _extrapolate(right_quotients, noise, 2.0), _extrapolate(left_quotients, noise, 2.0)
     apart, slack = abs(right.value - left.value), right.error + left.error
-    settled = slack <= 0.05 * max(abs(right.value), abs(left.value), magnitude / (steps[0] / FIRST_STEP))
-    if apart <= APART * slack and settled:
-        middle = _extrapolate(centred, noise, 4.0)
-        if middle.error <= slack and abs(middle.value - (left.value + right.value) / 2) <= APART * slack:
-            # A kink too small to be seen would hide in the distance of the two sides: it is part of the error.
-            return Slope("smooth", middle.value, middle.error + apart / 2, left.value, right.value, evals)
-    elif slack <= 0.05 * apart:
+    coarse = max(abs(right_quotients[0]), abs(left_quotients[0]), magnitude * FIRST_STEP / steps[0])
+    if apart <= APART * slack and slack <= 0.05 * max(abs(right.value), abs(left.value), coarse):
+        value, error = (left.value + right.value) / 2, slack
+        middle = _extrapolate(centred, noise, 4.0)  # better, unless the second derivative jumps here
+        if middle.error <= slack and abs(middle.value - value) <= APART * slack:
+            value, error = middle.value, middle.error
+        # A kink too small to be seen would hide in the distance of the two sides: it is part of the error.
+        return Slope("smooth", value, error + apart / 2, left.value, right.value, evals)
+    if slack <= 0.05 * apart:
         return Slope("kink", (left.value + right.value) / 2, slack, left.value, right.value, evals)
     if len(steps) >= BATCHES[-1] - first and (_grows(right_quotients, noise) or _grows(left_quotients, noise)):
         return Slope("jump", math.nan, math.inf, left.value, right.value, evals)

@@ -22,21 +22,17 @@ class Failure:
 
     Attributes
     ----------
-    property : "value", "finite", or the name of a property
+    name : "value", "finite", or the name of a property
     message : what is wrong
     leaf : index of the differentiable argument, or None
     verdict : Verdict of the direction that failed, for "value" and "finite"
     """
 
-    property: str
+    name: str
     message: str
     leaf: int | None = None
     verdict: Verdict | None = None
     u: Sequence[Array] = ()
-
-    @property
-    def excess(self) -> float:
-        return self.verdict.excess if self.verdict else np.inf
 
 
 @dataclass
@@ -76,7 +72,7 @@ class GradReport:
     @property
     def worst(self) -> Failure:
         order = {"shape": 2, "value": 1, "finite": 1}  # a gradient of the wrong shape cannot have the right numbers
-        return max(self.failures, key=lambda failure: (order.get(failure.property, 0), failure.excess))
+        return max(self.failures, key=lambda failure: (order.get(failure.name, 0), failure.verdict.excess if failure.verdict else 0.0))
 
     def raise_if_wrong(self) -> None:
         if self.failures:
@@ -87,13 +83,13 @@ class GradReport:
             kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.most_common())
             return "\n".join([f"{self.target.name}: gradient right in {kinds or 'no'} directions", *self.notes])
         failure = self.worst
-        lines = [f"{self.target.name}  ({self.target.backend})   property: {failure.property}"]
+        lines = [f"{self.target.name}  ({self.target.backend})   property: {failure.name}"]
         lines += [f"  {line}" for line in self._inputs()]
         lines.append(f"  wrong       {failure.message}")
         if failure.verdict:
             lines += [f"  {line}" for line in self._entries(failure)]
         lines.append(f"  diagnosis   {diagnose(self, failure)}")
-        also = sorted({other.property for other in self.failures} - {failure.property})
+        also = sorted({other.name for other in self.failures} - {failure.name})
         lines += [f"  also        {', '.join(also)}"] if also else []
         return "\n".join([*lines, "  reproduce   without Hypothesis:", *("      " + s for s in snippet(self).splitlines())])
 
@@ -141,7 +137,7 @@ class GradReport:
         return max(wrong, key=lambda row: row[2].excess, default=None)
 
 
-class GradientFailure(GradientError):
+class GradientFailure(GradientError):  # noqa: N818 - a GradientError, which is the name to catch
     """A GradientError that holds its report and words it only when it is read, as shrinking makes many of them."""
 
     def __init__(self, report: Any) -> None:
@@ -166,8 +162,8 @@ def entrywise(report: GradReport, point: Point, grads: Sequence[Array]) -> list[
 def diagnose(report: GradReport, failure: Failure) -> str:
     """What the error looks like, from comparing the gradient entry by entry."""
     target = report.target
-    if failure.property not in ("value", "finite"):
-        return _ADVICE.get(failure.property, "see the property's description in docs/fuzzing.md")
+    if failure.name not in ("value", "finite"):
+        return _ADVICE.get(failure.name, "see the property's description in docs/fuzzing.md")
     v = [np.array(w, np.float64) for w in report.v]
     point = Point(target, report.wrt)
     given = target.run([leaf.astype(np.float64, copy=False) for leaf in target.leaves])[1](report.v)

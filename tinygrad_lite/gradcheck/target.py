@@ -121,15 +121,8 @@ class Target:
         parameters = [p for _, p in module.named_parameters()]
         inputs, values = leaves[: len(leaves) - len(parameters)], leaves[len(leaves) - len(parameters) :]
         for parameter, value in zip(parameters, values, strict=True):
-            _adopt(parameter, value)
+            parameter.data, parameter._node = value.data, value._node  # the gradient goes to the leaf
         return Target(module, self.args, self.kwargs, "tensor")._call(inputs, convert)
-
-
-def _adopt(parameter: Any, leaf: Any) -> None:
-    """Let a parameter hold the numbers of leaf, and leaf find the parameter's gradient."""
-    parameter.data = leaf.data
-    parameter.grad = None
-    leaf.stands_for = parameter
 
 
 def detect(fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
@@ -159,12 +152,12 @@ def detect(fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
 
 
 def _detect_by_trying(fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: Exception) -> str:
-    """fn refused arrays: perhaps it takes the tensors of a framework."""
+    """Fn refused arrays: perhaps it takes the tensors of a framework."""
     for name in ("tensor", "torch") if "torch" in sys.modules else ("tensor",):
         target = Target(fn, args, kwargs, name)
         try:
             target.run(target.leaves)
-        except Exception:  # noqa: S112, PERF203  the first error is the one that tells what is wrong
+        except Exception:  # the first error is the one that tells what is wrong
             continue
         return name
     raise error
@@ -222,7 +215,7 @@ def _tensor(call: Call, leaves: Sequence[Array]) -> tuple[list[Array], Pull]:
                 outs[0].backward(cotangents[0])
         else:
             sum((o * Tensor(g)).sum() for o, g in zip(outs, cotangents, strict=True)).backward()
-        return [getattr(t, "stands_for", t).grad for t in tensors]
+        return [t.grad for t in tensors]
 
     return [o.data for o in outs], pull
 
