@@ -87,17 +87,19 @@ class Point:
         """Numeric slope of <v, f> along u."""
         scale, coarse, fine = self.scale(u), False, False
 
-        def phi(t: float) -> float:
+        def phi(t: float) -> tuple[float, float]:
             nonlocal coarse, fine
             outs = self.outs if t == 0 else self.forward(t, u)
             if t and not fine:  # what changes has digits that float32 does not hold, or else it was computed in float32
                 changed = [o[o != here] for o, here in zip(outs, self.outs, strict=True)]
                 fine = any((c != c.astype(np.float32)).any() for c in changed)
                 coarse = coarse or any(c.size for c in changed)
-            return float(sum(_dot(w, o) for w, o in zip(v, outs, strict=True)))
+            terms = [(w * o if np.isfinite(o).all() else w[w != 0] * o[w != 0]) for w, o in zip(v, outs, strict=True)]
+            size = sum(float(np.abs(term).sum()) for term in terms)
+            return float(sum(term.sum() for term in terms)), size if np.isfinite(size) else 0.0
 
-        # The terms of the sum, and what the rounding of the inputs makes of them
-        terms = sum(float(np.abs(w * o).sum()) for w, o in zip(v, self.outs, strict=True))
+        # What the rounding of the inputs makes of them is noise too.
+        terms = 0.0
         for i, g, part in zip(self.wrt, grads, u, strict=True):
             product = np.abs(self.leaves[i] * g * part)
             terms += float(product[np.isfinite(product)].sum())
@@ -109,7 +111,7 @@ class Point:
 
     def compare(self, u: Arrays, v: Arrays, grads: Arrays) -> Verdict:
         """Compare <u, grads> with the numeric slope of <v, f> along u."""
-        verdict = self._judge(self.slope(u, v, grads), u, v, grads)
+        verdict = self._judge(self.slope(u, v, grads), u, grads)
         if not verdict.wrong:
             return verdict
         if np.isfinite(verdict.analytic) and verdict.excess * verdict.allowed <= 8 * self._lost_digits(u, v, grads):
@@ -121,7 +123,7 @@ class Point:
                 continue
             apart = abs(closer.value - verdict.slope.value)
             if closer.kind != verdict.kind or apart > APART * (closer.error + verdict.slope.error):
-                closer_verdict = self._judge(closer, u, v, grads)
+                closer_verdict = self._judge(closer, u, grads)
                 if not closer_verdict.wrong:
                     return closer_verdict
         if np.isfinite(verdict.analytic) and (verdict.kind == "kink" or sum(o.size for o in self.outs) > 1):
@@ -129,14 +131,14 @@ class Point:
                 return Verdict(verdict.slope, verdict.analytic, verdict.allowed, 1.0, "kink")
         return verdict
 
-    def _judge(self, slope: Slope, u: Arrays, v: Arrays, grads: Arrays) -> Verdict:
+    def _judge(self, slope: Slope, u: Arrays, grads: Arrays) -> Verdict:
         products = [g[part != 0] * part[part != 0] for g, part in zip(grads, u, strict=True)]
         analytic = float(sum(p.sum() for p in products))
         if not slope.decided:
             return Verdict(slope, analytic, np.nan, np.nan, slope.kind)
         largest = max((float(np.abs(p).max(initial=0)) for p in products), default=0.0)
         low, high = sorted((slope.left, slope.right)) if slope.kind == "kink" else (slope.value, slope.value)
-        allowed = 8 * slope.error + RELATIVE * max(abs(low), abs(high)) + rounding(v) * float(np.sqrt(sum((p * p).sum() for p in u)))
+        allowed = 8 * slope.error + RELATIVE * max(abs(low), abs(high)) + 5e-324
         if not np.isfinite(analytic):
             return Verdict(slope, analytic, allowed, np.inf, slope.kind)
         allowed += CANCELLATION * largest
@@ -158,7 +160,8 @@ class Point:
         finally:
             self.leaves = here
         largest = max((float(np.abs(g[part != 0]).max(initial=0)) for g, part in zip(grads, u, strict=True)), default=0.0)
-        return max(moved) if max(moved) <= 1e-5 * largest else 0.0
+        length = float(np.sqrt(sum((part * part).sum() for part in u)))
+        return max(max(moved) if max(moved) <= 1e-5 * largest else 0.0, rounding(v) * length)
 
     def typical(self, u: Arrays) -> float:
         """Slope that the size of the outputs and inputs lets one expect."""
@@ -185,7 +188,7 @@ class Point:
         total, smooth = 0.0, self._parts(rest)
         if rest.any():  # the other outputs must be right as usual
             grads_of_rest = self.gradients(smooth)
-            if self._judge(self.slope(u, smooth, grads_of_rest), u, smooth, grads_of_rest).wrong:
+            if self._judge(self.slope(u, smooth, grads_of_rest), u, grads_of_rest).wrong:
                 return False
             total = _inner(grads_of_rest, u)
         for row in rows[:MAX_ROWS]:
@@ -243,8 +246,3 @@ def as_gradient(gradient: Array | float | None, leaf: Array) -> Array:
 
 def _inner(grads: Arrays, u: Arrays) -> float:
     return float(sum((g[part != 0] * part[part != 0]).sum() for g, part in zip(grads, u, strict=True)))
-
-
-def _dot(w: Array, out: Array) -> float:
-    """Inner product that leaves out the entries with weight 0, which may be infinite."""
-    return float(np.vdot(w, out)) if np.isfinite(out).all() else float((w[w != 0] * out[w != 0]).sum())

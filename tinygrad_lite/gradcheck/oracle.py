@@ -48,6 +48,10 @@ class Slope:
         return self.kind in ("smooth", "kink")
 
 
+def _pair(value: float | tuple[float, float]) -> tuple[float, float]:
+    return value if isinstance(value, tuple) else (value, abs(value) if math.isfinite(value) else 0.0)
+
+
 @dataclass(frozen=True)
 class _Limit:
     value: float = math.nan
@@ -59,11 +63,11 @@ def directional(phi: Callable[[float], float], *, scale: float = 1.0, magnitude:
 
     Parameters
     ----------
-    phi : float -> float
+    phi : float -> float, or -> (float, size of the terms that it sums)
     scale : float
         Over which distance phi may be expected to change; the first step is 1/128 of it.
     magnitude : float
-        Size of the terms that phi sums; their rounding is noise that phi's own value may not show.
+        Size of the terms at 0; their rounding is noise that phi's own value may not show.
     eps : float
         Relative rounding error of phi (that of float32 if it computes in float32).
 
@@ -75,19 +79,23 @@ def directional(phi: Callable[[float], float], *, scale: float = 1.0, magnitude:
     >>> slope.kind, abs(slope.value - 3) <= slope.error < 1e-9
     ('smooth', True)
     """
-    zero = phi(0.0)
+    zero, size = _pair(phi(0.0))
+    magnitude = max(magnitude, size)
     if not math.isfinite(zero):
         return Slope("edge", math.nan, math.inf, math.nan, math.nan, 1)
     steps: list[float] = []
+    sizes: list[float] = []
     up: list[float] = []
     down: list[float] = []
     best = Slope("unresolved", math.nan, math.inf, math.nan, math.nan, 0)
     for levels in BATCHES:
         for k in range(len(steps), levels):
             steps.append(scale * FIRST_STEP * 2.0**-k)
-            up.append(phi(steps[-1]))
-            down.append(phi(-steps[-1]))
-        slope = _classify(zero, steps, up, down, max(magnitude, abs(zero)), eps)
+            (ahead, size_ahead), (behind, size_behind) = _pair(phi(steps[-1])), _pair(phi(-steps[-1]))
+            up.append(ahead)
+            down.append(behind)
+            sizes.append(max(magnitude, size_ahead, size_behind))
+        slope = _classify(zero, steps, up, down, sizes, eps)
         if slope.decided and slope.error < best.error:
             best = slope
         coarse = max(abs(value - zero) / steps[0] if math.isfinite(value) else 0.0 for value in (up[0], down[0]))
@@ -97,7 +105,7 @@ def directional(phi: Callable[[float], float], *, scale: float = 1.0, magnitude:
 
 
 def _classify(
-    zero: float, steps: Sequence[float], up: Sequence[float], down: Sequence[float], magnitude: float, eps: float
+    zero: float, steps: Sequence[float], up: Sequence[float], down: Sequence[float], sizes: Sequence[float], eps: float
 ) -> Slope:
     evals = 1 + 2 * len(steps)
     usable = [math.isfinite(a) and math.isfinite(b) for a, b in zip(up, down, strict=True)]
@@ -105,14 +113,14 @@ def _classify(
     if len(usable) - first < 4:
         kind = "edge" if not all(usable[-3:]) else "unresolved"
         return Slope(kind, math.nan, math.inf, math.nan, math.nan, evals)
-    steps, up, down = steps[first:], up[first:], down[first:]
-    noise = [2 * eps * max(magnitude, abs(a), abs(b)) / h for h, a, b in zip(steps, up, down, strict=True)]
+    steps, up, down, sizes = steps[first:], up[first:], down[first:], sizes[first:]
+    noise = [2 * eps * size / h for h, size in zip(steps, sizes, strict=True)]
     right_quotients = [(a - zero) / h for h, a in zip(steps, up, strict=True)]
     left_quotients = [(zero - b) / h for h, b in zip(steps, down, strict=True)]
     centred = [(a - b) / (2 * h) for h, a, b in zip(steps, up, down, strict=True)]
     right, left = _extrapolate(right_quotients, noise, 2.0), _extrapolate(left_quotients, noise, 2.0)
     apart, slack = abs(right.value - left.value), right.error + left.error
-    coarse = max(abs(right_quotients[0]), abs(left_quotients[0]), magnitude * FIRST_STEP / steps[0])
+    coarse = max(abs(right_quotients[0]), abs(left_quotients[0]), sizes[-1] * FIRST_STEP / steps[0])
     if apart <= APART * slack and slack <= 0.05 * max(abs(right.value), abs(left.value), coarse):
         value, error = (left.value + right.value) / 2, slack
         middle = _extrapolate(centred, noise, 4.0)  # better, unless the second derivative jumps here
