@@ -17,7 +17,10 @@ Strategy = st.SearchStrategy
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 SPECIAL = (0.0, 1.0, -1.0, 0.5, 2.0, -2.0, 3.0, -0.0, -0.5)
-SHAPES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)
+EIGHTHS = st.integers(-40, 40).map(lambda n: n / 8)
+MAGNITUDES = st.builds(lambda e, sign: sign * float(f"{10 ** (e / 5):.3g}"), st.integers(-30, 15), st.sampled_from((1, -1)))
+FULL = hnp.array_shapes(min_dims=0, max_dims=3, min_side=1, max_side=3)
+SHAPES = st.one_of(FULL, FULL, FULL, hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=3))  # some are empty
 
 
 @st.composite
@@ -53,16 +56,16 @@ def tensors(
 @st.composite
 def _numbers(draw: st.DrawFn, shape: tuple[int, ...], values: str) -> Array:
     size = int(np.prod(shape))
-    sources = ("special", "generic", "generic", "mixed", "magnitudes", "large")
+    sources = ("special", "generic", "generic", "mixed", "magnitudes", "magnitudes", "large")
     source = {"smooth": "generic", "large": "large"}.get(values) or draw(st.sampled_from(sources))
     if source == "special":  # one to three numbers, so that repeats are the rule
         pool = draw(st.lists(st.sampled_from(SPECIAL), min_size=1, max_size=3))
         picks = draw(st.lists(st.integers(0, len(pool) - 1), min_size=size, max_size=size)) if size <= 24 else None
         rng = np.random.default_rng(0)
         flat = np.array([pool[p] for p in picks] if picks is not None else rng.choice(pool, size))
-    elif source == "mixed" and size <= 24:
-        entry = st.one_of(st.sampled_from(SPECIAL), st.integers(-40, 40).map(lambda n: n / 8))
-        flat = np.array(draw(st.lists(entry, min_size=size, max_size=size)))
+    elif source in ("mixed", "magnitudes") and size <= 24:
+        entry = MAGNITUDES if source == "magnitudes" else st.one_of(st.sampled_from(SPECIAL), EIGHTHS, MAGNITUDES)
+        flat = np.array(draw(st.lists(entry, min_size=size, max_size=size)), np.float64)
     else:
         rng = np.random.default_rng(draw(st.integers(0, 2**16)))
         flat = np.round(1.5 * rng.standard_normal(size), 3)
@@ -94,9 +97,12 @@ def broadcast(draw: st.DrawFn, number: int = 2, *, kwargs: Strategy[dict[str, An
     if number == 1:
         shapes: Sequence[tuple[int, ...]] = [draw(SHAPES)]
     else:
-        both = hnp.mutually_broadcastable_shapes(num_shapes=number, min_dims=0, max_dims=3, min_side=0, max_side=3)
+        full, any_side = (
+            hnp.mutually_broadcastable_shapes(num_shapes=number, min_dims=0, max_dims=3, min_side=side, max_side=3)
+            for side in (1, 0)
+        )
         equal = hnp.array_shapes(min_dims=1, max_dims=2, max_side=3).map(lambda shape: [shape] * number)
-        shapes = draw(st.one_of(equal, both.map(lambda drawn: drawn.input_shapes)))
+        shapes = draw(st.one_of(equal, *(some.map(lambda drawn: drawn.input_shapes) for some in (full, full, any_side))))
     return tuple(draw(tensors(shape, **options)) for shape in shapes), draw(kwargs) if kwargs is not None else {}
 
 
@@ -178,10 +184,11 @@ def conv(draw: st.DrawFn, nd: int = 2, *, bias: bool | None = None, dilated: boo
 
 
 @st.composite
-def pooled(draw: st.DrawFn, nd: int = 2, *, dilated: bool = False, **options: Any) -> Arguments:
+def pooled(draw: st.DrawFn, nd: int = 2, *, dilated: bool = False, padded: bool = True, **options: Any) -> Arguments:
     """An image, and kernel_size, stride and padding of a pooling; ties are drawn on purpose."""
-    sides, given = draw(windows(nd, dilated=dilated))
+    sides, given = draw(windows(nd, dilated=dilated, max_padding=int(padded)))
     kwargs: dict[str, Any] = dict(given)
-    if not dilated:
-        del kwargs["dilation"]
+    for name, wanted in (("dilation", dilated), ("padding", padded)):
+        if not wanted:
+            del kwargs[name]
     return (draw(tensors((draw(st.integers(1, 2)), draw(st.integers(1, 2)), *sides), **options)),), kwargs
