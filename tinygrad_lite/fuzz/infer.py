@@ -28,7 +28,10 @@ def infer(fn: Any, backend: Any = None) -> tuple[Strategy[Arguments], str]:
     Parameters called labels, index, mask, axis, keepdims and the like get integers, booleans and axes.
     """
     forward = fn[0] if isinstance(fn, tuple) else getattr(fn, "forward", fn)
-    parameters = list(inspect.signature(forward).parameters.values())
+    try:
+        parameters = list(inspect.signature(forward).parameters.values())
+    except ValueError:
+        raise ValueError(f"fuzz_grad: {forward} has no signature that Python can read; give inputs=.") from None
     required = [p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     number = len(required) or (2 if any(p.kind is p.VAR_POSITIONAL for p in parameters) else 0)
     names = [p.name for p in required] or [f"args[{i}]" for i in range(number)]

@@ -34,7 +34,7 @@ class Mutant:
 
     def fuzz(self, **options: Any) -> FuzzReport:
         """Run `fuzz_grad`; the report must be false."""
-        return fuzz_grad(self.rule, self.inputs, reference=self.reference, raise_error=False, **options)
+        return fuzz_grad(self.rule, self.inputs, reference=self.reference, **{"raise_error": False, **options})
 
 
 CATALOGUE: list[Mutant] = []

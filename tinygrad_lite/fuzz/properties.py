@@ -58,6 +58,8 @@ class FuzzReport:
     kinds : Counter of "smooth", "kink", "jump", "edge", "unresolved" over all directions looked at
     notes : Counter of what was noted and not failed
     failure : GradReport of the smallest failing example, or None
+    excess : float
+        Largest error over allowed error in what passed.
     largest : float
         Largest excess (error over allowed error) seen before shrinking.
     examples_to_failure : int or None
@@ -70,6 +72,7 @@ class FuzzReport:
     kinds: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
     failure: GradReport | None = None
+    excess: float = 0.0
     largest: float = 0.0
     examples_to_failure: int | None = None
     seconds: float = 0.0
@@ -161,6 +164,7 @@ def fuzz_grad(
             raise GradientFailure(result)
         if report.failure is None:
             report.kinds += result.kinds
+            report.excess = max(report.excess, result.excess)
             report.notes.update(result.notes)
 
     test = given(inputs, DRAWS)(one)

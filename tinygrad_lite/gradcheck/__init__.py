@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_lite.errors import GradientError, ShapeError
+from tinygrad_lite.gradcheck import adapters  # noqa: F401 - makes its backends known
 from tinygrad_lite.gradcheck.check import Arrays, Point, direction
 from tinygrad_lite.gradcheck.layout import Array, lay_out
 from tinygrad_lite.gradcheck.oracle import Slope, directional
