@@ -188,7 +188,8 @@ SPECIAL = [-30.0, -1.0, 0.0, 0.5, 1.0, 30.0]
     (lambda x: F.softplus(x, 2.5), lambda x: TF.softplus(x, 2.5, 1e9)),
     (lambda x: F.clip(x, -1.0, 0.5), lambda x: torch.clip(x, -1.0, 0.5)),
     (lambda x: F.clip(x, min=0), lambda x: torch.clip(x, min=0)),
-    (lambda x: x**2, lambda x: x**2), (lambda x: x**3.0, lambda x: x**3.0), (lambda x: -x + 1 - x / 3, lambda x: -x + 1 - x / 3),
+    (lambda x: x**2, lambda x: x**2), (lambda x: x**3.0, lambda x: x**3.0),
+    (lambda x: -x + 1 - x / 3, lambda x: -x + 1 - x / 3),
 ])  # fmt: skip
 def test_element_by_element(ours, theirs):
     drawn = 3 * np.random.default_rng(0).normal(size=20)
