@@ -119,7 +119,7 @@ def backward(root: Node, cotangent: Array) -> None:
         node.vjp = None
         node.parents = ()
     for leaf, g in leaves:
-        leaf.grad = np.array(g) if leaf.grad is None else np.asarray(leaf.grad + g)
+        leaf.grad = np.array(g) if leaf.grad is None else np.asarray(leaf.grad + g)  # a sum of 0-d arrays is none
 
 
 def _gradients(node: Node, g: Array) -> tuple[Array | None, ...]:
