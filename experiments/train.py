@@ -62,7 +62,9 @@ def run(
     config = {"recipe": name, "seed": seed, **dataclasses.asdict(recipe)}
     with Run(out, f"{name}-seed{seed}", config) as folder:
         model, final = train(recipe, seed, data, folder, quiet)
-        save(model.state_dict(), folder.folder / "model.safetensors", metadata={"recipe": name, "seed": str(seed)})
+        facts = {"relu_after_conv": recipe.relu_after_conv, "pixel_scale": recipe.pixel_scale}  # models.load asks for them
+        metadata = {"recipe": name, "seed": str(seed), **{key: str(value) for key, value in facts.items()}}
+        save(model.state_dict(), folder.folder / "model.safetensors", metadata=metadata)
         folder.write_json("result.json", final)
         draw_curves(folder.folder, f"LeNet, recipe {name}, seed {seed}")
         if not quiet:
