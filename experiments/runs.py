@@ -35,7 +35,7 @@ class Run:
     """
 
     def __init__(self, out: str | Path | None, name: str, config: dict[str, Any]) -> None:
-        self.folder = Path(out) if out is not None else _free_folder(Path("runs"), name)
+        self.folder = Path(out) if out is not None else free_folder(Path("runs"), name)
         if (self.folder / "config.json").exists():
             raise RunError(f"--out: {self.folder} holds a run already; give another folder or move that one away.")
         try:
@@ -108,7 +108,8 @@ def _commit() -> str | None:
     return commit.stdout.strip()
 
 
-def _free_folder(base: Path, name: str) -> Path:
+def free_folder(base: Path, name: str) -> Path:
+    """Give the first of NAME-1, NAME-2, ... in a folder that does not exist yet."""
     number = 1
     while (base / f"{name}-{number}").exists():
         number += 1
