@@ -8,13 +8,14 @@ import argparse
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from experiments import mnist, naive
-from experiments.outputs import Outputs, parser, plt, run_main
+from experiments.outputs import Outputs, parser, run_main
 from experiments.train import as_input
 from tinygrad_lite import GradientError
 from tinygrad_lite.ops import conv, elementwise, matmul, pool
