@@ -131,7 +131,7 @@ def tanh(x: Array) -> RuleResult:
 def relu(x: Array) -> RuleResult:
     """Rule for max(x, 0). NaN stays NaN."""
     out = np.maximum(x, 0)
-    return out, lambda g: (g * (out > 0),)
+    return out, lambda g: (g * (out > 0).astype(g.dtype),)  # floats first: NumPy multiplies by truth values slowly
 
 
 def leaky_relu(x: Array, *, negative_slope: float = 0.01) -> RuleResult:
