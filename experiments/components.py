@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from experiments import mnist, naive
 from experiments.outputs import Outputs, parser, run_main
-from experiments.train import as_input
+from experiments.training import as_input
 from tinygrad_lite import GradientError
 from tinygrad_lite.ops import conv, elementwise, matmul, pool
 

@@ -57,7 +57,7 @@ class LeNet(nn.Module):
     def activations(self, x: Any) -> dict[str, Tensor]:
         """Do what forward does in evaluation, step by step: every layer's output by name, "fc2" being the logits.
 
-        "features" is what the last layer sees, (n, 500). Without ReLU after the convolutions "relu1" is "conv1", "relu2" "conv2".
+        "features" is what the last layer sees, (n, 500). Without ReLU after the convolutions relu1 is conv1, and relu2 conv2.
         """
         steps: dict[str, Tensor] = {}
         for i, conv in enumerate((self.conv1, self.conv2), 1):
