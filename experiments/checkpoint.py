@@ -58,9 +58,7 @@ def read_checkpoint(path: Path) -> tuple[Arrays, dict[str, Any]]:
     if not schema.isdecimal() or not {"state", "sha256"} <= set(metadata):
         raise FileFormatError(f"resume: {path} is a weight file, not a checkpoint.")
     if int(schema) > SCHEMA:
-        raise FileFormatError(
-            f"resume: {path} has schema {schema}, but {SCHEMA} is the last known; use the version that wrote it."
-        )
+        raise FileFormatError(f"resume: {path} has schema {schema}, the last known is {SCHEMA}; use the version that wrote it.")
     arrays = load(path)
     if _digest(arrays, metadata["state"]) != metadata["sha256"]:
         raise FileFormatError(f"resume: {path} is damaged: its checksum differs.")

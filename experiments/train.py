@@ -117,7 +117,7 @@ def finish(
             value = loss.item()
             if not math.isfinite(value):
                 save(good, run.folder / "model.safetensors", recipe.metadata())
-                raise TrainingError(_diagnosis(training, value, lr, run.folder))
+                raise TrainingError(_diagnosis("loss", training, value, lr, run.folder))
             if training.step % KEEP_EVERY == 0:
                 good = model.state_dict()
             training.update(loss)
@@ -126,18 +126,21 @@ def finish(
             evaluate_now = training.step % evaluate_every == 0 or training.step == training.steps
             if evaluate_now:
                 test_loss, correct = evaluate(model, test_set, recipe.pixel_scale)
+                if not math.isfinite(test_loss):  # the last step of all can be the one that breaks the weights
+                    save(good, run.folder / "model.safetensors", recipe.metadata())
+                    raise TrainingError(_diagnosis("test loss", training, test_loss, lr, run.folder))
                 figures = {"step": training.step, "test_loss": test_loss, "test_accuracy": float(correct.mean())}
                 if recipe.test_size:
                     figures["part_accuracy"] = float(correct[: recipe.test_size].mean())
                 run.log(**figures, seconds=round(training.elapsed(), 3))
                 epoch = training.step / training.per_epoch
                 progress.say(f"epoch {epoch:.3g}: test loss {test_loss:.4f}, accuracy {correct.mean():.2%}")
-            if (
-                evaluate_now or stop.signal or time.monotonic() - saved > checkpoint_seconds
-            ) and training.step < training.steps:
+            if training.step == training.steps:
+                break
+            if evaluate_now or stop.signal or time.monotonic() - saved > checkpoint_seconds:
                 save_checkpoint(run.folder, *training.state())
                 saved = time.monotonic()
-            if stop.signal and training.step < training.steps:
+            if stop.signal:
                 raise StoppedError(f"stopped after step {training.step}; go on with --resume {run.folder}")
     final = {**figures, "seconds": round(training.elapsed(), 3)}
     save(model.state_dict(), run.folder / "model.safetensors", recipe.metadata())
@@ -190,11 +193,11 @@ def hold_out(digits: mnist.Digits, count: int) -> tuple[mnist.Digits, mnist.Digi
     return digits.take(-count), mnist.Digits(digits.images[-count:], digits.labels[-count:])
 
 
-def _diagnosis(training: Training, loss: float, lr: float, folder: Path) -> str:
+def _diagnosis(what: str, training: Training, loss: float, lr: float, folder: Path) -> str:
     bad = next((name for name, p in training.model.named_parameters() if not np.isfinite(p.data).all()), None)
     culprit = f"the first parameter that is not finite is {bad}" if bad else "all parameters are finite"
     return (
-        f"the loss is {loss} at step {training.step + 1} with learning rate {lr:g}; {culprit}. "
+        f"the {what} is {loss} at step {training.step + (what == 'loss')} with learning rate {lr:g}; {culprit}. "
         f"The last good weights are in {folder / 'model.safetensors'}; try a smaller --lr."
     )
 

@@ -58,13 +58,15 @@ class Batches:
         self.epoch = 0  # passes begun
         self.position = 0  # batches of this pass that were given out
         self._order_seed: int | None = None
+        self._resuming = False
 
     def __len__(self) -> int:
         return self.size // self.batch_size if self.drop_last else -(-self.size // self.batch_size)
 
     def __iter__(self) -> Iterator[Any]:
         """Go through the data once, or, after load_state_dict(), through the rest of the pass."""
-        if not 0 < self.position < len(self):
+        resuming, self._resuming = self._resuming, False
+        if not resuming:
             self.epoch, self.position = self.epoch + 1, 0
             shuffled = self.rng is not None and not self.independent
             self._order_seed = int(self.rng.integers(2**63)) if shuffled and self.rng is not None else None
@@ -92,3 +94,4 @@ class Batches:
         if self.rng is not None:
             self.rng.bit_generator.state = state["rng"]
         self.epoch, self.position, self._order_seed = state["epoch"], state["position"], state["order_seed"]
+        self._resuming = 0 < self.position < len(self)

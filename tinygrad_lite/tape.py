@@ -114,11 +114,11 @@ def backward(root: Node, cotangent: Array) -> None:
             for parent, gradient in zip(node.parents, _gradients(node, g), strict=True):
                 if parent is not None and gradient is not None:
                     known = pending.get(parent)
-                    pending[parent] = gradient if known is None else known + gradient
+                    pending[parent] = gradient if known is None else np.asarray(known + gradient)
         node.vjp = None
         node.parents = ()
     for leaf, g in leaves:
-        leaf.grad = np.array(g) if leaf.grad is None else np.asarray(leaf.grad + g)
+        leaf.grad = np.array(g) if leaf.grad is None else np.asarray(leaf.grad + g)  # a sum of 0-d arrays is none
 
 
 def _gradients(node: Node, g: Array) -> tuple[Array | None, ...]:

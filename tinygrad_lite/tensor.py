@@ -3,6 +3,7 @@
 The methods are the definitions; `tinygrad_lite.functional` has the same operations as functions, documented with their shapes.
 """
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -216,6 +217,11 @@ class Tensor:
             raise DtypeError("len: a tensor without axes has no length.")
         return len(self.data)
 
+    def __iter__(self) -> Iterator["Tensor"]:
+        if not self.ndim:
+            raise DtypeError("iter: a tensor without axes has no elements to go through; use .item().")
+        return (self[i] for i in range(len(self.data)))
+
     def __bool__(self) -> bool:
         if self.size != 1:
             raise ShapeError(f"bool: a tensor of {self.size} elements is neither true nor false; use .data.any() or .all().")
@@ -329,7 +335,10 @@ class Tensor:
     def clip(self, min: float | None = None, max: float | None = None) -> "Tensor":
         """X limited to [min, max]; see functional.clip."""
         bounds = [None if b is None else _check.number("clip", n, b) for n, b in (("min", min), ("max", max))]
-        return apply(elementwise.clip, self, min=bounds[0], max=bounds[1])
+        if all(b is None or isinstance(b, (int, np.integer)) for b in (min, max)):  # integers stay integers
+            bounds = [None if b is None else int(b) for b in (min, max)]
+            return apply(elementwise.clip, self, min=bounds[0], max=bounds[1])
+        return apply(elementwise.clip, _floating(self), min=bounds[0], max=bounds[1])
 
     def maximum(self, other: Any) -> "Tensor":
         """Larger of x and other."""
@@ -560,7 +569,11 @@ def _binary(rule: Rule, a: Any, b: Any) -> Tensor:
         return apply(rule, a, b, needs=(a._node is not None, b._node is not None))
     except ShapeError:
         raise
-    except ValueError:
+    except ValueError as error:
+        if "broadcast" not in str(error):  # negative powers of integers
+            raise DtypeError(
+                f"{rule.__name__}: {error} Got dtypes {a.dtype} and {b.dtype}; convert one with .float()."
+            ) from None
         raise ShapeError(
             f"{rule.__name__}: shapes {a.shape} and {b.shape} do not broadcast together; "
             "sizes must be equal or 1, counted from the last axis."
@@ -585,11 +598,11 @@ def _operands(a: Any, b: Any) -> tuple[Tensor, Tensor]:
     return a, b
 
 
-def _beside(value: Any, tensor: Tensor) -> Tensor:
+def _beside(value: Any, other: Any) -> Tensor:
     """Give a number or an array that stands beside a Tensor in an operation as a Tensor."""
-    if not isinstance(value, (bool, int, float, complex, np.generic)):
+    if not isinstance(value, (bool, int, float, complex, np.generic)) or not isinstance(other, (Tensor, np.ndarray)):
         return as_tensor(value)
-    dtype = tensor.data.dtype
+    dtype = other.dtype
     if dtype.kind == "b" and not isinstance(value, (bool, np.bool_)):
         dtype = np.dtype(np.int64)
     if dtype.kind in "iu" and not isinstance(value, (bool, int, np.integer, np.bool_)):
