@@ -63,8 +63,9 @@ class Classes:
         self.feature_gap = np.full((10, 10), np.inf)
         for a, b in zip(*np.triu_indices(10, 1), strict=True):
             line = centres[b] - centres[a]
-            spread = np.sqrt(np.mean([np.var(train.features[self.members[k]] @ line) for k in (a, b)])) / np.linalg.norm(line)
-            self.feature_gap[a, b] = self.feature_gap[b, a] = np.linalg.norm(line) / spread
+            variances = [np.var(train.features[self.members[k]] @ line) for k in (a, b)]
+            spread = np.sqrt(np.mean(variances)) / max(np.linalg.norm(line), 1e-12)
+            self.feature_gap[a, b] = self.feature_gap[b, a] = np.linalg.norm(line) / max(spread, 1e-12)
 
     def rank(self, measure: Floats, a: int, b: int) -> int:
         """Give the place of a pair among all 45, 1 being the closest."""
