@@ -71,9 +71,10 @@ def test_strokes_are_those_toward_the_other_class_and_no_others():
     own[5:23, 12:16] = other[5:23, 12:16] = image[5:23, 12:16] = 1  # a bar that all have
     other[5:9, 18:23] = 1  # the other class has a stroke at the upper right,
     image[5:9, 18:23] = 0.8  # and so has this image
-    own[19:23, 5:10] = 1  # its own class has a foot at the lower left, and it has not
+    own[19:23, 5:10] = 0.5  # its own class has a foot at the lower left, and it has not
+    own[11:16, 22:27], other[11:16, 22:27] = 0.5, 1  # what it lacks here leads away from the other class
     image[19:23, 19:24] = 1  # a stroke that neither class has explains nothing
-    missing, extra = strokes(image, own, other)  # the stronger first
+    extra, missing = strokes(image, own, other)  # the stronger first
     assert (extra["kind"], extra["place"], missing["kind"], missing["place"]) == (
         "extra",
         "upper right",
@@ -83,7 +84,7 @@ def test_strokes_are_those_toward_the_other_class_and_no_others():
     assert abs(extra["row"] - 6.5) <= 1
     assert abs(extra["column"] - 20) <= 1
     assert (extra["ink"], extra["own_ink"], extra["other_ink"]) == pytest.approx((0.64, 0, 0.8))  # 4 of 5 rows of the window
-    assert (missing["ink"], missing["own_ink"]) == pytest.approx((0, 0.8))
+    assert (missing["ink"], missing["own_ink"]) == pytest.approx((0, 0.4))
     assert strokes(own, own, other) == []
 
 
