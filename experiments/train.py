@@ -81,10 +81,11 @@ def resume(folder: Path, stop: "Stop", quiet: bool, checkpoint_seconds: float) -
     config = read_json(folder / "config.json")
     names = {field.name for field in dataclasses.fields(Recipe)}
     recipe = Recipe(**{name: value for name, value in config.items() if name in names})
-    arrays, state = load_checkpoint(folder)
+    checkpoint = load_checkpoint(folder)
     data = load_data(config["data_dir"], config["validate"])
     training = Training(recipe, config["seed"], data[0])
-    training.load_state(arrays, state)
+    if checkpoint is not None:  # else it was stopped before its first, and starts anew
+        training.load_state(*checkpoint)
     with Run.reopen(folder, training.step) as run:
         return finish(run, training, data[1], stop, quiet, checkpoint_seconds)
 
