@@ -27,13 +27,13 @@ def read_image(path: Path, model: LeNet) -> tuple[NDArray[np.uint8], str]:
     """Bring an image file to what the net sees, (28, 28) with light ink on black, and say what was done."""
     try:
         with Image.open(path) as file:
-            if file.size != (28, 28):
-                return _read_photograph(path, model)
-            pixels = np.asarray(ImageOps.exif_transpose(file).convert("L"))
+            pixels = np.asarray(ImageOps.exif_transpose(file).convert("L")) if file.size == (28, 28) else None
     except FileNotFoundError:
         raise
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise FileFormatError(f"--image: {path} is no whole image file: {error}.") from None
+    if pixels is None:
+        return _read_photograph(path, model)
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     return (255 - pixels, f"{path.name}, inverted") if np.median(border) > 127 else (pixels, path.name)
 
