@@ -117,7 +117,7 @@ def finish(
             loss, accuracy = training.forward(batch)
             value = loss.item()
             if not math.isfinite(value):
-                save(good, run.folder / "model.safetensors")
+                save(good, run.folder / "model.safetensors", recipe.metadata())
                 raise TrainingError(_diagnosis("loss", training, value, lr, run.folder))
             if training.step % KEEP_EVERY == 0:
                 good = model.state_dict()
@@ -128,7 +128,7 @@ def finish(
             if evaluate_now:
                 test_loss, correct = evaluate(model, test_set, recipe.pixel_scale)
                 if not math.isfinite(test_loss):  # the last step of all can be the one that breaks the weights
-                    save(good, run.folder / "model.safetensors")
+                    save(good, run.folder / "model.safetensors", recipe.metadata())
                     raise TrainingError(_diagnosis("test loss", training, test_loss, lr, run.folder))
                 figures = {"step": training.step, "test_loss": test_loss, "test_accuracy": float(correct.mean())}
                 if recipe.test_size:
@@ -144,7 +144,7 @@ def finish(
             if stop.signal:
                 raise StoppedError(f"stopped after step {training.step}; go on with --resume {run.folder}")
     final = {**figures, "seconds": round(training.elapsed(), 3)}
-    save(model.state_dict(), run.folder / "model.safetensors")
+    save(model.state_dict(), run.folder / "model.safetensors", recipe.metadata())
     draw_curves(run.folder, f"LeNet, {run.folder.name}")
     run.write_json("result.json", final)
     remove_checkpoints(run.folder)
