@@ -16,9 +16,7 @@ TestGraph.settings = settings(stateful_step_count=20)
 
 
 def run(examples=200):
-    chosen = settings(
-        max_examples=examples, stateful_step_count=20, database=None, derandomize=True, phases=[Phase.generate]
-    )
+    chosen = settings(max_examples=examples, stateful_step_count=20, database=None, derandomize=True, phases=[Phase.generate])
     run_state_machine_as_test(GraphMachine, settings=chosen)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import mnist
+from experiments import mnist, training
 from experiments.recipes import RECIPES, make_model, make_optimizer
 from experiments.runs import read_metrics
 from experiments.train import main
@@ -176,8 +176,6 @@ def breaking(monkeypatch):
     """Make the update of a chosen step put a NaN into a chosen parameter."""
 
     def break_at(step, name):
-        from experiments import training
-
         make = training.make_optimizer
 
         def make_breaking(recipe, model, steps):
