@@ -1,4 +1,7 @@
-"""The tape: deep and wide graphs, reuse, accumulation, freeing, threads, no_grad."""
+"""The tape: deep and wide graphs, reuse, accumulation, freeing, threads, no_grad.
+
+This file is long because the tape has one set of promises, each with a small test.
+"""
 
 import gc
 import inspect
