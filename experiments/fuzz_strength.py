@@ -400,7 +400,7 @@ def torch(seeds: int) -> None:
 
             def off(g: Any) -> Any:
                 g_x, g_w = vjp(g)
-                g_x = np.array(g_x)
+                g_x = np.array(g_x, order="C")
                 g_x.reshape(-1)[where] *= 1.001
                 return g_x, g_w
 

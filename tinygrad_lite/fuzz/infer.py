@@ -37,11 +37,14 @@ def infer(fn: Any, backend: Any = None) -> tuple[Strategy[Arguments], str]:
     names = [p.name for p in required] or [f"args[{i}]" for i in range(number)]
     plain = [name for name in names if name not in INTEGERS | BOOLEANS]
     tried, fallback = [], None
+    per_axis = len(plain) > 1 and bool(PER_AXIS & set(names[1:]))
     for family, strategy in _families(len(plain)):
+        if per_axis and ("equal shapes" in family or "square" in family):
+            continue  # a parameter for each feature, as the names say, is not of the data's shape
         candidate = _with_others(names, plain, strategy)
         tried.append(family)
         forward_runs, backward_runs = _accepts(
-            fn, candidate, backend, shapes=family not in FREE or bool(PER_AXIS & set(names[1:]))
+            fn, candidate, backend, shapes=len(plain) > 1 and (per_axis or family not in FREE)
         )
         if forward_runs:
             free = [p.name for p in parameters if p.name in SWITCHES | AXES and p not in required]

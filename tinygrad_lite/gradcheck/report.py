@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_lite.errors import GradientError
 from tinygrad_lite.gradcheck.check import Point, Verdict, as_gradient
 from tinygrad_lite.gradcheck.layout import Array, array_code, lay_out, layout_of
-from tinygrad_lite.gradcheck.target import Target
+from tinygrad_lite.gradcheck.target import Target, quiet
 
 MAX_ENTRIES = 64  # of the input, for a gradient taken entry by entry
 LONG = 100  # characters of an array that are printed in the report's head
@@ -48,6 +48,8 @@ class GradReport:
     kinds : Counter of "smooth", "kink", "jump", "edge", "unresolved" over the directions
     excess : float
         Largest error over allowed error of a direction.
+    outside : bool
+        Whether the output was not finite, so that there was no slope to compare with.
     """
 
     target: Target
@@ -59,6 +61,7 @@ class GradReport:
     notes: list[str] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
     excess: float = 0.0
+    outside: bool = False
 
     def __bool__(self) -> bool:
         return not self.failures
@@ -79,6 +82,10 @@ class GradReport:
             raise GradientFailure(self)
 
     def __str__(self) -> str:
+        with quiet():
+            return self._words()
+
+    def _words(self) -> str:
         if not self.failures:
             kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.most_common())
             return "\n".join([f"{self.target.name}: gradient right in {kinds or 'no'} directions", *self.notes])
@@ -225,7 +232,8 @@ def _look(
         return "the gradient is the transpose of the right one"
     if close(analytic - numeric, np.full_like(numeric, (analytic - numeric).mean())):
         return "all entries are off by the same number: a mean or sum over the input is not taken into account"
-    if np.all(np.isclose(analytic, numeric, rtol=1e-5) | (np.abs(analytic) < np.abs(numeric))):
+    too_small = (np.abs(analytic) < np.abs(numeric)) & (analytic * numeric >= 0)
+    if np.all(np.isclose(analytic, numeric, rtol=1e-5) | too_small):
         return "some entries are right and some too small: contributions overwritten where they should be added (= for +=)?"
     wrong = sum(verdict.wrong for verdict, _ in rows)
     return f"{wrong} of {len(rows)} entries wrong, the first at {next(index for verdict, index in rows if verdict.wrong)}"
