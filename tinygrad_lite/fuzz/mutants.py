@@ -1,5 +1,7 @@
 """Wrong rules, each after a bug that somebody shipped: the fuzzer must catch them all (`--selftest`).
 
+This file is long because it is a list: one small wrong rule for each bug.
+
 They need NumPy alone, so that they work in any installation. A rule that is only wrong for some parameters, shapes,
 layouts or values is the point: what the catalogue measures is whether these are generated.
 """

@@ -189,7 +189,7 @@ SPECS: tuple[OpSpec, ...] = (
     OpSpec("elementwise.log", ew.log, _one(low=0.0), np.log),
     OpSpec("elementwise.sqrt", ew.sqrt, _one(low=0.0), np.sqrt),
     OpSpec("elementwise.abs", ew.abs, _one(), np.abs),
-    OpSpec("elementwise.sigmoid", ew.sigmoid, _one(), lambda x: 0.5 * (1 + np.tanh(x / 2))),
+    OpSpec("elementwise.sigmoid", ew.sigmoid, _one(), lambda x: np.exp(-np.logaddexp(0, -x))),
     OpSpec("elementwise.tanh", ew.tanh, _one(), np.tanh),
     OpSpec("elementwise.relu", ew.relu, _one(), lambda x: x * (x > 0)),
     OpSpec("elementwise.leaky_relu", ew.leaky_relu, broadcast(1, kwargs=_given(negative_slope=st.sampled_from((0.01, 0.3)))),

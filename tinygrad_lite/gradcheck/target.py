@@ -203,7 +203,7 @@ def _takes(vjp: Callable[..., Any], count: int) -> bool:
 
 
 def _tensor(call: Call, leaves: Sequence[Array]) -> tuple[list[Array], Pull]:
-    from tinygrad_lite import Tensor
+    from tinygrad_lite.tensor import Tensor
 
     tensors = [Tensor(leaf, requires_grad=True) for leaf in leaves]
     out = call(tensors)
