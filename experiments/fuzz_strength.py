@@ -1,15 +1,16 @@
 """How strong is the gradient fuzzer? Every figure of docs/fuzzing.md, one subcommand each.
 
-    python -m experiments.fuzz_strength curve        share of the catalogue caught at 10, 30, 100, 300 examples, 5 seeds
-    python -m experiments.fuzz_strength generated    wrong rules made from the project's own ops, at 100 examples
-    python -m experiments.fuzz_strength alarms       correct rules that were not used for tuning: false alarms, decided share
-    python -m experiments.fuzz_strength oracle       does the error estimate hold where the derivative is known?
-    python -m experiments.fuzz_strength sensitivity  smallest relative error of a gradient that is found, median over ops
-    python -m experiments.fuzz_strength shrink       elements in the shrunk failures of the catalogue
-    python -m experiments.fuzz_strength torch        check_grad beside torch.autograd.gradcheck on a convolution
+python -m experiments.fuzz_strength curve        share of the catalogue caught at 10, 30, 100, 300 examples, 5 seeds
+python -m experiments.fuzz_strength generated    wrong rules made from the project's own ops, at 100 examples
+python -m experiments.fuzz_strength alarms       correct rules that were not used for tuning: false alarms, decided share
+python -m experiments.fuzz_strength oracle       does the error estimate hold where the derivative is known?
+python -m experiments.fuzz_strength sensitivity  smallest relative error of a gradient that is found, median over ops
+python -m experiments.fuzz_strength shrink       elements in the shrunk failures of the catalogue
+python -m experiments.fuzz_strength torch        check_grad beside torch.autograd.gradcheck on a convolution
 """
 
 import argparse
+import functools
 import math
 import time
 from collections import Counter
@@ -40,7 +41,7 @@ def curve(seeds: int) -> None:
     print("examples  " + "  ".join(f"seed {seed}" for seed in needed))
     for count in (10, 30, 100, 300):
         print(f"{count:8}  " + "  ".join(f"{np.mean(np.array(n) <= count):6.1%}" for n in needed.values()))
-    print(f"median examples to failure {np.median(sum(needed.values(), [])):.0f}; caught by {dict(killers.most_common())}")
+    print(f"median examples to failure {np.median(list(needed.values())):.0f}; caught by {dict(killers.most_common())}")
 
 
 def operators() -> dict[str, Callable[[Rule], Rule]]:
@@ -141,7 +142,8 @@ def _equivalent(spec: OpSpec, wrong: Rule) -> bool:
             g = np.random.default_rng(0).standard_normal(out.shape).astype(out.dtype)
             pairs = zip(right(g.copy()), wrong(*args, **kwargs)[1](g.copy()), strict=True)
             same &= all(
-                a is b or (np.shape(a) == np.shape(b) and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=True)) for a, b in pairs
+                a is b or (np.shape(a) == np.shape(b) and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=True))
+                for a, b in pairs
             )
 
     compare()
@@ -251,7 +253,7 @@ def controls() -> Iterator[tuple[str, Rule, Any]]:
     rows = tensors((2, 3))
     axis = reduced(axis="axis", keepdims=None, several=False, min_side=1)
     s = 1 / math.sqrt(math.pi)
-    one: dict[str, tuple[Callable[..., Any], Callable[..., Any], dict[str, float]]] = {
+    one: dict[str, tuple[Callable[..., Any], Callable[..., Any], dict[str, Any]]] = {
         "cos": (np.cos, lambda x: -np.sin(x), {}), "arctan": (np.arctan, lambda x: 1 / (1 + x * x), {}),
         "sinh": (np.sinh, np.cosh, {}), "arcsinh": (np.arcsinh, lambda x: 1 / np.hypot(x, 1), {}),
         "log1p": (np.log1p, lambda x: 1 / (1 + x), {"low": -1.0}), "expm1": (np.expm1, np.exp, {}),
@@ -308,13 +310,17 @@ KNOWN: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] = {
 }  # fmt: skip
 
 
+def _shifted(function: Callable[[float], float], x: float, t: float) -> float:
+    return function(x + t)
+
+
 def oracle(seeds: int) -> None:
     """Print how often the reported error covers the true one."""
     rng, total, outside = np.random.default_rng(0), 0, 0
     relative = []
     for function, derivative in KNOWN.values():
         for x in map(float, np.concatenate([rng.uniform(0.01, 4, 400 * seeds), 10 ** rng.uniform(-5, 2, 400 * seeds)])):
-            slope = directional(lambda t, x=x: function(x + t), scale=min(max(x, 1e-3), 1), magnitude=abs(function(x)))
+            slope = directional(functools.partial(_shifted, function, x), scale=min(max(x, 1e-3), 1), magnitude=abs(function(x)))
             if slope.kind == "smooth":
                 exact = derivative(x)
                 total += 1
@@ -332,6 +338,7 @@ def sensitivity(seeds: int) -> None:
             continue
         smallest[spec.name] = math.inf
         for k in (3, 4, 5, 6, 7, 8):
+
             def wrong(*args: Any, k: int = k, spec: OpSpec = spec, **kwargs: Any) -> Any:
                 out, vjp = spec.fn(*args, **kwargs)
                 return out, lambda g: tuple(None if p is None else p * p.dtype.type(1 + 10.0**-k) for p in vjp(g))
@@ -376,7 +383,7 @@ def torch(seeds: int) -> None:
     library.autograd.gradcheck(library.nn.functional.conv2d, inputs, fast_mode=True)
     fast = time.perf_counter() - start
 
-    class Off(library.autograd.Function):
+    class Off(library.autograd.Function):  # type: ignore[misc]
         @staticmethod
         def forward(ctx: Any, x: Any, w: Any, where: int) -> Any:
             ctx.save_for_backward(x, w)
@@ -421,7 +428,9 @@ PARTS = (curve, generated, alarms, oracle, sensitivity, shrink, torch)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one part, or all that need no other library."""
-    parser = argparse.ArgumentParser("python -m experiments.fuzz_strength", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "python -m experiments.fuzz_strength", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("part", choices=[*(part.__name__ for part in PARTS), "all"])
     parser.add_argument("--seeds", type=int, default=5, help="default %(default)s")
     args = parser.parse_args(argv)

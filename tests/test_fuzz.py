@@ -13,7 +13,18 @@ from tinygrad_lite import Tensor, nn
 from tinygrad_lite import functional as F
 from tinygrad_lite.errors import GradientError
 from tinygrad_lite.fuzz import (
-    Draw, OpSpec, broadcast, conv, fuzz_grad, grad_property, grad_tests, indexed, matmul, pooled, reduced, tensors,
+    Draw,
+    OpSpec,
+    broadcast,
+    conv,
+    fuzz_grad,
+    grad_property,
+    grad_tests,
+    indexed,
+    matmul,
+    pooled,
+    reduced,
+    tensors,
 )  # fmt: skip
 from tinygrad_lite.fuzz.__main__ import main
 from tinygrad_lite.fuzz.mutants import CATALOGUE, maximum_both, unbroadcast
@@ -301,9 +312,12 @@ def test_adapters(library):
     module = pytest.importorskip(library, reason=f"{library} is not installed")
     if library == "jax":
         module.config.update("jax_enable_x64", True)
-    tanh = {"torch": lambda: module.tanh, "jax": lambda: module.numpy.tanh}.get(library, lambda: __import__("autograd.numpy").numpy.tanh)()
+    tanh = {"torch": lambda: module.tanh, "jax": lambda: module.numpy.tanh}.get(
+        library, lambda: __import__("autograd.numpy").numpy.tanh
+    )()
     assert fuzz_grad(lambda x: tanh(x), tensors((2, 2)), backend=library, seed=1, max_examples=20)
     if library == "torch":
+
         class Wrong(module.autograd.Function):
             @staticmethod
             def forward(ctx, x):

@@ -66,6 +66,7 @@ def test_a_wrong_gradient_in_the_table_is_found(name):
 
     spec = next(spec for spec in [*SPECS, *LAYERS] if spec.name == name)
     if name.startswith("nn"):
+
         class Off(type(spec.fn)):
             def forward(self, x):
                 from tinygrad_lite import apply
@@ -74,6 +75,7 @@ def test_a_wrong_gradient_in_the_table_is_found(name):
 
         wrong = Off(3, 2)
     else:
+
         def wrong(*args, **kwargs):
             out, vjp = spec.fn(*args, **kwargs)
             return out, lambda g: tuple(None if p is None else p * p.dtype.type(1 + 1e-5) for p in vjp(g))

@@ -237,7 +237,7 @@ def grad_property(
 
         test.__name__, test.__qualname__ = _name(fn), _name(fn)
         test.__module__, test.__doc__ = getattr(fn, "__module__", __name__), fn.__doc__
-        wrapped = given(arguments=chosen, draw=DRAWS)(test)
+        wrapped: Any = given(arguments=chosen, draw=DRAWS)(test)
         wrapped.fn = fn
         if callable(fn) and hasattr(fn, "__dict__"):
             fn.__dict__["under_test"] = True  # its name is now that of the test, which the report must know

@@ -75,7 +75,9 @@ class GradReport:
     @property
     def worst(self) -> Failure:
         order = {"shape": 2, "value": 1, "finite": 1}  # a gradient of the wrong shape cannot have the right numbers
-        return max(self.failures, key=lambda failure: (order.get(failure.name, 0), failure.verdict.excess if failure.verdict else 0.0))
+        return max(
+            self.failures, key=lambda failure: (order.get(failure.name, 0), failure.verdict.excess if failure.verdict else 0.0)
+        )
 
     def raise_if_wrong(self) -> None:
         if self.failures:
@@ -262,7 +264,7 @@ def snippet(report: GradReport) -> str:
     lines = ["import numpy as np", "from tinygrad_lite.gradcheck import check_grad, lay_out"]
     lines.append(f"from {module} import {name}" if simple else f"fn = ...  # {name or type(forward).__name__}")
     args = [_code(arg) for arg in target.args]
-    options = {"kwargs": dict(target.kwargs)} if target.kwargs else {}
+    options: dict[str, Any] = {"kwargs": dict(target.kwargs)} if target.kwargs else {}
     options |= {"seed": report.seed, **{k: v for k, v in report.settings.items() if v is not None}}
     words = [f"{key}={_code(value)}" for key, value in options.items()]
     v = _code(list(report.v)) if len(report.v) > 1 else _code(report.v[0])
