@@ -111,7 +111,11 @@ def test_nothing_is_alive_after_backward():
     x = Tensor(np.ones(3), requires_grad=True)
     kept = np.ones(3).view(Payload)
     seen = weakref.ref(kept)
-    out = apply(lambda a: (a * 2, lambda g, k=kept: (g * 2 * np.asarray(k),)), x).sum()
+
+    def keeping(a, k):
+        return a * 2, lambda g: (g * 2 * np.asarray(k),)
+
+    out = apply(lambda a, seen=seen: keeping(a, seen()), x).sum()
     del kept
     gc.disable()
     try:

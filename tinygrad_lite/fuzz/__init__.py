@@ -8,8 +8,8 @@ from tinygrad_lite.gradcheck import GradReport, check_grad, directional, lay_out
 __all__ = [
     "Draw",
     "FuzzReport",
-    "OpSpec",
     "GradReport",
+    "OpSpec",
     "broadcast",
     "check_grad",
     "conv",

@@ -23,7 +23,7 @@ PARTIALS = {  # of a op b, element by element
 }
 
 
-class _Boom(Exception):
+class _Boom(Exception):  # noqa: N818 - it is no error of ours
     """An error inside a rule."""
 
 
@@ -87,7 +87,7 @@ class GraphMachine(RuleBasedStateMachine):
 
     @rule(target=tensors, name=st.sampled_from(sorted(PARTIALS)), a=tensors, b=tensors, recording=st.booleans())
     def combine(self, name: str, a: Twin, b: Twin, recording: bool) -> Twin:
-        function, partials = PARTIALS[name]
+        partials = PARTIALS[name][1]
         operate = {"add": Tensor.__add__, "sub": Tensor.__sub__, "mul": Tensor.__mul__, "maximum": Tensor.maximum}[name]
         if recording:
             out = operate(a.tensor, b.tensor)
@@ -106,7 +106,9 @@ class GraphMachine(RuleBasedStateMachine):
         if how == "detach":
             return Twin(a.tensor.detach(), a.value.copy(), tracked=False)
         if how == "bomb":
-            return Twin(apply(_exploding_backward, a.tensor), a.value, [(a, np.ones(2))] * a.tracked, tracked=a.tracked, bomb=True)
+            return Twin(
+                apply(_exploding_backward, a.tensor), a.value, [(a, np.ones(2))] * a.tracked, tracked=a.tracked, bomb=True
+            )
         if how == "reshape":
             out = a.tensor.reshape(2, 1).reshape(2)
             return Twin(out, a.value, [(a, np.ones(2))] * a.tracked, tracked=a.tracked)
@@ -138,7 +140,7 @@ class GraphMachine(RuleBasedStateMachine):
             for twin in reached:  # how much was freed before the error is the engine's business
                 twin.freed = not twin.leaf
             return
-        nodes = [weakref.ref(twin.tensor._node) for twin in reached if not twin.leaf and twin.tensor is not None]
+        nodes: list[Any] = [weakref.ref(twin.tensor._node) for twin in reached if not twin.leaf and twin.tensor is not None]
         root.tensor.backward(cotangent)
         np.testing.assert_array_equal(cotangent, before, "backward must not write into its cotangent")
         for leaf, g in root.paths(cotangent):

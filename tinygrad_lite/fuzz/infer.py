@@ -37,11 +37,14 @@ def infer(fn: Any, backend: Any = None) -> tuple[Strategy[Arguments], str]:
     names = [p.name for p in required] or [f"args[{i}]" for i in range(number)]
     plain = [name for name in names if name not in INTEGERS | BOOLEANS]
     tried, fallback = [], None
+    per_axis = len(plain) > 1 and bool(PER_AXIS & set(names[1:]))
     for family, strategy in _families(len(plain)):
+        if per_axis and ("equal shapes" in family or "square" in family):
+            continue  # a parameter for each feature, as the names say, is not of the data's shape
         candidate = _with_others(names, plain, strategy)
         tried.append(family)
         forward_runs, backward_runs = _accepts(
-            fn, candidate, backend, shapes=family not in FREE or bool(PER_AXIS & set(names[1:]))
+            fn, candidate, backend, shapes=len(plain) > 1 and (per_axis or family not in FREE)
         )
         if forward_runs:
             free = [p.name for p in parameters if p.name in SWITCHES | AXES and p not in required]
@@ -84,8 +87,8 @@ def _families(number: int) -> Iterator[tuple[str, Strategy[Arguments]]]:
     for ndim in (1, 2, 3, 4):
         yield f"{ndim}-d, equal shapes", _equal(number, hnp.array_shapes(min_dims=ndim, max_dims=ndim, max_side=4))
     if number in (2, 3):
-        plain = conv(bias=number == 3).map(lambda arguments: (arguments[0], {}))
-        yield "a 2-d convolution", plain.map(_fitting)
+        images: Strategy[Arguments] = conv(bias=number == 3).map(lambda arguments: (arguments[0], {}))
+        yield "a 2-d convolution", images.map(_fitting)
         yield "a 1-d convolution", conv(1, bias=number == 3).map(lambda arguments: _fitting((arguments[0], {})))
     yield "square matrices", _equal(number, st.integers(1, 3).map(lambda n: (n, n)))
 
@@ -98,20 +101,20 @@ def _fitting(arguments: Arguments) -> Arguments:
 
 
 @st.composite
-def _equal(draw: st.DrawFn, number: int, shapes: Strategy[Any]) -> Arguments:
+def _equal(draw: st.DrawFn, /, number: int, shapes: Strategy[Any]) -> Arguments:
     shape = draw(shapes)
     return tuple(draw(tensors(shape)) for _ in range(number)), {}
 
 
 @st.composite
-def _shaped(draw: st.DrawFn, signature: str) -> Arguments:
+def _shaped(draw: st.DrawFn, /, signature: str) -> Arguments:
     sides = {letter: draw(st.integers(1, 3)) for letter in sorted(set(signature) & set("nkmjchw"))}
     operands = signature.partition("->")[0].strip("()").split("),(")
     return tuple(draw(tensors(tuple(sides[a] for a in operand.split(",")))) for operand in operands), {}
 
 
 @st.composite
-def _with_others(draw: st.DrawFn, names: list[str], plain: list[str], strategy: Strategy[Arguments]) -> Arguments:
+def _with_others(draw: st.DrawFn, /, names: list[str], plain: list[str], strategy: Strategy[Arguments]) -> Arguments:
     """Integers and booleans put between the float arrays, for parameters whose names say so."""
     floats, kwargs = draw(strategy)
     if len(names) == len(plain):
@@ -131,7 +134,7 @@ def _with_others(draw: st.DrawFn, names: list[str], plain: list[str], strategy: 
 
 
 @st.composite
-def _with_axes(draw: st.DrawFn, strategy: Strategy[Arguments], free: list[str], defaults: dict[str, Any]) -> Arguments:
+def _with_axes(draw: st.DrawFn, /, strategy: Strategy[Arguments], free: list[str], defaults: dict[str, Any]) -> Arguments:
     args, kwargs = draw(strategy)
     for name in free:
         if name in SWITCHES:

@@ -42,7 +42,9 @@ class Mutant:
 CATALOGUE: list[Mutant] = []
 
 
-def after(source: str, inputs: Strategy[Any] | None = None, reference: Callable[..., Any] | None = None) -> Callable[[Rule], Rule]:
+def after(
+    source: str, inputs: Strategy[Any] | None = None, reference: Callable[..., Any] | None = None
+) -> Callable[[Rule], Rule]:
     """Put a wrong rule into the catalogue."""
 
     def add(rule: Rule) -> Rule:
@@ -304,7 +306,10 @@ def max_pool_overlap(x: Array, kernel_size: Any, stride: Any) -> Rule:
     return flat.max(-1), vjp
 
 
-@after("pytorch 198119, burn 5604: avg-pool divides a clipped window by the whole kernel", st.tuples(tensors((1, 5)), st.integers(1, 4)))
+@after(
+    "pytorch 198119, burn 5604: avg-pool divides a clipped window by the whole kernel",
+    st.tuples(tensors((1, 5)), st.integers(1, 4)),
+)
 def avg_pool_clipped(x: Array, size: int) -> Rule:
     starts = range(0, x.shape[1], size)
     out = np.stack([x[:, s : s + size].mean(1) for s in starts], 1)
@@ -322,7 +327,9 @@ def avg_pool_clipped(x: Array, size: int) -> Rule:
        st.tuples(tensors((1, 2, 3, 2)), st.integers(0, 1)))  # fmt: skip
 def avg_pool_layout(x: Array, padding: int) -> Rule:
     wrong = padding and not x.flags.c_contiguous
-    return x.mean((2, 3)), lambda g: np.broadcast_to(g[:, :, None, None] / (x.shape[2] * x.shape[3]), x.shape) * (2 if wrong else 1)
+    return x.mean(
+        (2, 3)
+    ), lambda g: np.broadcast_to(g[:, :, None, None] / (x.shape[2] * x.shape[3]), x.shape) * (2 if wrong else 1)
 
 
 # -- convolution -------------------------------------------------------------------------------------------------------
@@ -341,7 +348,8 @@ def _conv(x: Array, weight: Array, stride: Any, padding: Any, dilation: Any, bac
             + np.arange(weight.shape[2 + a]).reshape((1, 1, -1, 1) if a == 0 else (1, 1, 1, -1)) * back[1][a] for a in (0, 1)
         )  # fmt: skip
         rb, cb = np.minimum(rb, X.shape[2] - 1), np.minimum(cb, X.shape[3] - 1)
-        np.add.at(g_X, (slice(None), slice(None), rb, cb), np.einsum("nohw,ocij->nchwij", g, weight))
+        place: Any = (slice(None), slice(None), rb, cb)
+        np.add.at(g_X, place, np.einsum("nohw,ocij->nchwij", g, weight))
         inner = g_X[:, :, padding[0] : padding[0] + x.shape[2], padding[1] : padding[1] + x.shape[3]]
         return inner, np.einsum("nohw,nchwij->ocij", g, cols)
 
@@ -379,7 +387,8 @@ def conv1d_axis(x: Array, weight: Array, stride: Any, padding: Any) -> Rule:
 
     def vjp(g: Array) -> Any:
         g_X = np.zeros_like(X)
-        np.add.at(g_X, (slice(None), slice(None), index), np.einsum("now,oci->ncwi", g, weight))
+        place: Any = (slice(None), slice(None), index)
+        np.add.at(g_X, place, np.einsum("now,oci->ncwi", g, weight))
         n = min(len(x), weight.shape[0])  # the batch is cut to the number of filters
         return g_X[:, :, padding[0] : padding[0] + x.shape[2]], np.einsum("now,ncwi->oci", g[:n], cols[:n])
 
@@ -477,7 +486,10 @@ def embedding_scaled(x: Array, index: Array) -> Rule:
 # -- layout, aliasing, writing, state ----------------------------------------------------------------------------------
 
 
-@after("pytorch PR 1933, flash-attention 355: the cotangent is taken to be contiguous", tensors(hnp.array_shapes(min_dims=2, max_dims=2, max_side=3)))
+@after(
+    "pytorch PR 1933, flash-attention 355: the cotangent is taken to be contiguous",
+    tensors(hnp.array_shapes(min_dims=2, max_dims=2, max_side=3)),
+)
 def assumes_contiguous(x: Array) -> Rule:
     return 2 * x, lambda g: 2 * np.ravel(g, "K").reshape(x.shape)
 
@@ -488,7 +500,10 @@ def input_contiguous(x: Array) -> Rule:
     return x * x, lambda g: 2 * g * saved
 
 
-@after("pytorch 30303: an expanded cotangent is read as its one number", tensors(hnp.array_shapes(min_dims=1, max_dims=2, max_side=3)))
+@after(
+    "pytorch 30303: an expanded cotangent is read as its one number",
+    tensors(hnp.array_shapes(min_dims=1, max_dims=2, max_side=3)),
+)
 def expanded(x: Array) -> Rule:
     def vjp(g: Array) -> Array:
         once = 0 in g.strides and g.size > 1
@@ -519,7 +534,10 @@ def writes_input(x: Array) -> Rule:
     return x * 1, lambda g: g * (x > 0)
 
 
-@after("micrograd-like engines, tinygrad 9597: a cache keyed by value and not by node", tensors(hnp.array_shapes(max_dims=1, max_side=2)))
+@after(
+    "micrograd-like engines, tinygrad 9597: a cache keyed by value and not by node",
+    tensors(hnp.array_shapes(max_dims=1, max_side=2)),
+)
 def stale(x: Array) -> Rule:
     calls: list[int] = []
 

@@ -12,7 +12,15 @@ import tinygrad_lite.functional as F
 from tinygrad_lite import nn
 from tinygrad_lite.fuzz.specs import OpSpec
 from tinygrad_lite.fuzz.strategies import (
-    Arguments, Strategy, broadcast, conv, indexed, matmul, pooled, reduced, tensors,
+    Arguments,
+    Strategy,
+    broadcast,
+    conv,
+    indexed,
+    matmul,
+    pooled,
+    reduced,
+    tensors,
 )  # fmt: skip
 from tinygrad_lite.ops import conv as conv_ops
 from tinygrad_lite.ops import elementwise as ew
@@ -49,20 +57,20 @@ def _axes(min_side: int = 0, min_dims: int = 0, keepdims: str | None = "keepdim"
 
 
 @st.composite
-def _spread(draw: Draw, correction: bool = True) -> Arguments:
+def _spread(draw: Draw, /, correction: bool = True) -> Arguments:
     """Arguments of var and std: enough elements in each group."""
     args, kwargs = draw(_axes(min_side=2, min_dims=1).filter(lambda arguments: len(arguments[1]["axes"]) > 0))
     return args, {**kwargs, "correction": draw(st.integers(0, 1))}
 
 
 @st.composite
-def _one_axis(draw: Draw, **options: Any) -> Arguments:
+def _one_axis(draw: Draw, /, **options: Any) -> Arguments:
     x = draw(tensors(hnp.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=4), dtype=FLOATS))
     return (x,), {"axis": draw(st.integers(0, x.ndim - 1)), **options}
 
 
 @st.composite
-def _classes(draw: Draw, name: str = "targets", smoothing: bool = True) -> Arguments:
+def _classes(draw: Draw, /, name: str = "targets", smoothing: bool = True) -> Arguments:
     """Scores (n, c) or (n, c, h), class indices, and the options of the losses."""
     sides = draw(st.lists(st.integers(1, 4), min_size=2, max_size=3))
     x = draw(tensors(tuple(sides), dtype=FLOATS))
@@ -72,7 +80,7 @@ def _classes(draw: Draw, name: str = "targets", smoothing: bool = True) -> Argum
 
 
 @st.composite
-def _moved(draw: Draw, kind: str) -> Arguments:
+def _moved(draw: Draw, /, kind: str) -> Arguments:
     """Arguments of the rules that move elements."""
     size = draw(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3))
     x = draw(tensors(size, dtype=FLOATS))
@@ -88,7 +96,7 @@ def _moved(draw: Draw, kind: str) -> Arguments:
 
 
 @st.composite
-def _joined(draw: Draw, along: bool) -> Arguments:
+def _joined(draw: Draw, /, along: bool) -> Arguments:
     """Several arrays to be joined along an axis, of other sizes there if `along`."""
     size = draw(hnp.array_shapes(min_dims=int(along), max_dims=3, min_side=0, max_side=3))
     axis, count = draw(st.integers(0, len(size) - 1 if along else len(size))), draw(st.integers(1, 3))
@@ -97,14 +105,17 @@ def _joined(draw: Draw, along: bool) -> Arguments:
 
 
 @st.composite
-def _linear(draw: Draw) -> Arguments:
-    lead, k, m = draw(hnp.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=3)), *draw(st.tuples(*[st.integers(1, 3)] * 2))
+def _linear(draw: Draw, /) -> Arguments:
+    lead, k, m = (
+        draw(hnp.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=3)),
+        *draw(st.tuples(*[st.integers(1, 3)] * 2)),
+    )
     args = [draw(tensors((*lead, k))), draw(tensors((m, k)))]
     return tuple(args + [draw(tensors((m,)))] * draw(st.booleans())), {}
 
 
 @st.composite
-def _grouped(draw: Draw) -> Arguments:
+def _grouped(draw: Draw, /) -> Arguments:
     """A convolution with groups."""
     (x, weight, *bias), kwargs = draw(conv())
     groups = draw(st.integers(1, 2))
@@ -114,14 +125,14 @@ def _grouped(draw: Draw) -> Arguments:
 
 
 @st.composite
-def _conditions(draw: Draw) -> Arguments:
+def _conditions(draw: Draw, /) -> Arguments:
     shapes = draw(hnp.mutually_broadcastable_shapes(num_shapes=3, max_dims=2, min_side=0, max_side=3)).input_shapes
     args = tuple(draw(tensors(s)) for s in shapes[:2])
     return args, {"condition": draw(hnp.arrays(np.bool_, shapes[2]))}
 
 
 @st.composite
-def _images(draw: Draw, ndim: int = 4, positive_var: bool = False) -> Any:
+def _images(draw: Draw, /, ndim: int = 4, positive_var: bool = False) -> Any:
     sides = tuple(draw(st.integers(2, 3)) for _ in range(ndim))
     return draw(tensors(sides, dtype=np.float32))
 
@@ -140,7 +151,9 @@ def naive_conv2d(x: Any, weight: Any, bias: Any = None, *, stride: Any, padding:
     return out
 
 
-def naive_pool(x: Any, reduce: Callable[..., Any], fill: float, *, kernel_size: Any, stride: Any, padding: Any, dilation: Any = (1, 1)) -> Any:
+def naive_pool(
+    x: Any, reduce: Callable[..., Any], fill: float, *, kernel_size: Any, stride: Any, padding: Any, dilation: Any = (1, 1)
+) -> Any:
     """Pooling in loops; `reduce` makes one number of a window."""
     x = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in padding)), constant_values=fill)
     spans = [d * (k - 1) + 1 for d, k in zip(dilation, kernel_size, strict=True)]

@@ -58,6 +58,8 @@ class FuzzReport:
     kinds : Counter of "smooth", "kink", "jump", "edge", "unresolved" over all directions looked at
     notes : Counter of what was noted and not failed
     failure : GradReport of the smallest failing example, or None
+    outside : int
+        Examples at which the output was not finite, where there is no slope to compare with.
     excess : float
         Largest error over allowed error in what passed.
     largest : float
@@ -72,6 +74,7 @@ class FuzzReport:
     kinds: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
     failure: GradReport | None = None
+    outside: int = 0
     excess: float = 0.0
     largest: float = 0.0
     examples_to_failure: int | None = None
@@ -85,7 +88,7 @@ class FuzzReport:
     def decided(self) -> float:
         """Share of the directions that were smooth or at a kink."""
         total = sum(self.kinds.values())
-        return (self.kinds["smooth"] + self.kinds["kink"]) / total if total else 1.0
+        return (self.kinds["smooth"] + self.kinds["kink"]) / total if total else float(not self.outside)
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.most_common()) or "nothing to decide"
@@ -164,6 +167,7 @@ def fuzz_grad(
             raise GradientFailure(result)
         if report.failure is None:
             report.kinds += result.kinds
+            report.outside += result.outside
             report.excess = max(report.excess, result.excess)
             report.notes.update(result.notes)
 
@@ -233,7 +237,7 @@ def grad_property(
 
         test.__name__, test.__qualname__ = _name(fn), _name(fn)
         test.__module__, test.__doc__ = getattr(fn, "__module__", __name__), fn.__doc__
-        wrapped = given(arguments=chosen, draw=DRAWS)(test)
+        wrapped: Any = given(arguments=chosen, draw=DRAWS)(test)
         wrapped.fn = fn
         if callable(fn) and hasattr(fn, "__dict__"):
             fn.__dict__["under_test"] = True  # its name is now that of the test, which the report must know

@@ -26,6 +26,7 @@ SHAPES = st.one_of(FULL, FULL, FULL, hnp.array_shapes(min_dims=1, max_dims=3, mi
 @st.composite
 def tensors(
     draw: st.DrawFn,
+    /,
     shape: Any = SHAPES,
     *,
     dtype: Any = np.float64,
@@ -54,7 +55,7 @@ def tensors(
 
 
 @st.composite
-def _numbers(draw: st.DrawFn, shape: tuple[int, ...], values: str) -> Array:
+def _numbers(draw: st.DrawFn, /, shape: tuple[int, ...], values: str) -> Array:
     size = int(np.prod(shape))
     sources = ("special", "generic", "generic", "mixed", "magnitudes", "magnitudes", "large")
     source = {"smooth": "generic", "large": "large"}.get(values) or draw(st.sampled_from(sources))
@@ -92,7 +93,9 @@ def _into(array: Array, low: float, high: float) -> Array:
 
 
 @st.composite
-def broadcast(draw: st.DrawFn, number: int = 2, *, kwargs: Strategy[dict[str, Any]] | None = None, **options: Any) -> Arguments:
+def broadcast(
+    draw: st.DrawFn, /, number: int = 2, *, kwargs: Strategy[dict[str, Any]] | None = None, **options: Any
+) -> Arguments:
     """Arguments of `number` arrays whose shapes broadcast: equal, with leading axes missing, sides of 1, 0-d, empty."""
     if number == 1:
         shapes: Sequence[tuple[int, ...]] = [draw(SHAPES)]
@@ -109,6 +112,7 @@ def broadcast(draw: st.DrawFn, number: int = 2, *, kwargs: Strategy[dict[str, An
 @st.composite
 def reduced(
     draw: st.DrawFn,
+    /,
     *,
     axis: str = "dim",
     keepdims: str | None = "keepdim",
@@ -132,14 +136,14 @@ def reduced(
 
 
 @st.composite
-def matmul(draw: st.DrawFn, *, signature: str = "(n?,k),(k,m?)->(n?,m?)", **options: Any) -> Arguments:
+def matmul(draw: st.DrawFn, /, *, signature: str = "(n?,k),(k,m?)->(n?,m?)", **options: Any) -> Arguments:
     """Arguments of a product: vectors, matrices and stacks of them that broadcast; signature as NumPy's gufuncs have it."""
     gufunc = hnp.mutually_broadcastable_shapes(signature=signature, max_dims=2, min_side=0, max_side=3)
     return tuple(draw(tensors(shape, **options)) for shape in draw(gufunc).input_shapes), {}
 
 
 @st.composite
-def indexed(draw: st.DrawFn, kind: str = "any", **options: Any) -> tuple[tuple[Array, Any], dict[str, Any]]:
+def indexed(draw: st.DrawFn, /, kind: str = "any", **options: Any) -> tuple[tuple[Array, Any], dict[str, Any]]:
     """An array and an index for it: "basic" (slices, integers), "array" (integers, repeated), "bool", or "any"."""
     array = draw(tensors(hnp.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=4), **options))
     kinds: dict[str, Strategy[Any]] = {
@@ -152,7 +156,7 @@ def indexed(draw: st.DrawFn, kind: str = "any", **options: Any) -> tuple[tuple[A
 
 @st.composite
 def windows(
-    draw: st.DrawFn, n: int = 2, *, max_kernel: int = 3, max_padding: int = 1, dilated: bool = True
+    draw: st.DrawFn, /, n: int = 2, *, max_kernel: int = 3, max_padding: int = 1, dilated: bool = True
 ) -> tuple[tuple[int, ...], dict[str, tuple[int, ...]]]:
     """Sides of an image, and kernel_size, stride, padding and dilation that fit: the output's size is drawn first."""
     names = ("kernel_size", "stride", "padding", "dilation")
@@ -169,7 +173,7 @@ def windows(
 
 
 @st.composite
-def conv(draw: st.DrawFn, nd: int = 2, *, bias: bool | None = None, dilated: bool = True, **options: Any) -> Arguments:
+def conv(draw: st.DrawFn, /, nd: int = 2, *, bias: bool | None = None, dilated: bool = True, **options: Any) -> Arguments:
     """(x, weight[, bias]) and stride, padding, dilation of a convolution over nd axes; no two sizes need be equal."""
     sides, given = draw(windows(nd, max_padding=2, dilated=dilated))
     kernel = given.pop("kernel_size")
@@ -184,7 +188,7 @@ def conv(draw: st.DrawFn, nd: int = 2, *, bias: bool | None = None, dilated: boo
 
 
 @st.composite
-def pooled(draw: st.DrawFn, nd: int = 2, *, dilated: bool = False, padded: bool = True, **options: Any) -> Arguments:
+def pooled(draw: st.DrawFn, /, nd: int = 2, *, dilated: bool = False, padded: bool = True, **options: Any) -> Arguments:
     """An image, and kernel_size, stride and padding of a pooling; ties are drawn on purpose."""
     sides, given = draw(windows(nd, dilated=dilated, max_padding=int(padded)))
     kwargs: dict[str, Any] = dict(given)

@@ -1,6 +1,7 @@
 """Gradient checks at one point, with NumPy alone: `check_grad`, and the oracle behind it, `directional`."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,13 @@ def check_grad(
     return report
 
 
-def examine(
+def examine(target: Target, probes: Sequence[Probe], **options: Any) -> GradReport:
+    """Everything that is checked of a target at one point; never raises for a wrong gradient. See `check_grad`."""
+    with quiet():
+        return _examine(target, probes, **options)
+
+
+def _examine(
     target: Target,
     probes: Sequence[Probe],
     *,
@@ -105,7 +112,6 @@ def examine(
     reference: Callable[..., Any] | None = None,
     full: bool | None = None,
 ) -> GradReport:
-    """Everything that is checked of a target at one point; never raises for a wrong gradient. See `check_grad`."""
     chosen = list(PROPERTIES) if properties == "all" else [properties] if isinstance(properties, str) else list(properties)
     unknown = [name for name in chosen if name not in (*PROPERTIES, "value")]
     if unknown or kinks not in (None, *KINKS):
@@ -114,14 +120,12 @@ def examine(
     leaves = _indices(target, wrt)
     point = Point(target, leaves)
     v = _cotangents(point, cotangent, seed)
-    report = GradReport(target, v, seed, leaves)
+    report = GradReport(target, v, seed, leaves, outside=not point.finite)
     try:
         example = Example(target, leaves, point, v, seed, reference)
         for name in chosen:
             if name in PROPERTIES and (point.finite or name in ("shape", "untouched", "alias")):
-                with quiet():
-                    found = list(PROPERTIES[name](example))
-                report.failures += [Failure(name, message, leaf) for message, leaf in found]
+                report.failures += [Failure(name, message, leaf) for message, leaf in PROPERTIES[name](example)]
         if point.finite and (properties == "all" or "value" in chosen):
             _values(report, example, probes, kinks, full)
     except GradientError as error:
@@ -152,6 +156,12 @@ def _values(report: GradReport, example: Example, probes: Sequence[Probe], kinks
         wanted += [direction("onehot", k, shapes) for k in range(total)]
     for u in wanted:
         verdict = point.compare(u, v, grads)
+        if verdict.wrong and not np.isfinite(verdict.analytic):
+            # A cotangent of 0 hides an infinite slope (of sqrt at 0) from the function, but not 0 * inf from the rule.
+            everywhere = direction("gauss", report.seed, [w.shape for w in v])
+            slope = point.slope(u, everywhere, grads)
+            if not slope.decided:
+                verdict = replace(verdict, kind=slope.kind, excess=np.nan)
         report.kinds[verdict.kind] += 1
         report.excess = max(report.excess, verdict.excess if verdict.excess < np.inf else 1e300)
         if not verdict.wrong or (verdict.kind == "kink" and kinks == "skip"):

@@ -89,7 +89,10 @@ class Point:
 
         def phi(t: float) -> tuple[float, float]:
             nonlocal coarse, fine
-            outs = self.outs if t == 0 else self.forward(t, u)
+            try:
+                outs = self.outs if t == 0 else self.forward(t, u)
+            except Exception:  # what refuses this value has the edge of its domain here
+                return np.nan, 0.0
             if t and not fine:  # what changes has digits that float32 does not hold, or else it was computed in float32
                 changed = [o[o != here] for o, here in zip(outs, self.outs, strict=True)]
                 fine = any((c != c.astype(np.float32)).any() for c in changed)

@@ -58,7 +58,9 @@ class _Limit:
     error: float = math.inf
 
 
-def directional(phi: Callable[[float], float], *, scale: float = 1.0, magnitude: float = 0.0, eps: float = 2.0**-52) -> Slope:
+def directional(
+    phi: Callable[[float], float | tuple[float, float]], *, scale: float = 1.0, magnitude: float = 0.0, eps: float = 2.0**-52
+) -> Slope:
     """Slope of phi at 0.
 
     Parameters

@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_lite.errors import GradientError
 from tinygrad_lite.gradcheck.check import Point, Verdict, as_gradient
 from tinygrad_lite.gradcheck.layout import Array, array_code, lay_out, layout_of
-from tinygrad_lite.gradcheck.target import Target
+from tinygrad_lite.gradcheck.target import Target, quiet
 
 MAX_ENTRIES = 64  # of the input, for a gradient taken entry by entry
 LONG = 100  # characters of an array that are printed in the report's head
@@ -48,6 +48,8 @@ class GradReport:
     kinds : Counter of "smooth", "kink", "jump", "edge", "unresolved" over the directions
     excess : float
         Largest error over allowed error of a direction.
+    outside : bool
+        Whether the output was not finite, so that there was no slope to compare with.
     """
 
     target: Target
@@ -59,6 +61,7 @@ class GradReport:
     notes: list[str] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
     excess: float = 0.0
+    outside: bool = False
 
     def __bool__(self) -> bool:
         return not self.failures
@@ -72,13 +75,19 @@ class GradReport:
     @property
     def worst(self) -> Failure:
         order = {"shape": 2, "value": 1, "finite": 1}  # a gradient of the wrong shape cannot have the right numbers
-        return max(self.failures, key=lambda failure: (order.get(failure.name, 0), failure.verdict.excess if failure.verdict else 0.0))
+        return max(
+            self.failures, key=lambda failure: (order.get(failure.name, 0), failure.verdict.excess if failure.verdict else 0.0)
+        )
 
     def raise_if_wrong(self) -> None:
         if self.failures:
             raise GradientFailure(self)
 
     def __str__(self) -> str:
+        with quiet():
+            return self._words()
+
+    def _words(self) -> str:
         if not self.failures:
             kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.most_common())
             return "\n".join([f"{self.target.name}: gradient right in {kinds or 'no'} directions", *self.notes])
@@ -225,7 +234,8 @@ def _look(
         return "the gradient is the transpose of the right one"
     if close(analytic - numeric, np.full_like(numeric, (analytic - numeric).mean())):
         return "all entries are off by the same number: a mean or sum over the input is not taken into account"
-    if np.all(np.isclose(analytic, numeric, rtol=1e-5) | (np.abs(analytic) < np.abs(numeric))):
+    too_small = (np.abs(analytic) < np.abs(numeric)) & (analytic * numeric >= 0)
+    if np.all(np.isclose(analytic, numeric, rtol=1e-5) | too_small):
         return "some entries are right and some too small: contributions overwritten where they should be added (= for +=)?"
     wrong = sum(verdict.wrong for verdict, _ in rows)
     return f"{wrong} of {len(rows)} entries wrong, the first at {next(index for verdict, index in rows if verdict.wrong)}"
@@ -254,7 +264,7 @@ def snippet(report: GradReport) -> str:
     lines = ["import numpy as np", "from tinygrad_lite.gradcheck import check_grad, lay_out"]
     lines.append(f"from {module} import {name}" if simple else f"fn = ...  # {name or type(forward).__name__}")
     args = [_code(arg) for arg in target.args]
-    options = {"kwargs": dict(target.kwargs)} if target.kwargs else {}
+    options: dict[str, Any] = {"kwargs": dict(target.kwargs)} if target.kwargs else {}
     options |= {"seed": report.seed, **{k: v for k, v in report.settings.items() if v is not None}}
     words = [f"{key}={_code(value)}" for key, value in options.items()]
     v = _code(list(report.v)) if len(report.v) > 1 else _code(report.v[0])

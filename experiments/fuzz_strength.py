@@ -1,0 +1,445 @@
+"""How strong is the gradient fuzzer? Every figure of docs/fuzzing.md, one subcommand each.
+
+python -m experiments.fuzz_strength curve        share of the catalogue caught at 10, 30, 100, 300 examples, 5 seeds
+python -m experiments.fuzz_strength generated    wrong rules made from the project's own ops, at 100 examples
+python -m experiments.fuzz_strength alarms       correct rules that were not used for tuning: false alarms, decided share
+python -m experiments.fuzz_strength oracle       does the error estimate hold where the derivative is known?
+python -m experiments.fuzz_strength sensitivity  smallest relative error of a gradient that is found, median over ops
+python -m experiments.fuzz_strength shrink       elements in the shrunk failures of the catalogue
+python -m experiments.fuzz_strength torch        check_grad beside torch.autograd.gradcheck on a convolution
+"""
+
+import argparse
+import functools
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tinygrad_lite.fuzz import OpSpec, broadcast, indexed, reduced, tensors
+from tinygrad_lite.fuzz.mutants import CATALOGUE, keep, unbroadcast
+from tinygrad_lite.fuzz.project import SPECS
+from tinygrad_lite.gradcheck import check_grad, directional
+
+Rule = Any
+
+
+def curve(seeds: int) -> None:
+    """Print the share of the catalogue that is caught, by examples and seed, and what caught it."""
+    needed: dict[int, list[float]] = {}
+    killers: Counter[str] = Counter()
+    for seed in range(seeds):
+        reports = [m.fuzz(max_examples=300, seed=seed, shrink=False) for m in CATALOGUE]
+        needed[seed] = [r.examples_to_failure or math.inf for r in reports]
+        killers.update(r.failure.worst.name for r in reports if r.failure is not None)
+        print(f"seed {seed}: missed {[m.name for m, r in zip(CATALOGUE, reports, strict=True) if r]}", flush=True)
+    print(f"{len(CATALOGUE)} wrong rules")
+    print("examples  " + "  ".join(f"seed {seed}" for seed in needed))
+    for count in (10, 30, 100, 300):
+        print(f"{count:8}  " + "  ".join(f"{np.mean(np.array(n) <= count):6.1%}" for n in needed.values()))
+    print(f"median examples to failure {np.median(list(needed.values())):.0f}; caught by {dict(killers.most_common())}")
+
+
+def operators() -> dict[str, Callable[[Rule], Rule]]:
+    """Ways to make a rule's backward wrong without knowing the rule. Each gives grads from (rule's outputs, vjp, args, g)."""
+
+    def after(change: Callable[..., Any]) -> Callable[[Rule], Rule]:
+        def mutate(rule: Rule) -> Rule:
+            def wrong(*args: Any, **kwargs: Any) -> Any:
+                out, vjp = rule(*args, **kwargs)
+                return out, lambda g: change(vjp, g, args)
+
+            return wrong
+
+        return mutate
+
+    def each(function: Callable[..., Any]) -> Callable[..., Any]:
+        def change(vjp: Any, g: Any, args: Any) -> Any:
+            return tuple(None if p is None else function(p, a) for p, a in zip(vjp(g), args, strict=False))
+
+        return change
+
+    def first(function: Callable[..., Any]) -> Callable[..., Any]:
+        def change(vjp: Any, g: Any, args: Any) -> Any:
+            head, *tail = vjp(g)
+            return (function(head, args[0]), *tail)
+
+        return change
+
+    def one_entry(p: Any, _: Any) -> Any:
+        p = p.copy()
+        if p.size:
+            p[(-1,) * p.ndim] *= 1.01
+        return p
+
+    made = {f"scaled by 1 + 1e-{k}": after(each(lambda p, _, k=k: p * p.dtype.type(1 + 10.0**-k))) for k in (1, 2, 3, 4, 5)}
+    made |= {
+        "sign": after(each(lambda p, _: -p)),
+        "first argument's sign": after(first(lambda p, _: -p)),
+        "doubled": after(each(lambda p, _: 2 * p)),
+        "zero": after(each(lambda p, _: 0 * p)),
+        "mean subtracted": after(each(lambda p, _: p - p.mean() if p.size else p)),
+        "last entry off by 1 %": after(each(one_entry)),
+        "reversed": after(each(lambda p, _: np.array(p[::-1]) if p.ndim else 2 * p)),
+        "transposed": after(each(lambda p, _: np.array(p.T).reshape(p.shape) if p.ndim > 1 and min(p.shape) > 1 else 2 * p)),
+        "first axis not summed": after(each(lambda p, _: np.array(np.broadcast_to(p, (2, *p.shape))))),
+        "summed away": after(each(lambda p, _: p.sum())),
+        "cotangent ignored": after(lambda vjp, g, _: vjp(np.ones_like(g))),
+        "absolute cotangent": after(lambda vjp, g, _: vjp(np.abs(g))),
+        "cotangent read in memory order": after(lambda vjp, g, _: vjp(np.ravel(g, "K").reshape(g.shape) * (1 if g.ndim > 1 else 2))),
+        "cotangent written into": after(lambda vjp, g, _: (vjp(np.array(g)), np.multiply(g, 2, out=g))[0]),
+        "input added": after(first(lambda p, a: p + np.asarray(a, p.dtype) * p.dtype.type(1e-3))),
+        "NaN at exact zeros": after(first(lambda p, a: np.where(np.asarray(a) == 0, np.nan, p).astype(p.dtype))),
+        "mask shifted by 1e-3": after(first(lambda p, a: p * (np.abs(a) > 1e-3))),
+        "wider dtype": after(each(lambda p, _: p.astype(np.longdouble))),
+        "in float16": after(each(lambda p, _: p.astype(np.float16).astype(p.dtype))),
+        "shared buffer": after(each(lambda p, a: a if p.shape == a.shape else 2 * p)),
+    }  # fmt: skip
+    return made
+
+
+def generated(seeds: int) -> None:
+    """Fuzz wrong rules made from the project's rules; one is left out where it is the rule itself (equivalent)."""
+    total, caught, equal, missed = 0, 0, [], []
+    for spec in SPECS:
+        if spec.name.startswith("functional"):
+            continue
+        for name, mutate in operators().items():
+            wrong = mutate(spec.fn)
+            report = replace(spec, fn=wrong).fuzz(max_examples=100, seed=0, shrink=False, raise_error=False)
+            total += 1
+            if not report:
+                caught += 1
+            elif _equivalent(spec, wrong):
+                equal.append(f"{spec.name} / {name}")
+            else:
+                missed.append(f"{spec.name} / {name}")
+    different = total - len(equal)
+    print(f"generated wrong rules: {total}, of which the same function as the right one: {len(equal)}")
+    print(f"caught at 100 examples: {caught} of {different} = {caught / different:.1%}")
+    print("missed:\n  " + "\n  ".join(missed) + "\nequivalent:\n  " + "\n  ".join(equal))
+
+
+def _equivalent(spec: OpSpec, wrong: Rule) -> bool:
+    """Whether the changed rule gave the same bits as the right one on 500 drawn arguments."""
+    from hypothesis import HealthCheck, Phase, given, settings
+
+    assert spec.inputs is not None
+    same = True
+
+    @settings(max_examples=500, database=None, derandomize=True, phases=[Phase.generate], deadline=None,
+              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @given(spec.inputs)
+    def compare(arguments: Any) -> None:
+        nonlocal same
+        args, kwargs = arguments if isinstance(arguments[1], dict) else (arguments, {})
+        with np.errstate(all="ignore"):
+            out, right = spec.fn(*args, **kwargs)
+            g = np.random.default_rng(0).standard_normal(out.shape).astype(out.dtype)
+            pairs = zip(right(g.copy()), wrong(*args, **kwargs)[1](g.copy()), strict=True)
+            same &= all(
+                a is b or (np.shape(a) == np.shape(b) and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=True))
+                for a, b in pairs
+            )
+
+    compare()
+    return same
+
+
+def controls() -> Iterator[tuple[str, Rule, Any]]:
+    """Correct rules that the fuzzer was not tuned on: (name, rule, inputs)."""
+
+    def elementwise(f: Callable[..., Any], d: Callable[..., Any]) -> Rule:
+        return lambda x: (f(x), lambda g: g * d(x))
+
+    def sumsq(x: Any) -> Any:
+        return (x * x).sum(), lambda g: 2 * g * x
+
+    def hypot(a: Any, b: Any) -> Any:
+        h = np.hypot(a, b)
+        safe = np.where(h == 0, 1, h)
+        return h, lambda g: (unbroadcast(g * a / safe, a.shape), unbroadcast(g * b / safe, b.shape))
+
+    def arctan2(a: Any, b: Any) -> Any:
+        n = a * a + b * b
+        return np.arctan2(a, b), lambda g: (unbroadcast(g * b / n, a.shape), unbroadcast(-g * a / n, b.shape))
+
+    def huber(a: Any, b: Any) -> Any:
+        d = a - b
+        small = np.abs(d) <= 1
+        return np.where(small, 0.5 * d * d, np.abs(d) - 0.5), lambda g: (
+            unbroadcast(g * np.clip(d, -1, 1), a.shape), unbroadcast(-g * np.clip(d, -1, 1), b.shape))  # fmt: skip
+
+    def median(x: Any) -> Any:
+        order = np.argsort(x, -1, kind="stable")[..., x.shape[-1] // 2 : x.shape[-1] // 2 + 1]
+
+        def vjp(g: Any) -> Any:
+            out = np.zeros_like(x)
+            np.put_along_axis(out, order, g[..., None], -1)
+            return out
+
+        return np.take_along_axis(x, order, -1)[..., 0], vjp
+
+    def cummax(x: Any) -> Any:
+        out = np.maximum.accumulate(x, -1)
+        index = np.maximum.accumulate(np.where(x == out, np.arange(x.shape[-1]), 0), -1)
+
+        def vjp(g: Any) -> Any:
+            back = np.zeros_like(x)
+            for i in range(x.shape[-1]):
+                at = index[..., i : i + 1]
+                np.put_along_axis(back, at, np.take_along_axis(back, at, -1) + g[..., i : i + 1], -1)
+            return back
+
+        return out, vjp
+
+    def logcosh(x: Any) -> Any:
+        return np.abs(x) + np.log1p(np.exp(-2 * np.abs(x))) - math.log(2), lambda g: g * np.tanh(x)
+
+    def cosine(a: Any, b: Any) -> Any:
+        na, nb = np.sqrt((a * a).sum() + 1e-8), np.sqrt((b * b).sum() + 1e-8)
+        c = (a * b).sum() / (na * nb)
+        return c, lambda g: (g * (b / (na * nb) - c * a / na**2), g * (a / (na * nb) - c * b / nb**2))
+
+    def solve(a: Any, b: Any) -> Any:
+        m = a @ a.T + 3 * np.eye(len(a))
+        y = np.linalg.solve(m, b)
+
+        def vjp(g: Any) -> Any:
+            z = np.linalg.solve(m.T, g)
+            g_m = -np.outer(z, y)
+            return (g_m + g_m.T) @ a, z
+
+        return y, vjp
+
+    def gather(x: Any, index: Any) -> Any:
+        def vjp(g: Any) -> Any:
+            out = np.zeros_like(x)
+            np.add.at(out, index, g)
+            return out, None
+
+        return x[index], vjp
+
+    def top2(x: Any) -> Any:
+        index = np.argsort(-x, -1, kind="stable")[..., :2]
+
+        def vjp(g: Any) -> Any:
+            out = np.zeros_like(x)
+            np.put_along_axis(out, index, g, -1)
+            return out
+
+        return np.take_along_axis(x, index, -1), vjp
+
+    def mean_axis(x: Any, axis: Any) -> Any:
+        n = x.size if axis is None else x.shape[axis]
+        return x.mean(axis), lambda g: np.broadcast_to(keep(x, axis, g) / n, x.shape)
+
+    def rms(x: Any, axis: Any) -> Any:
+        s = np.sqrt((x * x).mean(axis, keepdims=True) + 1e-6)
+        n = x.size if axis is None else x.shape[axis]
+        return x / s, lambda g: g / s - x * (g * x).sum(axis, keepdims=True) / (n * s**3)
+
+    def lerp(a: Any, b: Any, w: Any) -> Any:
+        return a + w * (b - a), lambda g: (
+            unbroadcast(g * (1 - w), a.shape), unbroadcast(g * w, b.shape), unbroadcast(g * (b - a), w.shape))  # fmt: skip
+
+    def outer(a: Any, b: Any) -> Any:
+        return np.outer(a, b), lambda g: (g @ b, a @ g)
+
+    rows = tensors((2, 3))
+    axis = reduced(axis="axis", keepdims=None, several=False, min_side=1)
+    s = 1 / math.sqrt(math.pi)
+    one: dict[str, tuple[Callable[..., Any], Callable[..., Any], dict[str, Any]]] = {
+        "cos": (np.cos, lambda x: -np.sin(x), {}), "arctan": (np.arctan, lambda x: 1 / (1 + x * x), {}),
+        "sinh": (np.sinh, np.cosh, {}), "arcsinh": (np.arcsinh, lambda x: 1 / np.hypot(x, 1), {}),
+        "log1p": (np.log1p, lambda x: 1 / (1 + x), {"low": -1.0}), "expm1": (np.expm1, np.exp, {}),
+        "reciprocal": (np.reciprocal, lambda x: -1 / (x * x), {"low": 0.0}), "cbrt": (np.cbrt, lambda x: np.cbrt(x) / (3 * x), {"low": 0.0}),
+        "arcsin": (np.arcsin, lambda x: 1 / np.sqrt((1 - x) * (1 + x)), {"low": -1.0, "high": 1.0}),
+        "hard tanh": (lambda x: np.clip(x, -1, 1), lambda x: (x > -1) & (x < 1), {}),
+        "soft shrink": (lambda x: np.sign(x) * np.maximum(np.abs(x) - 0.5, 0), lambda x: np.abs(x) > 0.5, {}),
+        "square of relu": (lambda x: np.maximum(x, 0) ** 2, lambda x: 2 * np.maximum(x, 0), {}),
+        "sinc": (lambda x: np.sinc(x), lambda x: np.where(np.abs(x) < 1e-4, -(np.pi**2) * x / 3, (np.cos(np.pi * x) - np.sinc(x)) / np.where(x == 0, 1, x)), {}),
+        "gauss": (lambda x: s * np.exp(-x * x), lambda x: -2 * x * s * np.exp(-x * x), {}),
+        "mish-like": (lambda x: x * np.tanh(np.logaddexp(0, x)), lambda x: np.tanh(np.logaddexp(0, x)) + x / np.cosh(np.minimum(np.logaddexp(0, x), 300)) ** 2 * 0.5 * (1 + np.tanh(x / 2)), {}),
+    }  # fmt: skip
+    for name, (f, d, domain) in one.items():
+        yield name, elementwise(f, d), tensors(**domain)
+    yield from (
+        ("sum of squares", sumsq, tensors()), ("hypot", hypot, broadcast(2)), ("arctan2", arctan2, broadcast(2, low=0.0)),
+        ("huber", huber, broadcast(2)), ("median", median, rows), ("cummax", cummax, rows), ("logcosh", logcosh, tensors()),
+        ("cosine", cosine, broadcast(2).filter(lambda d: d[0][0].shape == d[0][1].shape)), ("top 2", top2, rows),
+        ("solve", solve, tensors((2, 2)).flatmap(lambda a: tensors((2,)).map(lambda b: (a, b)))),
+        ("gather", gather, indexed("array")), ("mean", mean_axis, axis), ("rms norm", rms, axis), ("lerp", lerp, broadcast(3)),
+        ("outer", outer, tensors((2,)).flatmap(lambda a: tensors((3,)).map(lambda b: (a, b)))),
+    )  # fmt: skip
+
+
+def alarms(seeds: int) -> None:
+    """Print false alarms, decided cases and the decided share on the control rules."""
+    from tinygrad_lite.fuzz import fuzz_grad
+
+    decided, total, wrong, rates = 0, 0, [], []
+    for seed in range(seeds):
+        for name, rule, inputs in controls():
+            report = fuzz_grad(rule, inputs, max_examples=100, seed=1000 + seed, raise_error=False)
+            count = sum(report.kinds.values())
+            decided, total = decided + round(report.decided * count), total + count
+            rates.append((report.decided, name))
+            if not report:
+                wrong.append(f"{name}, seed {seed}:\n{report}")
+    print(f"correct rules {len(list(controls()))}, seeds {seeds}: {decided} decided cases of {total} = {decided / total:.2%}; "
+          f"lowest {min(rates)[1]} {min(rates)[0]:.1%}")  # fmt: skip
+    print(f"false alarms: {len(wrong)}\n" + "\n".join(wrong))
+
+
+KNOWN: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] = {
+    "exp": (math.exp, math.exp), "sin 50x": (lambda x: math.sin(50 * x), lambda x: 50 * math.cos(50 * x)),
+    "tanh": (math.tanh, lambda x: 1 / math.cosh(x) ** 2), "cube": (lambda x: x**3, lambda x: 3 * x * x),
+    "log": (lambda x: math.log(x) if x > 0 else math.nan, lambda x: 1 / x), "inverse": (lambda x: 1 / x, lambda x: -1 / x**2),
+    "sqrt": (lambda x: math.sqrt(x) if x > 0 else math.nan, lambda x: 0.5 / math.sqrt(x)),
+    "erf": (math.erf, lambda x: 2 / math.sqrt(math.pi) * math.exp(-x * x)),
+    "exp + 1e6": (lambda x: math.exp(x) + 1e6, math.exp), "arctan 100x": (lambda x: math.atan(100 * x), lambda x: 100 / (1 + 1e4 * x * x)),
+    "relu": (lambda x: max(x, 0.0), lambda x: float(x > 0)), "|x - 0.3|": (lambda x: abs(x - 0.3), lambda x: math.copysign(1, x - 0.3)),
+    "x^2 + 1e-6 relu": (lambda x: x * x + 1e-6 * max(x, 0), lambda x: 2 * x + 1e-6 * (x > 0)),
+    "soft shrink": (lambda x: math.copysign(max(abs(x) - 1e-3, 0), x), lambda x: float(abs(x) > 1e-3)),
+    "x log x": (lambda x: x * math.log(x) if x > 0 else math.nan, lambda x: 1 + math.log(x)),
+}  # fmt: skip
+
+
+def _shifted(function: Callable[[float], float], x: float, t: float) -> float:
+    return function(x + t)
+
+
+def oracle(seeds: int) -> None:
+    """Print how often the reported error covers the true one."""
+    rng, total, outside = np.random.default_rng(0), 0, 0
+    relative = []
+    for function, derivative in KNOWN.values():
+        for x in map(float, np.concatenate([rng.uniform(0.01, 4, 400 * seeds), 10 ** rng.uniform(-5, 2, 400 * seeds)])):
+            slope = directional(functools.partial(_shifted, function, x), scale=min(max(x, 1e-3), 1), magnitude=abs(function(x)))
+            if slope.kind == "smooth":
+                exact = derivative(x)
+                total += 1
+                outside += abs(slope.value - exact) > slope.error
+                relative.append(slope.error / max(abs(exact), 1e-300))
+    print(f"functions {len(KNOWN)}, points {total}: error estimate holds in {1 - outside / total:.3%} ({outside} outside); "
+          f"median estimate {np.median(relative):.1e} of the slope")  # fmt: skip
+
+
+def sensitivity(seeds: int) -> None:
+    """Print the smallest relative error of all gradients of a rule that is found at 100 examples."""
+    smallest = {}
+    for spec in SPECS:
+        if spec.name.startswith("functional"):
+            continue
+        smallest[spec.name] = math.inf
+        for k in (3, 4, 5, 6, 7, 8):
+
+            def wrong(*args: Any, k: int = k, spec: OpSpec = spec, **kwargs: Any) -> Any:
+                out, vjp = spec.fn(*args, **kwargs)
+                return out, lambda g: tuple(None if p is None else p * p.dtype.type(1 + 10.0**-k) for p in vjp(g))
+
+            if replace(spec, fn=wrong).fuzz(max_examples=100, seed=0, shrink=False, raise_error=False):
+                break
+            smallest[spec.name] = 10.0**-k
+    values = np.array(list(smallest.values()))
+    print(f"smallest relative error found, {len(values)} ops: median {np.median(values):.0e}, largest {values.max():.0e} "
+          f"({max(smallest, key=smallest.__getitem__)})")  # fmt: skip
+
+
+def shrink(seeds: int) -> None:
+    """Print the sizes of the shrunk failures of the catalogue."""
+    sizes, one_hot = [], []
+    for mutant in CATALOGUE:
+        for seed in range(seeds):
+            report = mutant.fuzz(max_examples=300, seed=seed)
+            if report.failure is not None:
+                sizes.append(sum(leaf.size for leaf in report.failure.target.leaves))
+                one_hot.append(sum(np.count_nonzero(v) for v in report.failure.v) == 1)
+    print(f"{len(sizes)} failures: median {np.median(sizes):.0f} elements, 90 % have at most {np.percentile(sizes, 90):.0f}; "
+          f"one entry in the cotangent in {np.mean(one_hot):.0%}")  # fmt: skip
+
+
+def torch(seeds: int) -> None:
+    """Print time and power of one check of a convolution, beside torch's own (PyTorch must be installed)."""
+    import torch as library
+
+    from tinygrad_lite.ops.conv import conv2d
+
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((4, 8, 12, 12)), rng.standard_normal((16, 8, 3, 3))
+    start = time.perf_counter()
+    check_grad(conv2d, x, w)
+    ours = time.perf_counter() - start
+    inputs = [library.from_numpy(a).requires_grad_() for a in (x, w)]
+    start = time.perf_counter()
+    library.autograd.gradcheck(library.nn.functional.conv2d, inputs)
+    theirs = time.perf_counter() - start
+    start = time.perf_counter()
+    library.autograd.gradcheck(library.nn.functional.conv2d, inputs, fast_mode=True)
+    fast = time.perf_counter() - start
+
+    class Off(library.autograd.Function):  # type: ignore[misc]
+        @staticmethod
+        def forward(ctx: Any, x: Any, w: Any, where: int) -> Any:
+            ctx.save_for_backward(x, w)
+            ctx.where = where
+            return library.nn.functional.conv2d(x, w)
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            x, w = ctx.saved_tensors
+            g_x = library.nn.grad.conv2d_input(x.shape, w, g)
+            g_x.view(-1)[ctx.where] *= 1.001
+            return g_x, library.nn.grad.conv2d_weight(x, w.shape, g), None
+
+    seen, seen_fast = 0, 0
+    trials = 20 * seeds
+    for trial in range(trials):
+        where = int(rng.integers(x.size))
+
+        def wrong(x: Any, w: Any, where: int = where) -> Any:
+            out, vjp = conv2d(x, w)
+
+            def off(g: Any) -> Any:
+                g_x, g_w = vjp(g)
+                g_x = np.array(g_x, order="C")
+                g_x.reshape(-1)[where] *= 1.001
+                return g_x, g_w
+
+            return out, off
+
+        seen += not check_grad(wrong, x, w, seed=trial, raise_error=False, properties=["value"])
+        library.manual_seed(trial)
+        seen_fast += not library.autograd.gradcheck(
+            lambda a, b, where=where: Off.apply(a, b, where), inputs, fast_mode=True, raise_exception=False
+        )
+    print(f"convolution (4, 8, 12, 12) by (16, 8, 3, 3), {library.get_num_threads()} threads in torch")
+    print(f"check_grad {ours:.2f} s; gradcheck {theirs:.1f} s ({theirs / ours:.0f} times as long), fast mode {fast:.2f} s")
+    print(f"0.1 % off in one entry: check_grad sees {seen} of {trials}, torch's fast mode {seen_fast} of {trials}")
+
+
+PARTS = (curve, generated, alarms, oracle, sensitivity, shrink, torch)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one part, or all that need no other library."""
+    parser = argparse.ArgumentParser(
+        "python -m experiments.fuzz_strength", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", choices=[*(part.__name__ for part in PARTS), "all"])
+    parser.add_argument("--seeds", type=int, default=5, help="default %(default)s")
+    args = parser.parse_args(argv)
+    for part in PARTS:
+        if args.part == part.__name__ or (args.part == "all" and part is not torch):
+            print(f"-- {part.__name__}", flush=True)
+            part(args.seeds)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,330 @@
+"""The fuzzer: strategies, inference, reports, snippets, tests made of rules, the catalogue, the command line, the docs."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinygrad_lite import Tensor, nn
+from tinygrad_lite import functional as F
+from tinygrad_lite.errors import GradientError
+from tinygrad_lite.fuzz import (
+    Draw,
+    OpSpec,
+    broadcast,
+    conv,
+    fuzz_grad,
+    grad_property,
+    grad_tests,
+    indexed,
+    matmul,
+    pooled,
+    reduced,
+    tensors,
+)  # fmt: skip
+from tinygrad_lite.fuzz.__main__ import main
+from tinygrad_lite.fuzz.mutants import CATALOGUE, maximum_both, unbroadcast
+
+DOCS = Path(__file__).parents[1] / "docs" / "fuzzing.md"
+
+
+def sine(x):
+    return np.sin(x), lambda g: g * np.cos(x)
+
+
+def product(a, b):
+    return a * b, lambda g: (unbroadcast(g * b, a.shape), unbroadcast(g * a, b.shape))
+
+
+def softmax(x, axis=-1):
+    p = np.exp(x - x.max(axis, keepdims=True))
+    p = p / p.sum(axis, keepdims=True)
+    return p, lambda g: p * (g - (p * g).sum(axis, keepdims=True))
+
+
+def matrix_product(a, b):
+    return a @ b, lambda g: (g @ b.T, a.T @ g)
+
+
+def affine(x, weight, bias):
+    return x @ weight.T + bias, lambda g: (g @ weight, g.T @ x, g.sum(0))
+
+
+def cross_entropy(logits, labels):
+    shifted = logits - logits.max(1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    rows = np.arange(len(labels))
+    return -log_p[rows, labels].mean(), lambda g: g * (np.exp(log_p) - np.eye(logits.shape[1])[labels]) / len(labels)
+
+
+def layer_norm(x, gamma, beta):
+    s = 1 / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+    y = (x - x.mean(-1, keepdims=True)) * s
+    lead = tuple(range(x.ndim - 1))
+
+    def vjp(g):
+        t = g * gamma
+        g_x = s * (t - t.mean(-1, keepdims=True) - y * (t * y).mean(-1, keepdims=True))
+        return g_x, (g * y).sum(lead), g.sum(lead)
+
+    return y * gamma + beta, vjp
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (sine, "x: any shape"),
+        (product, "a, b: shapes that broadcast"),
+        (softmax, "axis varied"),
+        (matrix_product, "a, b: a product of matrices"),
+        (affine, r"x, weight, bias: shapes \(n,k\),\(m,k\),\(m\)"),
+        (cross_entropy, "logits, labels: 2-d, equal shapes"),
+        (layer_norm, r"x, gamma, beta: shapes \(n,k\),\(k\),\(k\)"),
+        ((sine, lambda g, x: g * np.cos(x)), "x: any shape"),
+    ],
+)
+def test_inputs_are_inferred_and_right_rules_pass(rule, words):
+    if isinstance(rule, tuple):
+        rule = (lambda x: np.sin(x), rule[1])
+    report = fuzz_grad(rule, seed=1)
+    assert report
+    assert re.search(words, report.inferred)
+    assert report.decided > 0.9
+    assert sum(report.kinds.values()) > 100
+
+
+def test_what_cannot_be_inferred_is_said():
+    def odd(a, b, c, d, e):
+        raise ValueError("never")
+
+    with pytest.raises(ValueError, match=r"no inputs could be inferred for .*odd\(a, b, c, d, e\); tried .*give inputs="):
+        fuzz_grad(odd)
+
+
+def test_functions_of_tensors_and_modules():
+    assert fuzz_grad(F.tanh, tensors(), seed=1)
+    layer = nn.Linear(3, 2, rng=np.random.default_rng(0))
+    before = layer.state_dict()
+    report = fuzz_grad(layer, tensors((2, 3), dtype=np.float32), seed=1)
+    assert report
+    assert all(np.array_equal(before[name], value) for name, value in layer.state_dict().items())
+    norm = nn.BatchNorm1d(2)
+    assert fuzz_grad(norm, tensors((3, 2), dtype=np.float32), seed=1, max_examples=20)
+    np.testing.assert_array_equal(norm.running_mean, [0, 0])
+
+
+def test_a_module_with_a_wrong_parameter_gradient_is_caught():
+    from tinygrad_lite import apply
+
+    class Wrong(nn.Module):
+        def __init__(self):
+            self.factor = nn.Parameter(np.array([2.0, 3.0]))
+
+        def forward(self, x):
+            return apply(lambda a, b: (a * b, lambda g: (g * b, g * a * 1.001)), x, self.factor)
+
+    report = fuzz_grad(Wrong(), tensors((2,)), seed=1, raise_error=False)
+    assert not report
+    assert "factor" in str(report)
+
+
+def test_random_functions_are_told_so():
+    rng = np.random.default_rng(0)
+    report = fuzz_grad(lambda x: (x * rng.random(x.shape), lambda g: g), tensors((2,)), seed=1, raise_error=False)
+    assert "two calls give different outputs" in str(report)
+
+
+def test_several_outputs_and_nested_arguments():
+    def split(x):
+        return (x[:1], 2 * x[1:]), lambda g: np.concatenate([g[0], 2 * g[1]])
+
+    def joined(arrays, axis):
+        ends = np.cumsum([a.shape[axis] for a in arrays])[:-1]
+        return np.concatenate(arrays, axis), lambda g: np.split(g, ends, axis)
+
+    assert fuzz_grad(split, tensors((3,)), seed=1)
+    assert fuzz_grad(joined, tensors((2, 3)).map(lambda a: (([a, 2 * a[:1]],), {"axis": 0})), seed=1)
+
+
+def test_the_same_seed_gives_the_same_report():
+    first, second = (str(fuzz_grad(maximum_both, seed=7, raise_error=False)) for _ in range(2))
+    assert first == second
+
+
+def test_too_little_decided_is_a_failure():
+    def nowhere(x):
+        return np.sqrt(-np.abs(x) - 1), lambda g: g
+
+    def root(x):
+        return np.sqrt(x), lambda g: g / (2 * np.sqrt(x))
+
+    with pytest.raises(GradientError, match=r"only 0% of the directions for nowhere could be decided"):
+        fuzz_grad(nowhere, seed=1)
+    with pytest.raises(GradientError, match=r"only 0% .*edge"):
+        fuzz_grad(root, st.just((np.zeros(2),)), seed=1)
+    assert fuzz_grad(root, tensors(low=0.0), seed=1)
+
+
+@grad_property(broadcast(2), reference=np.multiply)
+def test_product(a, b):
+    return product(a, b)
+
+
+@settings(max_examples=20)
+@grad_property(broadcast(2))
+def wrong_maximum(a, b):
+    return maximum_both(a, b)
+
+
+def test_a_property_is_a_hypothesis_test():
+    assert test_product.is_hypothesis_test
+    with pytest.raises(GradientError, match="each argument gets the full gradient") as caught:
+        wrong_maximum()
+    assert wrong_maximum.fn(np.ones(1), np.ones(1))[0] == 1
+    assert len(str(caught.value).splitlines()) < 25
+
+
+def test_tables_make_tests():
+    table = grad_tests([
+        OpSpec("sine", sine, tensors(), np.sin),
+        OpSpec("product of two", product, broadcast(2), np.add, examples=(((np.ones(1), np.ones(1)), {}),)),
+    ])  # fmt: skip
+    table.test_sine()
+    with pytest.raises(GradientError, match="output is not that of the reference"):
+        table.test_product_of_two()
+    alias = OpSpec("exempt", lambda a, b: (a + b, lambda g: (h := 1 * g, h)), st.tuples(tensors((2,)), tensors((2,))))
+    assert not alias.fuzz(seed=1, raise_error=False)
+    assert OpSpec("exempt", alias.fn, alias.inputs, exempt=("alias",)).fuzz(seed=1)
+
+
+@given(st.data())
+@settings(max_examples=50)
+def test_strategies_are_valid_by_construction(data):
+    (a, b), _ = data.draw(broadcast(2))
+    np.broadcast_shapes(a.shape, b.shape)
+    (x,), kwargs = data.draw(reduced(axis="axis", keepdims="keepdims"))
+    assert x.sum(**kwargs) is not None
+    (a, b), _ = data.draw(matmul())
+    assert a @ b is not None
+    (x, index), _ = data.draw(indexed())
+    assert x[index] is not None
+    (x, weight, *_), kwargs = data.draw(conv())
+    assert F.conv2d(Tensor(x), Tensor(weight), **kwargs).shape[1] == len(weight)
+    (x,), kwargs = data.draw(pooled())
+    assert F.max_pool2d(Tensor(x), **kwargs).ndim == 4
+
+
+def test_strategies_reach_what_breaks_gradients():
+    found = set()
+
+    @settings(max_examples=300, database=None, derandomize=True)
+    @given(tensors(layout="any"))
+    def look(x):
+        found.add(f"ndim {x.ndim}")
+        found.update(["empty"] * (x.size == 0) + ["zero"] * bool((x == 0).any()) + ["large"] * bool((np.abs(x) > 500).any()))
+        found.update(["ties"] * bool(len(np.unique(x)) < x.size) + ["constant"] * bool(x.size > 2 and np.ptp(x) == 0))
+        found.update(["tiny"] * bool(((x != 0) & (np.abs(x) < 1e-3)).any()) + ["readonly"] * (not x.flags.writeable))
+        found.update(["reversed"] * (min(x.strides, default=0) < 0) + ["F"] * (x.flags.fnc))
+
+    look()
+    wanted = {f"ndim {n}" for n in range(4)}
+    assert found >= wanted | {"empty", "zero", "large", "ties", "constant", "tiny", "readonly", "reversed", "F"}
+
+
+@pytest.mark.parametrize("mutant", CATALOGUE, ids=lambda mutant: mutant.name)
+def test_wrong_rules_are_caught_small_and_reproducible(mutant):
+    report = mutant.fuzz(max_examples=300, seed=0)
+    assert not report, f"{mutant.source}: not caught"
+    text = str(report)
+    assert len(text.splitlines()) < 25
+    code = re.search(r"without Hypothesis:\n((?: {6}.*\n?)+)", text).group(1)
+    code = code.rstrip().removesuffix(")") + f", reference={'reference' if mutant.reference else None})"
+    code = "\n".join(line[6:] for line in code.splitlines()).replace("reference=<lambda>, ", "")
+    code = re.sub(r"reference=\w+, (?=.*reference=)", "", code)
+    with pytest.raises(GradientError):
+        exec(code, {"reference": mutant.reference})
+
+
+def test_the_catalogue_is_large_and_names_its_sources():
+    assert len(CATALOGUE) >= 40
+    assert len({mutant.name for mutant in CATALOGUE}) == len(CATALOGUE)
+    assert all(re.match(r"[\w.\- ,/]+: .{10,}", mutant.source) for mutant in CATALOGUE)
+
+
+def test_command_line(capsys, tmp_path):
+    here = "tinygrad_lite.fuzz.mutants"
+    assert main(["elementwise.neg", "--max-examples", "5"]) == 0
+    assert "elementwise.neg" in capsys.readouterr().out
+    assert main([f"{here}:trace", "--max-examples", "50"]) == 1
+    text = capsys.readouterr().out
+    assert "WRONG" in text
+    snippet = tmp_path / "failure.py"
+    snippet.write_text("\n".join(s[6:] for s in text.split("without Hypothesis:\n")[1].splitlines() if s.startswith("      ")))
+    assert main(["--replay", str(snippet)]) == 1
+    snippet.write_text("from tinygrad_lite.gradcheck import check_grad")
+    assert main(["--replay", str(snippet)]) == 0
+    capsys.readouterr()
+    assert main(["--selftest", "trace", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["name"], row["right"]) == ("trace", False)
+    assert main(["--list"]) == 0
+    assert "conv.conv2d" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["no-such-op"])
+    assert "no op or layer has 'no-such-op'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([f"{here}:trace", "--inputs", "nothing"])
+
+
+def test_a_missed_wrong_rule_fails_the_selftest(monkeypatch, capsys):
+    from dataclasses import replace
+
+    from tinygrad_lite.fuzz import mutants
+
+    monkeypatch.setattr(mutants, "CATALOGUE", [replace(CATALOGUE[0], rule=sine, inputs=tensors())])
+    assert main(["--selftest", "--max-examples", "5"]) == 1
+    assert "missed: sine" in capsys.readouterr().out
+
+
+def test_the_docs_code_runs(capsys):
+    text = DOCS.read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.S)
+    assert len(blocks) >= 6
+    names = {"__name__": "docs"}
+    for block in blocks:
+        exec(block, names)
+    said = capsys.readouterr().out
+    assert "sum over the axes that broadcasting added" in said
+    assert "bias[" in said
+    assert "a mean or sum that is counted wrongly" in said or "a factor of" in said
+
+
+def test_draw_has_simple_defaults():
+    assert Draw() == Draw("onehot", "onehot", 0, "C", "C")
+
+
+@pytest.mark.parametrize("library", ["torch", "jax", "autograd"])
+def test_adapters(library):
+    module = pytest.importorskip(library, reason=f"{library} is not installed")
+    if library == "jax":
+        module.config.update("jax_enable_x64", True)
+    tanh = {"torch": lambda: module.tanh, "jax": lambda: module.numpy.tanh}.get(
+        library, lambda: __import__("autograd.numpy").numpy.tanh
+    )()
+    assert fuzz_grad(lambda x: tanh(x), tensors((2, 2)), backend=library, seed=1, max_examples=20)
+    if library == "torch":
+
+        class Wrong(module.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                return 2 * x
+
+            @staticmethod
+            def backward(ctx, g):
+                return 2.002 * g
+
+        assert not fuzz_grad(Wrong.apply, tensors((2,)), backend="torch", seed=1, raise_error=False)
