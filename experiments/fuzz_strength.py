@@ -320,7 +320,9 @@ def oracle(seeds: int) -> None:
     relative = []
     for function, derivative in KNOWN.values():
         for x in map(float, np.concatenate([rng.uniform(0.01, 4, 400 * seeds), 10 ** rng.uniform(-5, 2, 400 * seeds)])):
-            slope = directional(functools.partial(_shifted, function, x), scale=min(max(x, 1e-3), 1), magnitude=abs(function(x)))
+            slope = directional(
+                functools.partial(_shifted, function, x), scale=min(max(x, 1e-3), 1), magnitude=abs(function(x))
+            )
             if slope.kind == "smooth":
                 exact = derivative(x)
                 total += 1

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import itertools
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -69,12 +70,13 @@ class Target:
         """Names of the leaves, as the function's signature has them."""
         fn = self.fn[0] if isinstance(self.fn, tuple) else getattr(self.fn, "forward", self.fn)
         try:
-            parameters = list(inspect.signature(fn).parameters.values())
+            every = list(inspect.signature(fn).parameters.values())
+            parameters = list(itertools.takewhile(lambda p: p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD), every))
         except (TypeError, ValueError):
             parameters = []
         names = []
         for i, arg in enumerate(self.args):
-            named = i < len(parameters) and parameters[i].kind is not inspect.Parameter.VAR_POSITIONAL
+            named = i < len(parameters)
             base = parameters[i].name if named else f"args[{i}]"
             inner = list(_flatten([arg]))
             suffixes = [""] if isinstance(arg, np.ndarray) else [f"[{j}]" for j in range(len(inner))]
