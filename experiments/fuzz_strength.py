@@ -1,5 +1,7 @@
 """How strong is the gradient fuzzer? Every figure of docs/fuzzing.md, one subcommand each.
 
+This file is long because every figure has its measurement here, and they share little.
+
 python -m experiments.fuzz_strength curve        share of the catalogue caught at 10, 30, 100, 300 examples, 5 seeds
 python -m experiments.fuzz_strength generated    wrong rules made from the project's own ops, at 100 examples
 python -m experiments.fuzz_strength alarms       correct rules that were not used for tuning: false alarms, decided share

@@ -42,8 +42,7 @@ class Run:
         RunError : the folder holds a run already, or cannot be written to; nothing was written then.
         """
         folder = Path(out) if out is not None else free_folder(Path("runs"), name)
-        if (folder / "config.json").exists():
-            raise RunError(f"--out: {folder} holds a run already; give another folder or move that one away.")
+        cls.refuse_existing(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             run = cls(folder, append=False)
@@ -51,6 +50,12 @@ class Run:
             raise RunError(f"--out: cannot write to {folder} ({error.strerror}); give another folder.") from None
         run.write_json("config.json", {**config, "environment": environment()})
         return run
+
+    @staticmethod
+    def refuse_existing(folder: Path | None) -> None:
+        """Raise RunError if the folder holds a run."""
+        if folder is not None and (folder / "config.json").exists():
+            raise RunError(f"--out: {folder} holds a run already; give another folder or move that one away.")
 
     @classmethod
     def reopen(cls, folder: Path, step: int) -> "Run":

@@ -55,11 +55,14 @@ def train(options: argparse.Namespace, stop: "Stop") -> None:
     """Train one net, or several with seeds counting up, each with a folder of its own."""
     recipe = recipe_from(options)
     data = load_data(options.data_dir, options.validate)
+    seeds = range(options.seed, options.seed + options.seeds)
+    folders: dict[int, Path | None] = dict.fromkeys(seeds)
+    if options.out is not None:
+        folders = {seed: Path(options.out) / (f"seed-{seed}" if options.seeds > 1 else "") for seed in seeds}
+        for folder in folders.values():
+            Run.refuse_existing(folder)
     results = []
-    for seed in range(options.seed, options.seed + options.seeds):
-        out = None if options.out is None else Path(options.out)
-        if out is not None and options.seeds > 1:
-            out = out / f"seed-{seed}"
+    for seed, out in folders.items():
         config = {
             "recipe": options.recipe,
             "seed": seed,

@@ -1,4 +1,7 @@
-"""The fuzzer: strategies, inference, reports, snippets, tests made of rules, the catalogue, the command line, the docs."""
+"""The fuzzer: strategies, inference, reports, snippets, tests made of rules, the catalogue, the command line, the docs.
+
+This file is long because the tool has many faces, each with a few small tests.
+"""
 
 import json
 import re

@@ -214,7 +214,7 @@ SPECS: tuple[OpSpec, ...] = (
            lambda x, beta: np.logaddexp(0, beta * x) / beta),
     OpSpec("elementwise.gelu", ew.gelu, _one(), lambda x: x * 0.5 * _erfc(-x / math.sqrt(2))),
     OpSpec("elementwise.gelu tanh", ew.gelu, broadcast(1, kwargs=_given(approximate="tanh")),
-           lambda x, approximate: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))),
+           lambda x, approximate: x * np.exp(-np.logaddexp(0, -math.sqrt(8 / math.pi) * (x + 0.044715 * x**3)))),
     OpSpec("elementwise.clip", ew.clip,
            broadcast(1, kwargs=_given(min=st.sampled_from((None, -1.0, 0.0)), max=st.sampled_from((None, 0.5, 2.0)))),
            lambda x, min, max: x if min is None and max is None else np.clip(x, min, max)),

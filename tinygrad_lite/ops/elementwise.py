@@ -163,11 +163,14 @@ def softplus(x: Array, *, beta: float = 1.0) -> RuleResult:
 
 def gelu(x: Array, *, approximate: str = "none") -> RuleResult:
     """Rule for x P(Z <= x), Z standard normal, or for its tanh approximation. Source: Hendrycks & Gimpel 2016."""
-    if approximate == "tanh":
-        scale = math.sqrt(2 / math.pi)
-        t = np.tanh(scale * (x + 0.044715 * x**3))
-        slope = scale * (1 + 3 * 0.044715 * x**2)
-        return 0.5 * x * (1 + t), lambda g: (g * 0.5 * (1 + t) * (1 + x * (1 - t) * slope),)
+    if approximate == "tanh":  # x (1 + tanh(u)) / 2 = x sigmoid(2u), which keeps the digits of the tail
+        far = np.abs(x.real) > 100
+        near = np.where(far, 0, x)  # its cube cannot overflow
+        scale = math.sqrt(8 / math.pi)
+        z = np.where(far, 1e5 * np.sign(x.real), scale * (near + 0.044715 * near**3)).astype(x.dtype)
+        s, rest = _sigmoid(z), _sigmoid(-z)
+        slope = scale * (1 + 3 * 0.044715 * near**2)
+        return x * s, lambda g: (g * s * (1 + near * rest * slope),)  # z' = slope, s' = s (1 - s)
     cdf = 0.5 * _erfc(-x / math.sqrt(2))
 
     def vjp(g: Array) -> tuple[Array, ...]:  # cdf + x pdf
