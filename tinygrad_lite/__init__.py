@@ -1,1 +1,35 @@
 """A small autograd framework on NumPy whose gradients are fuzzed, not believed."""
+
+from tinygrad_lite import data, functional, nn, optim, serialize
+from tinygrad_lite.errors import (
+    DtypeError,
+    FileFormatError,
+    GradientError,
+    ShapeError,
+    TapeError,
+    TinygradError,
+    TrainingError,
+)
+from tinygrad_lite.tape import no_grad
+from tinygrad_lite.tensor import Tensor, apply, as_tensor
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DtypeError",
+    "FileFormatError",
+    "GradientError",
+    "ShapeError",
+    "TapeError",
+    "Tensor",
+    "TinygradError",
+    "TrainingError",
+    "apply",
+    "as_tensor",
+    "data",
+    "functional",
+    "nn",
+    "no_grad",
+    "optim",
+    "serialize",
+]

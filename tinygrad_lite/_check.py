@@ -1,0 +1,119 @@
+"""Checks of arguments: the one place that words an argument's error.
+
+Every message has the form *function: what was expected, what came; what to do*.
+"""
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from tinygrad_lite._types import Array, Dims
+from tinygrad_lite.errors import DtypeError, ShapeError
+
+
+def integer(function: str, name: str, value: Any, minimum: int | None = None) -> int:
+    """Return `value` as an int, or raise DtypeError (no integer) or ShapeError (below `minimum`)."""
+    try:
+        result = operator.index(value)
+    except TypeError:
+        raise DtypeError(f"{function}: {name} must be an integer, got {value!r} ({type(value).__name__}).") from None
+    if isinstance(value, (bool, np.bool_)):
+        raise DtypeError(f"{function}: {name} must be an integer, got the truth value {value!r}.")
+    if minimum is not None and result < minimum:
+        raise ShapeError(f"{function}: {name} must be at least {minimum}, got {name}={result}.")
+    return result
+
+
+def number(function: str, name: str, value: Any, low: float = -np.inf, high: float = np.inf) -> float:
+    """Return `value` as a float in [low, high], or raise DtypeError (no number) or ShapeError (out of range, NaN)."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise DtypeError(f"{function}: {name} must be a number, got {value!r} ({type(value).__name__}).")
+    result = float(value)
+    if not low <= result <= high:
+        raise ShapeError(f"{function}: {name} must lie in [{low:g}, {high:g}], got {name}={value!r}.")
+    return result
+
+
+def pair(function: str, name: str, value: Any, minimum: int) -> tuple[int, int]:
+    """Return (vertical, horizontal) from an int or from a pair of ints."""
+    if isinstance(value, (tuple, list)):
+        if len(value) != 2:
+            raise ShapeError(
+                f"{function}: {name} must be an int or (vertical, horizontal), got {value!r} with {len(value)} entries."
+            )
+        return integer(function, name, value[0], minimum), integer(function, name, value[1], minimum)
+    both = integer(function, name, value, minimum)
+    return both, both
+
+
+def axis(function: str, name: str, value: Any, ndim: int) -> int:
+    """Return one axis counted from the front; negative ones count from the end."""
+    result = integer(function, name, value)
+    limit = max(ndim, 1)  # as in PyTorch, a 0-d array takes the axes 0 and -1
+    if not -limit <= result < limit:
+        raise ShapeError(f"{function}: {name}={result} is out of range for {ndim} axes; use {-limit} to {limit - 1}.")
+    return result % limit
+
+
+def axes(function: str, dim: Dims, ndim: int) -> tuple[int, ...]:
+    """Return the axes to reduce over, counted from the front; None means all of them."""
+    if dim is None:
+        return tuple(range(ndim))
+    found = tuple(axis(function, "dim", d, ndim) for d in (dim if isinstance(dim, (tuple, list)) else (dim,)))
+    if len(set(found)) != len(found):
+        raise ShapeError(f"{function}: dim={dim!r} names an axis twice; name each axis once.")
+    return found if ndim else ()
+
+
+def rank(function: str, name: str, x: Array, allowed: tuple[int, ...], layout: str) -> None:
+    """Refuse an array whose number of axes is not one of `allowed`."""
+    if x.ndim not in allowed:
+        wanted = " or ".join(f"{n}-D" for n in allowed)
+        raise ShapeError(
+            f"{function}: {name} must be {wanted}, {layout}, but {name}.shape={x.shape} has {x.ndim} axes; "
+            f"reshape or index {name} first."
+        )
+
+
+def same_dtype(function: str, **arrays: Array | None) -> None:
+    """Refuse a mixture of precisions, where a silent promotion would double memory and time.
+
+    Complex beside real of the same precision passes: that is a complex step.
+    """
+    given = {name: x.real.dtype for name, x in arrays.items() if x is not None}
+    if len(set(given.values())) > 1:
+        listed = ", ".join(f"{name}.dtype={dtype}" for name, dtype in given.items())
+        raise DtypeError(f"{function}: all arrays must have the same dtype, got {listed}; convert one with .to(dtype).")
+
+
+def floating(function: str, name: str, x: Array) -> None:
+    """Refuse integers and truth values where only real or complex numbers make sense."""
+    if x.dtype.kind not in "fc":
+        raise DtypeError(
+            f"{function}: {name} must be floating point, got {name}.dtype={x.dtype}; convert it with .to(np.float32)."
+        )
+
+
+def not_empty(function: str, name: str, x: Array, what: str) -> None:
+    """Refuse an array without elements where the result would not be defined."""
+    if x.size == 0:
+        raise ShapeError(f"{function}: {what} of no elements is not defined, {name}.shape={x.shape}; give at least one.")
+
+
+def class_indices(function: str, targets: Array, classes: int, shape: tuple[int, ...]) -> Array:
+    """Return `targets` as integer class indices of the expected shape, each in [0, classes)."""
+    if targets.dtype.kind not in "iu":
+        raise DtypeError(
+            f"{function}: targets must be integer class indices, got targets.dtype={targets.dtype}; "
+            "convert them with .astype(np.int64)."
+        )
+    if targets.shape != shape:
+        raise ShapeError(
+            f"{function}: targets must have shape {shape} (the logits without their class axis), "
+            f"got targets.shape={targets.shape}."
+        )
+    if targets.size and not (targets.min() >= 0 and targets.max() < classes):
+        wrong = targets.max() if targets.max() >= classes else targets.min()
+        raise ShapeError(f"{function}: targets must lie in 0 to {classes - 1} for {classes} classes, got {wrong}.")
+    return targets.astype(np.intp, copy=False)

@@ -1,0 +1,85 @@
+"""Shuffled batches from arrays, repeatable and resumable."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from tinygrad_lite import _check
+from tinygrad_lite._types import Array
+from tinygrad_lite.errors import DtypeError, ShapeError
+
+Transform = Callable[..., Any]
+
+
+class Batches:
+    """Go through arrays in batches, in a new random order each time.
+
+    Parameters
+    ----------
+    *arrays : ndarray, (n, ...) each, of one n >= 1
+        Images and labels, say. They stay as they are (bytes stay bytes); only a batch at a time is copied.
+    batch_size : int >= 1
+    rng : numpy.random.Generator or None
+        None goes through in order. With it, each pass shuffles anew, and takes one number from the generator.
+    drop_last : bool, default False; leave out a last batch that is not full
+    transform : function from a batch's arrays to what shall be yielded, optional; for example to make floats from bytes
+
+    Examples
+    --------
+    >>> batches = Batches(np.arange(5), batch_size=2, rng=None)
+    >>> [b.tolist() for (b,) in batches]
+    [[0, 1], [2, 3], [4]]
+    """
+
+    def __init__(
+        self,
+        *arrays: Array,
+        batch_size: int,
+        rng: np.random.Generator | None,
+        drop_last: bool = False,
+        transform: Transform | None = None,
+    ) -> None:
+        self.arrays = [np.asarray(a) for a in arrays]
+        lengths = {a.shape[0] if a.ndim else None for a in self.arrays}
+        if len(lengths) != 1 or not lengths - {None, 0}:
+            raise ShapeError(f"Batches: needs arrays of one length of at least 1, got shapes {[a.shape for a in self.arrays]}.")
+        if rng is not None and not isinstance(rng, np.random.Generator):
+            raise DtypeError(f"Batches: rng must be a numpy.random.Generator or None, got {type(rng).__name__}.")
+        self.batch_size = _check.integer("Batches", "batch_size", batch_size, 1)
+        self.rng, self.drop_last, self.transform = rng, drop_last, transform
+        self.size = len(self.arrays[0])
+        if drop_last and self.size < self.batch_size:
+            raise ShapeError(f"Batches: no full batch of {batch_size} in {self.size} samples; use drop_last=False.")
+        self.epoch = 0  # passes begun
+        self.position = 0  # batches of this pass that were given out
+        self._order_seed: int | None = None
+
+    def __len__(self) -> int:
+        return self.size // self.batch_size if self.drop_last else -(-self.size // self.batch_size)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Go through the data once, or, after load_state_dict(), through the rest of the pass."""
+        if not 0 < self.position < len(self):
+            self.epoch, self.position = self.epoch + 1, 0
+            self._order_seed = None if self.rng is None else int(self.rng.integers(2**63))
+        order = None if self._order_seed is None else np.random.default_rng(self._order_seed).permutation(self.size)
+        while self.position < len(self):
+            start = self.position * self.batch_size
+            self.position += 1
+            place = slice(start, start + self.batch_size) if order is None else order[start : start + self.batch_size]
+            batch = tuple(a[place] for a in self.arrays)
+            yield self.transform(*batch) if self.transform else batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where in which pass we are, and the generator's state, all of it plain numbers (fit for JSON)."""
+        state = None if self.rng is None else self.rng.bit_generator.state
+        return {"epoch": self.epoch, "position": self.position, "order_seed": self._order_seed, "rng": state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where state_dict() was taken; the arrays and options must be the same."""
+        if (state["rng"] is None) != (self.rng is None):
+            raise ShapeError("load_state_dict: one of the two has a generator and the other has none.")
+        if self.rng is not None:
+            self.rng.bit_generator.state = state["rng"]
+        self.epoch, self.position, self._order_seed = state["epoch"], state["position"], state["order_seed"]

@@ -1,0 +1,67 @@
+"""Initial values of weights. Each takes a shape and a generator and gives an array (float32 unless told).
+
+`fan_in` is the number of inputs that one output is a sum over: in_features, or c_in / groups * kh * kw.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from tinygrad_lite._types import Array
+from tinygrad_lite.errors import DtypeError, ShapeError
+
+
+def fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Give (fan_in, fan_out) of a weight (out, in, ...)."""
+    if len(shape) < 2:
+        raise ShapeError(f"fans: a weight needs at least two axes, (out, in, ...), got shape {shape}.")
+    field = math.prod(shape[2:])
+    return shape[1] * field, shape[0] * field
+
+
+def uniform(shape: tuple[int, ...], bound: float, rng: np.random.Generator, dtype: DTypeLike = np.float32) -> Array:
+    """Evenly from [-bound, bound)."""
+    return _generator(rng).uniform(-bound, bound, shape).astype(dtype)
+
+
+def normal(shape: tuple[int, ...], std: float, rng: np.random.Generator, dtype: DTypeLike = np.float32) -> Array:
+    """From the normal distribution with mean 0."""
+    return _generator(rng).normal(0.0, std, shape).astype(dtype)
+
+
+def kaiming_uniform(
+    shape: tuple[int, ...], rng: np.random.Generator, gain: float = math.sqrt(2.0), dtype: DTypeLike = np.float32
+) -> Array:
+    """Uniform with standard deviation gain / sqrt(fan_in); gain sqrt(2) is meant for ReLU. Source: He et al. 2015, eq. 10."""
+    return uniform(shape, gain * math.sqrt(3 / max(fans(shape)[0], 1)), rng, dtype)
+
+
+def kaiming_normal(
+    shape: tuple[int, ...], rng: np.random.Generator, gain: float = math.sqrt(2.0), dtype: DTypeLike = np.float32
+) -> Array:
+    """Normal with standard deviation gain / sqrt(fan_in); gain sqrt(2) is meant for ReLU. Source: He et al. 2015, eq. 10."""
+    return normal(shape, gain / math.sqrt(max(fans(shape)[0], 1)), rng, dtype)
+
+
+def xavier_uniform(shape: tuple[int, ...], rng: np.random.Generator, dtype: DTypeLike = np.float32) -> Array:
+    """Uniform with variance 2 / (fan_in + fan_out). Source: Glorot & Bengio 2010, eq. 16."""
+    return uniform(shape, math.sqrt(6 / max(sum(fans(shape)), 1)), rng, dtype)
+
+
+def caffe_xavier(shape: tuple[int, ...], rng: np.random.Generator, dtype: DTypeLike = np.float32) -> Array:
+    """Uniform with variance 1 / fan_in: what Caffe calls "xavier". Source: Caffe's filler.hpp, XavierFiller."""
+    return uniform(shape, math.sqrt(3 / max(fans(shape)[0], 1)), rng, dtype)
+
+
+def torch_default(shape: tuple[int, ...], rng: np.random.Generator, dtype: DTypeLike = np.float32) -> Array:
+    """Uniform within 1 / sqrt(fan_in), what PyTorch gives to Linear and Conv2d. Source: LeCun et al. 1998b, section 4.6."""
+    return uniform(shape, 1 / math.sqrt(max(fans(shape)[0], 1)), rng, dtype)
+
+
+def _generator(rng: np.random.Generator) -> np.random.Generator:
+    if not isinstance(rng, np.random.Generator):
+        raise DtypeError(
+            f"init: rng must be a numpy.random.Generator, got {type(rng).__name__}; pass np.random.default_rng(seed)."
+        )
+    return rng

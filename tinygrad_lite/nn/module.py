@@ -1,0 +1,178 @@
+"""Module: something with parameters that is called on tensors, built from other modules."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from tinygrad_lite._types import Array
+from tinygrad_lite.errors import DtypeError, ShapeError
+from tinygrad_lite.tensor import Tensor
+
+
+class Parameter(Tensor):
+    """A Tensor that a Module learns: it requires a gradient, and parameters() finds it.
+
+    Parameters
+    ----------
+    data : as for Tensor
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: ArrayLike | Tensor, requires_grad: bool = True, dtype: DTypeLike | None = None) -> None:
+        super().__init__(data, requires_grad=requires_grad, dtype=dtype)
+
+
+class Module:
+    """Base of layers and models. Assign parameters and modules to attributes, and write `forward`.
+
+    Lists and tuples of modules are found too. Arrays that are state but are not learned (a running mean) are named in
+    `buffers_`: they are saved with the parameters.
+
+    Examples
+    --------
+    >>> from tinygrad_lite import nn
+    >>> class Twice(nn.Module):
+    ...     def __init__(self):
+    ...         self.factor = nn.Parameter(2.0)
+    ...     def forward(self, x):
+    ...         return x * self.factor
+    >>> Twice()(Tensor([1.0, 2.0]))
+    Tensor([2., 4.], made by mul)
+    """
+
+    training: bool = True
+    buffers_: tuple[str, ...] = ()
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute the result. Written by the subclass, called as `module(x)`."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward().")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    # -- what is inside ------------------------------------------------------------------------------------------
+
+    def named_children(self) -> Iterator[tuple[str, "Module"]]:
+        """Modules directly inside, in the order in which they were assigned."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+            elif isinstance(value, (list, tuple)):
+                for i, entry in enumerate(value):
+                    if isinstance(entry, Module):
+                        yield f"{name}.{i}", entry
+
+    def modules(self) -> Iterator["Module"]:
+        """Yield this module and all inside it."""
+        yield self
+        for _, child in self.named_children():
+            yield from child.modules()
+
+    def _named(self, prefix: str = "") -> Iterator[tuple[str, Parameter | Array, "Module"]]:
+        """Every parameter and buffer under its full name, with the module that owns it; shared ones each time."""
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter) or name in self.buffers_:
+                yield prefix + name, value, self
+            elif isinstance(value, (list, tuple)):
+                yield from ((f"{prefix}{name}.{i}", p, self) for i, p in enumerate(value) if isinstance(p, Parameter))
+        for name, child in self.named_children():
+            yield from child._named(f"{prefix}{name}.")
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Every parameter with its full name, such as "conv1.weight"; a shared one once."""
+        seen: set[int] = set()
+        for name, value, _ in self._named():
+            if isinstance(value, Parameter) and id(value) not in seen:
+                seen.add(id(value))
+                yield name, value
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Every parameter, once."""
+        return (parameter for _, parameter in self.named_parameters())
+
+    def named_buffers(self) -> Iterator[tuple[str, Array]]:
+        """Every array that is state but is not learned, with its full name."""
+        return ((name, value) for name, value, _ in self._named() if not isinstance(value, Parameter))
+
+    def parameter_count(self) -> int:
+        """Count the numbers in all parameters."""
+        return sum(parameter.size for parameter in self.parameters())
+
+    # -- state ---------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of all parameters and buffers by full name."""
+        return {name: np.array(_values(value)) for name, value, _ in self._named()}
+
+    def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
+        """Take over all parameters and buffers; names and shapes must agree exactly, or nothing changes.
+
+        Raises
+        ------
+        ShapeError : names are missing or unknown, or shapes differ; the message lists the first of them.
+        DtypeError : a value does not hold numbers of the parameter's kind.
+        """
+        own = {name: _values(value) for name, value, _ in self._named()}
+        given = {name: np.asarray(value) for name, value in state.items()}
+        kind = type(self).__name__
+        differences = [f"{name} is missing" for name in own if name not in given]
+        differences += [f"{name} is unknown" for name in given if name not in own]
+        differences += [
+            f"{name} has shape {given[name].shape}, expected {value.shape}"
+            for name, value in own.items()
+            if name in given and given[name].shape != value.shape
+        ]
+        if differences:
+            more = f" and {len(differences) - 5} more" if len(differences) > 5 else ""
+            raise ShapeError(f"load_state_dict: these weights are not of this {kind}: {'; '.join(differences[:5])}{more}.")
+        for name, value in own.items():
+            if not np.can_cast(given[name].dtype, value.dtype, casting="same_kind"):
+                raise DtypeError(f"load_state_dict: {name} has dtype {given[name].dtype}, expected {value.dtype}.")
+        for name, value in own.items():
+            np.copyto(value, given[name], casting="same_kind")
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode (dropout drops, batch norm uses the batch) here and inside."""
+        for module in self.modules():
+            module.training = bool(mode)
+        return self
+
+    def eval(self) -> Self:
+        """Set evaluation mode here and inside."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for parameter in self.parameters():
+            parameter.zero_grad()
+
+    def to(self, dtype: DTypeLike) -> Self:
+        """Convert all floating parameters and buffers, and forget the gradients. Make optimisers afterwards."""
+        for name, value, owner in list(self._named()):
+            if isinstance(value, Parameter):
+                value.zero_grad()
+                value.data = value.data.astype(dtype)
+            elif value.dtype.kind == "f":
+                setattr(owner, name.rsplit(".", 1)[-1], value.astype(dtype))
+        return self
+
+    # -- words ---------------------------------------------------------------------------------------------------
+
+    def extra_repr(self) -> str:
+        """Arguments to show in the repr."""
+        return ""
+
+    def __repr__(self) -> str:
+        count = self.parameter_count()
+        note = f"  # {count:,} parameters" if count else ""
+        children = [f"  ({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
+        if not children:
+            return f"{type(self).__name__}({self.extra_repr()}){note}"
+        return "\n".join([f"{type(self).__name__}({self.extra_repr()}{note}", *children, ")"])
+
+
+def _values(value: Parameter | Array) -> Array:
+    return value.data if isinstance(value, Parameter) else value

@@ -1,0 +1,108 @@
+"""Rules for pooling over windows of images (n, c, h, w). They work in whatever memory order the images come in."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tinygrad_lite import _check
+from tinygrad_lite._types import Array, Pair, RuleResult
+from tinygrad_lite.errors import ShapeError
+from tinygrad_lite.ops.conv import out_size, taps
+
+Backward = Callable[[Array], Array]
+
+
+def max_pool2d(x: Array, *, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1) -> RuleResult:
+    """Rule for the largest element of each window; of equal ones the first, row by row, takes the cotangent.
+
+    The largest of each row of a window first, then the largest of those: two passes with kw and kh steps, not kw * kh.
+    """
+    kernel, stride, (ph, pw) = _windows("max_pool2d", x, kernel_size, stride, padding)
+    dilation = _check.pair("max_pool2d", "dilation", dilation, 1)
+    h_out, w_out = out_size("max_pool2d", "x", x.shape[2:], kernel, stride, (ph, pw), dilation)
+    X = _bordered(x, ph, pw, -np.inf)
+    row_max, rows_back = _max_along(X, 3, taps(kernel[1], w_out, stride[1], dilation[1]))
+    out, columns_back = _max_along(row_max, 2, taps(kernel[0], h_out, stride[0], dilation[0]))
+    return out, lambda g: (_inner(rows_back(columns_back(g)), x, ph, pw),)
+
+
+def _max_along(x: Array, axis: int, steps: list[slice]) -> tuple[Array, Backward]:
+    """Largest of x[step] over the steps, slices of one axis."""
+    at = [(slice(None),) * axis + (step,) for step in steps]
+    best = x[at[0]]
+    later = []  # later[j]: where step j + 1 beats all before it; an equal one does not, so the first maximum wins
+    for place in at[1:]:
+        later.append(x[place] > best)
+        best = np.maximum(best, x[place])
+
+    def backward(g: Array) -> Array:
+        g_x = np.zeros_like(x, dtype=g.dtype)
+        rest = g
+        for place, wins in zip(at[:0:-1], later[::-1], strict=True):  # the last winner is the maximum
+            part = rest * wins
+            g_x[place] += part
+            rest = rest - part
+        g_x[at[0]] += rest
+        return g_x
+
+    return best, backward
+
+
+def avg_pool2d(
+    x: Array, *, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, count_include_pad: bool = True
+) -> RuleResult:
+    """Rule for the mean of each window; without `count_include_pad`, of its pixels inside the image."""
+    kernel, stride, (ph, pw) = _windows("avg_pool2d", x, kernel_size, stride, padding)
+    h_out, w_out = out_size("avg_pool2d", "x", x.shape[2:], kernel, stride, (ph, pw), (1, 1))
+    places = [
+        (slice(None), slice(None), row, column)
+        for row in taps(kernel[0], h_out, stride[0], 1)
+        for column in taps(kernel[1], w_out, stride[1], 1)
+    ]
+    if count_include_pad:
+        share = np.array(1 / len(places), x.dtype)
+    else:
+        inside = _bordered(np.ones((1, 1, *x.shape[2:]), x.dtype), ph, pw, 0)
+        share = np.asarray(1 / sum(inside[place] for place in places))
+    X = _bordered(x, ph, pw, 0)
+    total = X[places[0]].copy("K")
+    for place in places[1:]:
+        total += X[place]
+
+    def vjp(g: Array) -> tuple[Array, ...]:
+        g_X = np.zeros_like(X, dtype=g.dtype)
+        each = g * share
+        for place in places:
+            g_X[place] += each
+        return (_inner(g_X, x, ph, pw),)
+
+    return total * share, vjp
+
+
+def _windows(
+    function: str, x: Array, kernel_size: Pair, stride: Pair | None, padding: Pair
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    _check.rank(function, "x", x, (4,), "(n, c, h, w)")
+    _check.floating(function, "x", x)
+    kernel = _check.pair(function, "kernel_size", kernel_size, 1)
+    steps = kernel if stride is None else _check.pair(function, "stride", stride, 1)
+    border = _check.pair(function, "padding", padding, 0)
+    if 2 * border[0] > kernel[0] or 2 * border[1] > kernel[1]:
+        raise ShapeError(
+            f"{function}: padding may be at most half of kernel_size, or windows would hold no pixel, "
+            f"got padding={border}, kernel_size={kernel}."
+        )
+    return kernel, steps, border
+
+
+def _bordered(x: Array, ph: int, pw: int, value: float) -> Array:
+    if not (ph or pw):
+        return x
+    n, c, h, w = x.shape
+    X = np.full((n, c, h + 2 * ph, w + 2 * pw), value, x.dtype)
+    X[:, :, ph : ph + h, pw : pw + w] = x
+    return X
+
+
+def _inner(g_X: Array, x: Array, ph: int, pw: int) -> Array:
+    return g_X[:, :, ph : ph + x.shape[2], pw : pw + x.shape[3]]

@@ -1,0 +1,77 @@
+"""Rules that move elements and do not change them. Results may be views."""
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_lite._types import Array, RuleResult
+from tinygrad_lite.ops.elementwise import unbroadcast
+
+
+def reshape(x: Array, *, shape: tuple[int, ...]) -> RuleResult:
+    """Rule for x in another shape, elements in C order."""
+    return x.reshape(shape), lambda g: (g.reshape(x.shape),)
+
+
+def permute(x: Array, *, dims: tuple[int, ...]) -> RuleResult:
+    """Rule for x with its axes in another order."""
+    back = tuple(sorted(range(len(dims)), key=dims.__getitem__))
+    return x.transpose(dims), lambda g: (g.transpose(back),)
+
+
+def expand(x: Array, *, shape: tuple[int, ...]) -> RuleResult:
+    """Rule for x repeated along new axes and axes of size 1, without a copy."""
+    return np.broadcast_to(x, shape), lambda g: (unbroadcast(g, x),)
+
+
+def pad(x: Array, *, widths: tuple[tuple[int, int], ...], value: float = 0.0) -> RuleResult:
+    """Rule for x with `value` before and after each axis; a negative width cuts off instead.
+
+    `widths` has (before, after) for every axis, first axis first.
+    """
+    inside = tuple(slice(max(before, 0), max(before, 0) + size + min(before, 0) + min(after, 0))
+                   for (before, after), size in zip(widths, x.shape, strict=True))  # fmt: skip
+    taken = tuple(slice(max(-before, 0), size - max(-after, 0))
+                  for (before, after), size in zip(widths, x.shape, strict=True))  # fmt: skip
+    out = np.full([size + before + after for (before, after), size in zip(widths, x.shape, strict=True)], value, x.dtype)
+    out[inside] = x[taken]
+
+    def vjp(g: Array) -> tuple[Array, ...]:
+        g_x = np.zeros(x.shape, g.dtype)
+        g_x[taken] = g[inside]
+        return (g_x,)
+
+    return out, vjp
+
+
+def cat(*arrays: Array, axis: int = 0) -> RuleResult:
+    """Rule for arrays joined along an axis that they have."""
+    ends = np.cumsum([a.shape[axis] for a in arrays])[:-1]
+    return np.concatenate(arrays, axis), lambda g: tuple(
+        part.astype(a.dtype, copy=False) if g.dtype.kind != "c" else part
+        for part, a in zip(np.split(g, ends, axis), arrays, strict=True)
+    )
+
+
+def stack(*arrays: Array, axis: int = 0) -> RuleResult:
+    """Rule for arrays of one shape joined along a new axis."""
+    return np.stack(arrays, axis), lambda g: tuple(
+        part.astype(a.dtype, copy=False) if g.dtype.kind != "c" else part
+        for part, a in zip(np.moveaxis(g, axis, 0), arrays, strict=True)
+    )
+
+
+def index(x: Array, *, key: Any) -> RuleResult:
+    """Rule for x[key], NumPy's indexing. An element that is picked several times collects all its cotangents."""
+    parts = key if isinstance(key, tuple) else (key,)
+    repeats = any(isinstance(part, (list, np.ndarray)) and np.asarray(part).dtype != bool for part in parts)
+
+    def vjp(g: Array) -> tuple[Array, ...]:
+        g_x = np.zeros(x.shape, g.dtype)
+        if repeats:
+            np.add.at(g_x, key, g)
+        else:
+            g_x[key] = g
+        return (g_x,)
+
+    return x[key], vjp

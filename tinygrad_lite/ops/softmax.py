@@ -1,0 +1,87 @@
+"""Rules for log-sum-exp, softmax and the losses on log-probabilities. Safe for logits of any finite size."""
+
+import numpy as np
+
+from tinygrad_lite import _check
+from tinygrad_lite._types import Array, RuleResult
+from tinygrad_lite.errors import ShapeError
+
+
+def _shifted_exp(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    """Give e^(x - m) and m, the largest element over `axes` (0 where that is infinite)."""
+    m = x.real.max(axis=axes, keepdims=True, initial=-np.inf)
+    m = np.where(np.isfinite(m), m, 0).astype(m.dtype)
+    return np.exp(x - m), m
+
+
+def logsumexp(x: Array, *, axes: tuple[int, ...], keepdim: bool = False) -> RuleResult:
+    """Rule for log(sum(e^x)) over `axes`; -inf over elements that are all -inf."""
+    powers, m = _shifted_exp(x, axes)
+    total = powers.sum(axis=axes, keepdims=True)
+    with np.errstate(divide="ignore"):
+        out = np.log(total) + m
+
+    def vjp(g: Array) -> tuple[Array, ...]:  # d/dx = softmax(x)
+        return (g.reshape(total.shape) * (powers / np.where(total == 0, 1, total)),)
+
+    return out if keepdim else out.squeeze(axes), vjp
+
+
+def softmax(x: Array, *, axis: int) -> RuleResult:
+    """Rule for e^x / sum(e^x) along one axis."""
+    powers, _ = _shifted_exp(x, (axis,))
+    out = powers / powers.sum(axis=axis, keepdims=True)
+
+    def vjp(g: Array) -> tuple[Array, ...]:  # dy = y (dx - sum(y dx))
+        return (out * (g - (g * out).sum(axis=axis, keepdims=True)),)
+
+    return out, vjp
+
+
+def log_softmax(x: Array, *, axis: int) -> RuleResult:
+    """Rule for x - log(sum(e^x)) along one axis."""
+    powers, m = _shifted_exp(x, (axis,))
+    total = powers.sum(axis=axis, keepdims=True)
+    out = x - m - np.log(total)  # in this order: at logits of 1e6 the difference x - m is exact, m + log(total) is not
+
+    def vjp(g: Array) -> tuple[Array, ...]:  # dy = dx - sum(softmax dx), transposed
+        return (g - powers / total * g.sum(axis=axis, keepdims=True),)
+
+    return out, vjp
+
+
+def nll_loss(log_probs: Array, *, targets: Array, reduction: str = "mean", label_smoothing: float = 0.0) -> RuleResult:
+    """Rule for minus the log-probability of the target class. log_probs (n, c, ...), targets (n, ...)."""
+    if log_probs.ndim < 2:
+        raise ShapeError(
+            f"nll_loss: scores must be (n, c) or (n, c, ...), got shape {log_probs.shape}; use x.reshape(1, -1) for one sample."
+        )
+    if reduction not in ("mean", "sum", "none"):
+        raise ShapeError(f"nll_loss: reduction must be 'mean', 'sum' or 'none', got {reduction!r}.")
+    smoothing = _check.number("nll_loss", "label_smoothing", label_smoothing, 0, 1)
+    classes = log_probs.shape[1]
+    targets = _check.class_indices("nll_loss", targets, classes, log_probs.shape[:1] + log_probs.shape[2:])
+    place = np.expand_dims(targets, 1)  # (n, 1, ...)
+    losses = -(1 - smoothing) * np.take_along_axis(log_probs, place, axis=1).squeeze(1)
+    if smoothing:
+        losses = losses - smoothing / classes * log_probs.sum(axis=1)
+    if reduction == "mean":
+        _check.not_empty("nll_loss", "log_probs", losses, "the mean loss")
+    out = losses if reduction == "none" else np.asarray(losses.mean() if reduction == "mean" else losses.sum())
+    share = 1 / losses.size if reduction == "mean" else 1.0
+
+    def vjp(g: Array) -> tuple[Array, ...]:  # each loss has slope -(1 - s) at its target and -s / c at every class
+        each = np.broadcast_to(g * -share, losses.shape)[:, None]  # (n, 1, ...)
+        g_log_probs = np.broadcast_to(each * (smoothing / classes), log_probs.shape).copy()
+        at_target = np.take_along_axis(g_log_probs, place, axis=1) + each * (1 - smoothing)
+        np.put_along_axis(g_log_probs, place, at_target, axis=1)
+        return (g_log_probs,)
+
+    return out, vjp
+
+
+def cross_entropy(logits: Array, *, targets: Array, reduction: str = "mean", label_smoothing: float = 0.0) -> RuleResult:
+    """Rule for nll_loss of log_softmax. logits (n, c, ...), targets (n, ...)."""
+    log_probs, to_logits = log_softmax(logits, axis=min(1, logits.ndim - 1))
+    out, to_log_probs = nll_loss(log_probs, targets=targets, reduction=reduction, label_smoothing=label_smoothing)
+    return out, lambda g: to_logits(*to_log_probs(g))  # type: ignore[arg-type]

@@ -1,0 +1,310 @@
+"""Optimisers and learning-rate schedules, in order of increasing complexity.
+
+An optimiser takes parameters, or groups of them with options of their own: `SGD([{"params": biases, "lr": 0.02,
+"weight_decay": 0.0}, {"params": weights}], lr=0.01)`.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tinygrad_lite import _check
+from tinygrad_lite._types import Array
+from tinygrad_lite.errors import DtypeError, ShapeError, TinygradError
+from tinygrad_lite.tensor import Tensor
+
+Params = Iterable[Tensor] | Iterable[Mapping[str, Any]]
+
+
+class Optimizer:
+    """Base: parameter groups, their options, and the state that each parameter has.
+
+    Attributes
+    ----------
+    groups : list of dict, each with "params" and its own value of every option (lr and so on; may be changed at any time)
+    """
+
+    def __init__(self, params: Params, **defaults: Any) -> None:
+        entries: list[Any] = [params] if isinstance(params, Tensor) else list(params)
+        given = [dict(e) for e in entries] if entries and isinstance(entries[0], Mapping) else [{"params": entries}]
+        self.groups: list[dict[str, Any]] = []
+        name, seen = type(self).__name__, set()
+        for entry in given:
+            unknown = set(entry) - set(defaults) - {"params"}
+            if unknown or "params" not in entry:
+                raise ShapeError(f"{name}: a group has 'params' and options of {sorted(defaults)}, got {sorted(entry)}.")
+            tensors = [entry["params"]] if isinstance(entry["params"], Tensor) else list(entry["params"])
+            for p in tensors:
+                if not isinstance(p, Tensor) or not p.requires_grad or not p.is_leaf:
+                    raise DtypeError(f"{name}: params must be leaf Tensors that require a gradient, got {type(p).__name__}.")
+                if id(p) in seen:
+                    raise ShapeError(f"{name}: a parameter (shape={p.shape}) is given twice; name each one once.")
+                seen.add(id(p))
+            self.groups.append({**defaults, **entry, "params": tensors})
+        if not seen:
+            raise ShapeError(f"{name}: got no parameters to optimise.")
+        for group in self.groups:
+            for option in ("lr", "momentum", "weight_decay", "eps"):
+                if option in group:
+                    group[option] = _check.number(name, option, group[option], 0)
+        self.state: list[dict[str, Any]] = [{} for group in self.groups for _ in group["params"]]
+
+    def step(self) -> None:
+        """Move every parameter that has a gradient, in place."""
+        states = iter(self.state)
+        for group in self.groups:
+            for p in group["params"]:
+                state = next(states)
+                if p.grad is not None:
+                    self._update(p.data, p.grad, group, state)
+
+    def _update(self, data: Array, grad: Array, group: Mapping[str, Any], state: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for group in self.groups:
+            for p in group["params"]:
+                p.zero_grad()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Options of every group and copies of the state of every parameter, in order."""
+        options = [{k: v for k, v in group.items() if k != "params"} for group in self.groups]
+        state = [{k: v.copy() if isinstance(v, np.ndarray) else v for k, v in s.items()} for s in self.state]
+        return {"groups": options, "state": state}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what state_dict() gave for the same parameters, or change nothing."""
+        groups, states = list(state["groups"]), list(state["state"])
+        shapes = [p.shape for group in self.groups for p in group["params"]]
+        if len(groups) != len(self.groups) or len(states) != len(shapes):
+            raise ShapeError(
+                f"load_state_dict: expected {len(self.groups)} groups with {len(shapes)} parameters, "
+                f"got {len(groups)} with {len(states)}."
+            )
+        for i, (shape, s) in enumerate(zip(shapes, states, strict=True)):
+            for k, v in s.items():
+                if isinstance(v, np.ndarray) and v.ndim and v.shape != shape:
+                    raise ShapeError(f"load_state_dict: {k} of parameter {i} has shape {v.shape}, expected {shape}.")
+        for group, options in zip(self.groups, groups, strict=True):
+            group.update(options)
+        self.state = [{k: v.copy() if isinstance(v, np.ndarray) else v for k, v in s.items()} for s in states]
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum.
+
+    Parameters
+    ----------
+    params : Tensors or groups
+    lr : float >= 0
+    momentum : float >= 0, default 0
+    weight_decay : float >= 0, default 0; times the parameter, added to its gradient
+    nesterov : bool, default False; look ahead along the momentum
+
+    Notes
+    -----
+    v = momentum v + g; p -= lr v, or with Nesterov p -= lr (g + momentum v). Source: Sutskever et al. 2013, in PyTorch's form.
+    """
+
+    def __init__(
+        self, params: Params, lr: float, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False
+    ) -> None:
+        super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
+        if any(group["nesterov"] and not group["momentum"] for group in self.groups):
+            raise ShapeError("SGD: nesterov needs momentum > 0.")
+
+    def _update(self, data: Array, grad: Array, group: Mapping[str, Any], state: dict[str, Any]) -> None:
+        scratch = np.empty_like(data)
+        if group["weight_decay"]:
+            np.multiply(data, group["weight_decay"], out=scratch)
+            grad = np.add(grad, scratch, out=scratch)
+        if group["momentum"]:
+            if "velocity" not in state:
+                state["velocity"] = np.zeros_like(data)
+            velocity = state["velocity"]
+            velocity *= group["momentum"]
+            velocity += grad
+            grad = grad + group["momentum"] * velocity if group["nesterov"] else velocity
+        data -= np.multiply(grad, group["lr"], out=scratch)
+
+
+class Adam(Optimizer):
+    """Adam: steps of a size of their own for each element.
+
+    Parameters
+    ----------
+    params : Tensors or groups
+    lr : float >= 0, default 1e-3
+    betas : (float, float) in [0, 1), decay of the mean gradient and of the mean squared gradient
+    eps : float, keeps the divisor off 0
+    weight_decay : float >= 0; times the parameter, added to its gradient
+
+    Notes
+    -----
+    Source: Kingma & Ba 2015, algorithm 1.
+    """
+
+    decoupled = False
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+        for group in self.groups:
+            if len(group["betas"]) != 2 or not all(0 <= beta < 1 for beta in group["betas"]):
+                raise ShapeError(f"{type(self).__name__}: betas must be two numbers in [0, 1), got {group['betas']!r}.")
+
+    def _update(self, data: Array, grad: Array, group: Mapping[str, Any], state: dict[str, Any]) -> None:
+        (beta1, beta2), lr, decay = group["betas"], group["lr"], group["weight_decay"]
+        if not state:
+            state.update(step=0, mean=np.zeros_like(data), square=np.zeros_like(data))
+        state["step"] += 1
+        scratch = np.empty_like(data)
+        if decay and self.decoupled:
+            data *= 1 - lr * decay
+        elif decay:
+            grad = grad + decay * data
+        mean, square, step = state["mean"], state["square"], state["step"]
+        mean += np.multiply(np.subtract(grad, mean, out=scratch), 1 - beta1, out=scratch)
+        square *= beta2
+        np.multiply(grad, grad, out=scratch)
+        square += np.multiply(scratch, 1 - beta2, out=scratch)
+        # p -= lr m_hat / (sqrt(s_hat) + eps), with the corrections of the bias to 0 of the first steps
+        np.sqrt(square, out=scratch)
+        scratch /= math.sqrt(1 - beta2**step)
+        scratch += group["eps"]
+        np.divide(mean, scratch, out=scratch)
+        scratch *= lr / (1 - beta1**step)
+        data -= scratch
+
+
+class AdamW(Adam):
+    """Adam whose weight decay shrinks the parameter itself and not its gradient. Source: Loshchilov & Hutter 2019.
+
+    Parameters
+    ----------
+    params, lr, betas, eps : as for Adam
+    weight_decay : float >= 0, default 0.01; each step multiplies the parameter by 1 - lr * weight_decay
+    """
+
+    decoupled = True
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay)
+
+
+# -- schedules: functions from the number of steps done to a factor on the learning rate ------------------------------------
+
+Schedule = Callable[[int], float]
+
+
+class LRScheduler:
+    """Set every group's learning rate to its first one times schedule(steps done). Call step() after each optimiser step.
+
+    Examples
+    --------
+    >>> p = Tensor([1.0], requires_grad=True)
+    >>> optimizer = SGD([p], lr=0.1)
+    >>> scheduler = LRScheduler(optimizer, step_decay(2, gamma=0.5))
+    >>> for _ in range(4):
+    ...     scheduler.step()
+    >>> optimizer.groups[0]["lr"]
+    0.025
+    """
+
+    def __init__(self, optimizer: Optimizer, schedule: Schedule) -> None:
+        self.optimizer, self.schedule, self.steps = optimizer, schedule, 0
+        self.first = [group["lr"] for group in optimizer.groups]
+        self._set()
+
+    def step(self) -> None:
+        """Count one step and set the learning rates for the next."""
+        self.steps += 1
+        self._set()
+
+    def _set(self) -> None:
+        for group, lr in zip(self.optimizer.groups, self.first, strict=True):
+            group["lr"] = lr * self.schedule(self.steps)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Steps done and first learning rates."""
+        return {"steps": self.steps, "first": list(self.first)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where state_dict() was taken."""
+        if len(state["first"]) != len(self.first):
+            raise ShapeError(f"load_state_dict: expected {len(self.first)} groups, got {len(state['first'])}.")
+        self.steps, self.first = int(state["steps"]), list(state["first"])
+        self._set()
+
+
+def constant() -> Schedule:
+    """Leave the learning rate as it is."""
+    return lambda step: 1.0
+
+
+def inv(gamma: float = 1e-4, power: float = 0.75) -> Schedule:
+    """(1 + gamma step)^-power, Caffe's policy "inv"."""
+    return lambda step: (1 + gamma * step) ** -power
+
+
+def step_decay(step_size: int, gamma: float = 0.1) -> Schedule:
+    """Multiply by gamma every `step_size` steps."""
+    size = _check.integer("step_decay", "step_size", step_size, 1)
+    return lambda step: gamma ** (step // size)
+
+
+def cosine(total: int, final: float = 0.0) -> Schedule:
+    """From 1 to `final` along half a cosine, in `total` steps. Source: Loshchilov & Hutter 2017."""
+    length = _check.integer("cosine", "total", total, 1)
+    return lambda step: final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(step / length, 1.0)))
+
+
+def one_cycle(total: int, warmup: float = 0.3, start: float = 0.04, final: float = 0.0) -> Schedule:
+    """From `start` up to 1 in the first `warmup` part of `total` steps, then down to `final`, both along half a cosine.
+
+    Source: Smith & Topin 2018.
+    """
+    length = _check.integer("one_cycle", "total", total, 1)
+    rise = _check.number("one_cycle", "warmup", warmup, 0, 1) * length
+    fall = cosine(max(1, round(length - rise)), final)
+
+    def schedule(step: int) -> float:
+        if step < rise:
+            return start + (1 - start) * 0.5 * (1 - math.cos(math.pi * step / rise))
+        return fall(round(step - rise))
+
+    return schedule
+
+
+def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
+    """Scale all gradients down together so that their joint Euclidean norm is at most `max_norm`; give the norm before.
+
+    Raises
+    ------
+    TinygradError : the norm is not finite; the gradients are left as they are.
+    """
+    limit = _check.number("clip_grad_norm", "max_norm", max_norm, 0)
+    with_grad = [p for p in params if p.grad is not None]
+    norm = math.hypot(*(float(np.linalg.norm(np.ravel(p.grad))) for p in with_grad))  # type: ignore[arg-type]
+    if not math.isfinite(norm):
+        raise TinygradError(f"clip_grad_norm: the gradients' norm is {norm}; lower the learning rate or look for the cause.")
+    if norm > limit:
+        for p in with_grad:
+            p.grad *= limit / norm  # type: ignore[operator]
+    return norm

@@ -1,0 +1,144 @@
+"""The tape: what was computed, in the order in which it was, so that backward can go the same way back.
+
+Nodes are numbered when they are made, so the order of creation is a topological order: backward collects what is reachable
+with a stack (no recursion, however deep the graph) and then goes down the numbers. Nothing that a rule returned is ever
+written into, for rules may return views of their cotangent. The graph is freed as backward passes over it.
+"""
+
+import functools
+import itertools
+import operator
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from tinygrad_lite._types import Array, Vjp
+from tinygrad_lite.errors import TapeError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_numbers = itertools.count()
+
+
+class Node:
+    """One recorded step, or a leaf: a node without a vjp, which collects the gradient.
+
+    `parents` has one entry for each array argument of the step: its node, or None if it needs no gradient.
+    """
+
+    __slots__ = ("__weakref__", "freed", "grad", "number", "parents", "vjp")
+
+    def __init__(self, parents: "tuple[Node | None, ...]" = (), vjp: Vjp | None = None) -> None:
+        self.number = next(_numbers)
+        self.parents = parents
+        self.vjp = vjp
+        self.grad: Array | None = None
+        self.freed = False
+
+    @property
+    def rule_name(self) -> str:
+        """Name of the rule that made this step, for messages; "leaf" for a leaf."""
+        return getattr(self.vjp, "__qualname__", "rule").split(".")[0] if self.vjp else "freed" if self.freed else "leaf"
+
+
+class _State(threading.local):
+    recording = True
+
+
+_state = _State()
+
+
+def is_recording() -> bool:
+    """Say whether operations of this thread are being recorded."""
+    return _state.recording
+
+
+class no_grad:  # noqa: N801 - PyTorch's name, and used like a function
+    """Record nothing inside: `with no_grad():` or as a decorator `@no_grad()`.
+
+    The former state comes back at the end, after an exception too. Each thread has a state of its own.
+
+    Examples
+    --------
+    >>> from tinygrad_lite import Tensor
+    >>> x = Tensor([1.0, 2.0], requires_grad=True)
+    >>> with no_grad():
+    ...     (2 * x).requires_grad
+    False
+    """
+
+    def __init__(self) -> None:
+        self._before: list[bool] = []
+
+    def __enter__(self) -> None:
+        self._before.append(_state.recording)
+        _state.recording = False
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        _state.recording = self._before.pop()
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def without_recording(*args: P.args, **kwargs: P.kwargs) -> R:
+            with no_grad():
+                return function(*args, **kwargs)
+
+        return without_recording
+
+
+def backward(root: Node, cotangent: Array) -> None:
+    """Go back from `root` and add to the gradient of every leaf that it depends on. Frees the graph behind it.
+
+    A leaf's gradient is a copy the first time and a sum afterwards. If a rule fails, no leaf has changed.
+    """
+    order = _reachable(root)
+    order.sort(key=operator.attrgetter("number"))
+    pending: dict[Node, Any] = {root: cotangent}
+    leaves: list[tuple[Node, Array]] = []
+    while order:
+        node = order.pop()
+        g = pending.pop(node, None)
+        vjp = node.vjp
+        if g is None:  # every path to it ended in a rule that had no gradient to give
+            pass
+        elif vjp is None:
+            leaves.append((node, g))
+        else:
+            gradients = vjp(g)
+            if not isinstance(gradients, tuple):
+                gradients = (gradients,)
+            if len(gradients) != len(node.parents):
+                raise TapeError(
+                    f"backward: the vjp of {node.rule_name} must return one gradient for each of its "
+                    f"{len(node.parents)} array arguments, got {len(gradients)}; use None for one that has none."
+                )
+            for parent, gradient in zip(node.parents, gradients, strict=True):
+                if parent is not None and gradient is not None:
+                    known = pending.get(parent)
+                    pending[parent] = gradient if known is None else known + gradient
+        if vjp is not None:
+            node.vjp = None
+            node.parents = ()
+            node.freed = True
+    for node, g in leaves:
+        node.grad = np.array(g) if node.grad is None else node.grad + g
+
+
+def _reachable(root: Node) -> list[Node]:
+    found, stack = {root}, [root]
+    while stack:
+        node = stack.pop()
+        if node.freed:
+            raise TapeError(
+                "backward: this graph was already gone through once and has been freed; "
+                "compute the result again before calling backward() a second time."
+            )
+        for parent in node.parents:
+            if parent is not None and parent not in found:
+                found.add(parent)
+                stack.append(parent)
+    return list(found)

@@ -1,0 +1,651 @@
+"""Tensor: an array that remembers how it was made.
+
+The methods are the definitions; `tinygrad_lite.functional` has the same operations as functions, documented with their shapes.
+"""
+
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from tinygrad_lite import _check, tape
+from tinygrad_lite._types import Array, Dims, Rule
+from tinygrad_lite.errors import DtypeError, ShapeError, TapeError
+from tinygrad_lite.ops import elementwise, matmul, reduction, shape, softmax
+
+
+class Tensor:
+    """An array with a gradient.
+
+    Parameters
+    ----------
+    data : Python numbers (nested lists too), ndarray or Tensor
+        Copied, so that changing it later does not change what was computed. Python numbers become float32,
+        arrays keep their dtype.
+    requires_grad : bool, default False
+        Whether backward() shall leave the gradient by this tensor in `.grad`.
+    dtype : NumPy dtype, optional
+        Convert to this.
+
+    Attributes
+    ----------
+    data : ndarray
+        The values. Assign or write into it only outside of what is being differentiated.
+    grad : ndarray or None
+        After backward(): the derivative by this tensor, of its shape and dtype, summed over calls until zero_grad().
+        Only leaves have one, that is tensors which were not computed from others.
+
+    Raises
+    ------
+    DtypeError : the data are no numbers, or integers that want a gradient.
+
+    Examples
+    --------
+    >>> x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    array([2., 4., 6.], dtype=float32)
+    """
+
+    __slots__ = ("__weakref__", "_node", "data")
+    __hash__ = object.__hash__
+
+    def __init__(self, data: "ArrayLike | Tensor", requires_grad: bool = False, dtype: DTypeLike | None = None) -> None:
+        self.data: Array = np.array(_to_array(data), dtype=dtype)
+        self._node: tape.Node | None = None
+        if requires_grad:
+            self.requires_grad = True
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a gradient flows to or through this tensor. Can be set on leaves."""
+        return self._node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if self._node is not None and not self.is_leaf:
+            raise TapeError("requires_grad: can be changed on leaves only, and this tensor was computed; use detach().")
+        if value and self.data.dtype.kind not in "fc":
+            raise DtypeError(
+                f"Tensor: only floating point tensors can require a gradient, got dtype={self.data.dtype}; "
+                "convert the data to float32 first."
+            )
+        if bool(value) != self.requires_grad:
+            self._node = tape.Node() if value else None
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether this tensor was made by hand and not computed from tensors that require a gradient."""
+        return self._node is None or (self._node.vjp is None and not self._node.freed)
+
+    @property
+    def grad(self) -> Array | None:
+        """Gradient of a leaf, of the shape and dtype of its data; None before backward()."""
+        return None if self._node is None else self._node.grad
+
+    @grad.setter
+    def grad(self, value: ArrayLike | None) -> None:
+        if self._node is None or not self.is_leaf:
+            raise TapeError("grad: only a leaf with requires_grad=True has a gradient to set.")
+        gradient = None if value is None else np.asarray(value, dtype=self.data.dtype)
+        if gradient is not None and gradient.shape != self.data.shape:
+            raise ShapeError(f"grad: must have the tensor's shape {self.data.shape}, got {gradient.shape}.")
+        self._node.grad = gradient
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size of each axis."""
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy dtype of the data."""
+        return self.data.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self.data.size
+
+    @property
+    def T(self) -> "Tensor":  # noqa: N802 - NumPy's and PyTorch's name
+        """The tensor with its axes in reverse order."""
+        return self.permute(*reversed(range(self.ndim)))
+
+    # -- the tape ------------------------------------------------------------------------------------------------
+
+    def backward(self, cotangent: "ArrayLike | Tensor | None" = None) -> None:
+        """Add the derivative of <cotangent, this tensor> to the `.grad` of every leaf that it was computed from.
+
+        Frees the graph. Parameters: `cotangent`, of this tensor's shape; may be left out where there is one element.
+
+        Raises
+        ------
+        TapeError : nothing was recorded (no leaf requires a gradient, or under no_grad), or the graph is freed already.
+        ShapeError : no cotangent for more than one element, or one of another shape.
+        """
+        if not tape.is_recording():
+            raise TapeError("backward: called under no_grad(), where nothing is recorded; leave the block first.")
+        if self._node is None:
+            raise TapeError(
+                "backward: this tensor does not require a gradient: it was computed from no leaf with "
+                "requires_grad=True, or under no_grad(), or was detached."
+            )
+        if cotangent is None:
+            if self.data.size != 1:
+                raise ShapeError(
+                    f"backward: a tensor of {self.data.size} elements (shape={self.data.shape}) needs a cotangent of that "
+                    "shape; reduce it to one number, for example with .sum() or .mean(), or pass one."
+                )
+            g = np.ones_like(self.data)
+        else:
+            # A copy: what the caller does with his array later must not reach a gradient.
+            g = np.array(_to_array(cotangent), dtype=self.data.dtype)
+            if g.shape != self.data.shape:
+                raise ShapeError(f"backward: cotangent must have shape {self.data.shape}, got {g.shape}.")
+        tape.backward(self._node, g)
+
+    def zero_grad(self) -> None:
+        """Forget the gradient: `.grad` is None again."""
+        if self._node is not None:
+            self._node.grad = None
+
+    def detach(self) -> "Tensor":
+        """Return the same data (not a copy) as a tensor without history."""
+        return _wrap(self.data)
+
+    def numpy(self) -> Array:
+        """Return the data as an ndarray that shares memory with the tensor, and that no gradient flows through."""
+        return self.data
+
+    def item(self) -> Any:
+        """Return the only element as a Python number."""
+        if self.data.size != 1:
+            raise ShapeError(f"item: needs a tensor of one element, got shape={self.data.shape}; index it first.")
+        return self.data.item()
+
+    def tolist(self) -> Any:
+        """Return the data as nested lists of Python numbers."""
+        return self.data.tolist()
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        text = np.array2string(self.data, separator=", ", prefix=f"{name}(", threshold=100, edgeitems=3)
+        notes = "" if self.dtype == np.float32 else f", dtype={self.dtype}"
+        if self.size == 0 or self.size > 100:
+            notes += f", shape={self.shape}"
+        if self._node is not None:
+            notes += ", requires_grad=True" if self.is_leaf else f", made by {self._node.rule_name}"
+        return f"{name}({text}{notes})"
+
+    # -- as Python and NumPy see it ------------------------------------------------------------------------------
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
+        return np.array(self.data, dtype=dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """Keep NumPy's functions on the tape where they have a rule; never drop a gradient without a word."""
+        name = _UFUNCS.get(ufunc.__name__)
+        if method == "__call__" and name is not None and not kwargs:
+            if name in _COMPARISONS:
+                return _compare(name, *inputs)
+            operands = _operands(*inputs) if len(inputs) == 2 else inputs
+            return getattr(operands[0], name)(*operands[1:])
+        self._refuse_if_recorded(f"np.{ufunc.__name__}", inputs)
+        return getattr(ufunc, method)(*_without_tensors(inputs), **_without_tensors(kwargs))
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        self._refuse_if_recorded(f"np.{function.__name__}", (*args, *kwargs.values()))
+        return function(*_without_tensors(args), **_without_tensors(kwargs))
+
+    @staticmethod
+    def _refuse_if_recorded(function: str, values: Any) -> None:
+        if any(tensor.requires_grad for tensor in _tensors_in(values)):
+            raise DtypeError(
+                f"{function}: would lose the gradient of a tensor that requires one; use the operation of the same name of "
+                "Tensor or tinygrad_lite.functional, or x.detach() where no gradient is wanted."
+            )
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise DtypeError("len: a tensor without axes has no length.")
+        return len(self.data)
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ShapeError(f"bool: a tensor of {self.size} elements is neither true nor false; use .data.any() or .all().")
+        return bool(self.data)
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __getitem__(self, key: Any) -> "Tensor":
+        plain = tuple(_plain_index(part) for part in key) if isinstance(key, tuple) else _plain_index(key)
+        try:
+            return apply(shape.index, self, key=plain)
+        except IndexError as error:
+            raise ShapeError(f"index: {error} (shape={self.shape}).") from None
+
+    # -- operators -----------------------------------------------------------------------------------------------
+
+    def __add__(self, other: Any) -> "Tensor":
+        return _binary(elementwise.add, self, other)
+
+    def __radd__(self, other: Any) -> "Tensor":
+        return _binary(elementwise.add, other, self)
+
+    def __sub__(self, other: Any) -> "Tensor":
+        return _binary(elementwise.sub, self, other)
+
+    def __rsub__(self, other: Any) -> "Tensor":
+        return _binary(elementwise.sub, other, self)
+
+    def __mul__(self, other: Any) -> "Tensor":
+        return _binary_needs(elementwise.mul, self, other)
+
+    def __rmul__(self, other: Any) -> "Tensor":
+        return _binary_needs(elementwise.mul, other, self)
+
+    def __truediv__(self, other: Any) -> "Tensor":
+        return _binary_needs(elementwise.div, self, other, floating=True)
+
+    def __rtruediv__(self, other: Any) -> "Tensor":
+        return _binary_needs(elementwise.div, other, self, floating=True)
+
+    def __pow__(self, other: Any) -> "Tensor":
+        return _binary_needs(elementwise.pow, self, other)
+
+    def __rpow__(self, other: Any) -> "Tensor":
+        return _binary_needs(elementwise.pow, other, self)
+
+    def __matmul__(self, other: Any) -> "Tensor":
+        return _binary_needs(matmul.matmul, self, other)
+
+    def __rmatmul__(self, other: Any) -> "Tensor":
+        return _binary_needs(matmul.matmul, other, self)
+
+    def __neg__(self) -> "Tensor":
+        return apply(elementwise.neg, self)
+
+    def __eq__(self, other: object) -> "Tensor":  # type: ignore[override]
+        return _compare("equal", self, other)
+
+    def __ne__(self, other: object) -> "Tensor":  # type: ignore[override]
+        return _compare("not_equal", self, other)
+
+    def __lt__(self, other: Any) -> "Tensor":
+        return _compare("less", self, other)
+
+    def __le__(self, other: Any) -> "Tensor":
+        return _compare("less_equal", self, other)
+
+    def __gt__(self, other: Any) -> "Tensor":
+        return _compare("greater", self, other)
+
+    def __ge__(self, other: Any) -> "Tensor":
+        return _compare("greater_equal", self, other)
+
+    # -- each element alone --------------------------------------------------------------------------------------
+
+    def exp(self) -> "Tensor":
+        """e^x."""
+        return apply(elementwise.exp, _floating(self))
+
+    def log(self) -> "Tensor":
+        """Natural logarithm."""
+        return apply(elementwise.log, _floating(self))
+
+    def sqrt(self) -> "Tensor":
+        """Square root."""
+        return apply(elementwise.sqrt, _floating(self))
+
+    def abs(self) -> "Tensor":
+        """|x|."""
+        return apply(elementwise.abs, self)
+
+    def __abs__(self) -> "Tensor":
+        return self.abs()
+
+    def sigmoid(self) -> "Tensor":
+        """1 / (1 + e^-x)."""
+        return apply(elementwise.sigmoid, _floating(self))
+
+    def tanh(self) -> "Tensor":
+        """Hyperbolic tangent."""
+        return apply(elementwise.tanh, _floating(self))
+
+    def relu(self) -> "Tensor":
+        """max(x, 0)."""
+        return apply(elementwise.relu, self)
+
+    def clip(self, min: float | None = None, max: float | None = None) -> "Tensor":
+        """X limited to [min, max]; see functional.clip."""
+        bounds = [None if b is None else _check.number("clip", n, b) for n, b in (("min", min), ("max", max))]
+        return apply(elementwise.clip, self, min=bounds[0], max=bounds[1])
+
+    def maximum(self, other: Any) -> "Tensor":
+        """Larger of x and other."""
+        return _binary(elementwise.maximum, self, other)
+
+    def minimum(self, other: Any) -> "Tensor":
+        """Smaller of x and other."""
+        return _binary(elementwise.minimum, self, other)
+
+    # -- reductions; dim is an axis, several, or None for all ----------------------------------------------------
+
+    def sum(self, dim: Dims = None, keepdim: bool = False) -> "Tensor":
+        """Sum over `dim`."""
+        return apply(reduction.sum, self, axes=_check.axes("sum", dim, self.ndim), keepdim=keepdim)
+
+    def mean(self, dim: Dims = None, keepdim: bool = False) -> "Tensor":
+        """Mean over `dim`."""
+        return apply(reduction.mean, _floating(self), axes=_check.axes("mean", dim, self.ndim), keepdim=keepdim)
+
+    def var(self, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> "Tensor":
+        """Variance over `dim`: squared deviations from the mean, divided by (count - correction)."""
+        return self._spread(reduction.var, dim, correction, keepdim)
+
+    def std(self, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> "Tensor":
+        """Square root of the variance."""
+        return self._spread(reduction.std, dim, correction, keepdim)
+
+    def _spread(self, rule: Rule, dim: Dims, correction: int, keepdim: bool) -> "Tensor":
+        name = rule.__name__
+        count = _check.integer(name, "correction", correction, 0)
+        axes = _check.axes(name, dim, self.ndim)
+        return apply(rule, _floating(self), axes=axes, correction=count, keepdim=keepdim)
+
+    def norm(self, dim: Dims = None, keepdim: bool = False) -> "Tensor":
+        """Euclidean norm over `dim`."""
+        return apply(reduction.norm, _floating(self), axes=_check.axes("norm", dim, self.ndim), keepdim=keepdim)
+
+    def max(self, dim: Dims = None, keepdim: bool = False) -> "Tensor":
+        """Largest element over `dim` (values only; see argmax)."""
+        return apply(reduction.max, self, axes=_check.axes("max", dim, self.ndim), keepdim=keepdim)
+
+    def min(self, dim: Dims = None, keepdim: bool = False) -> "Tensor":
+        """Smallest element over `dim` (values only)."""
+        return apply(reduction.min, self, axes=_check.axes("min", dim, self.ndim), keepdim=keepdim)
+
+    def prod(self, dim: Dims = None, keepdim: bool = False) -> "Tensor":
+        """Product over `dim`."""
+        return apply(reduction.prod, self, axes=_check.axes("prod", dim, self.ndim), keepdim=keepdim)
+
+    def argmax(self, dim: int | None = None, keepdim: bool = False) -> "Tensor":
+        """Index of the first largest element along `dim`, or in the flattened tensor. Has no gradient."""
+        axis = None if dim is None else _check.axis("argmax", "dim", dim, self.ndim)
+        if (self.size if axis is None or not self.ndim else self.shape[axis]) == 0:
+            raise ShapeError(f"argmax: of no elements is not defined, shape={self.shape}, dim={dim}.")
+        return _wrap(np.asarray(np.argmax(self.data, axis=axis if self.ndim else None, keepdims=keepdim)))
+
+    def logsumexp(self, dim: Dims, keepdim: bool = False) -> "Tensor":
+        """log(sum(e^x)) over `dim`."""
+        axes = _check.axes("logsumexp", dim, self.ndim)
+        return apply(softmax.logsumexp, _floating(self), axes=axes, keepdim=keepdim)
+
+    def softmax(self, dim: int) -> "Tensor":
+        """e^x / sum(e^x) along `dim`."""
+        return self._along(softmax.softmax, dim)
+
+    def log_softmax(self, dim: int) -> "Tensor":
+        """X - log(sum(e^x)) along `dim`."""
+        return self._along(softmax.log_softmax, dim)
+
+    def _along(self, rule: Rule, dim: int) -> "Tensor":
+        if not self.ndim:
+            return apply(rule, self.reshape(1), axis=_check.axis(rule.__name__, "dim", dim, 0)).reshape(())
+        return apply(rule, _floating(self), axis=_check.axis(rule.__name__, "dim", dim, self.ndim))
+
+    # -- moving elements -----------------------------------------------------------------------------------------
+
+    def reshape(self, *shape_: Any) -> "Tensor":
+        """Same elements, in C order, in another shape; one size may be -1."""
+        wanted = _sizes("reshape", shape_)
+        known = int(np.prod([s for s in wanted if s != -1], dtype=np.int64))
+        free = wanted.count(-1)
+        if any(s < -1 for s in wanted) or free > 1 or (known != self.size if not free else not known or self.size % known):
+            raise ShapeError(f"reshape: cannot put {self.size} elements (shape={self.shape}) into shape {wanted}.")
+        return apply(shape.reshape, self, shape=wanted)
+
+    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> "Tensor":
+        """Join the axes from start_dim to end_dim into one."""
+        if not self.ndim:
+            return self.reshape(1)
+        start = _check.axis("flatten", "start_dim", start_dim, self.ndim)
+        end = _check.axis("flatten", "end_dim", end_dim, self.ndim)
+        if start > end:
+            raise ShapeError(f"flatten: start_dim={start_dim} must not come after end_dim={end_dim}.")
+        joined = int(np.prod(self.shape[start : end + 1], dtype=np.int64))
+        return apply(shape.reshape, self, shape=(*self.shape[:start], joined, *self.shape[end + 1 :]))
+
+    def squeeze(self, dim: Dims = None) -> "Tensor":
+        """Drop the axes of size 1 (those of them that are in `dim`)."""
+        axes = _check.axes("squeeze", dim, self.ndim)
+        kept = tuple(size for i, size in enumerate(self.shape) if size != 1 or i not in axes)
+        return apply(shape.reshape, self, shape=kept)
+
+    def unsqueeze(self, dim: int) -> "Tensor":
+        """Add an axis of size 1 at `dim`."""
+        at = _check.axis("unsqueeze", "dim", dim, self.ndim + 1)
+        return apply(shape.reshape, self, shape=(*self.shape[:at], 1, *self.shape[at:]))
+
+    def transpose(self, dim0: int, dim1: int) -> "Tensor":
+        """Exchange two axes."""
+        a, b = (_check.axis("transpose", n, d, self.ndim) for n, d in (("dim0", dim0), ("dim1", dim1)))
+        dims = list(range(self.ndim))
+        if dims:
+            dims[a], dims[b] = b, a
+        return apply(shape.permute, self, dims=tuple(dims))
+
+    def permute(self, *dims: Any) -> "Tensor":
+        """Put the axes into the order `dims`."""
+        wanted = dims[0] if len(dims) == 1 and isinstance(dims[0], (tuple, list)) else dims
+        order = tuple(_check.axis("permute", "dims", d, self.ndim) for d in wanted)
+        if sorted(order) != list(range(self.ndim)):
+            raise ShapeError(f"permute: dims must name each of the {self.ndim} axes once, got {tuple(wanted)}.")
+        return apply(shape.permute, self, dims=order)
+
+    def expand(self, *sizes: Any) -> "Tensor":
+        """Repeat along new leading axes and axes of size 1, without a copy; -1 keeps a size."""
+        wanted = _sizes("expand", sizes)
+        new = len(wanted) - self.ndim  # number of new leading axes
+        full = tuple(self.shape[i - new] if size == -1 and i >= new else size for i, size in enumerate(wanted))
+        fits = new >= 0 and min(full, default=0) >= 0
+        if not fits or any(old not in (1, size) for old, size in zip(self.shape, full[new:], strict=True)):
+            raise ShapeError(f"expand: only axes of size 1 can be repeated, got shape={self.shape}, sizes={wanted}.")
+        return apply(shape.expand, self, shape=full)
+
+    def to(self, dtype: DTypeLike) -> "Tensor":
+        """Return the tensor in another dtype; gradients pass through between floating ones."""
+        wanted = np.dtype(dtype)
+        if wanted == self.dtype:
+            return self
+        if wanted.kind in "fc" and self.dtype.kind in "fc":
+            return apply(elementwise.cast, self, dtype=wanted)
+        return _wrap(self.data.astype(wanted))
+
+    def float(self) -> "Tensor":
+        """Return the tensor in float32."""
+        return self.to(np.float32)
+
+    def double(self) -> "Tensor":
+        """Return the tensor in float64."""
+        return self.to(np.float64)
+
+
+_NOT_IMPLEMENTED = cast(Tensor, NotImplemented)  # Python then asks the other operand, and words the error
+_COMPARISONS = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
+_UFUNCS = {name: name for name in ("exp", "sqrt", "log", "tanh", "maximum", "minimum", *_COMPARISONS)} | {
+    "absolute": "abs", "add": "__add__", "subtract": "__sub__", "multiply": "__mul__", "divide": "__truediv__",
+    "power": "__pow__", "matmul": "__matmul__", "negative": "__neg__",
+}  # fmt: skip
+
+
+def apply(rule: Rule, *tensors: Tensor, **static: Any) -> Tensor:
+    """Compute a rule on tensors and record it: the way in for every operation, and for your own.
+
+    Parameters
+    ----------
+    rule : function from arrays, and keyword-only static arguments, to (output, vjp)
+        `vjp(cotangent)` gives a tuple with one gradient (or None) for each array. Neither may write into what it is given.
+    tensors : Tensor, ...
+    static : the rule's keyword arguments
+
+    Examples
+    --------
+    >>> def cube(x):
+    ...     return x**3, lambda g: (g * 3 * x**2,)
+    >>> x = Tensor([2.0], requires_grad=True)
+    >>> apply(cube, x).backward()
+    >>> x.grad
+    array([12.], dtype=float32)
+    """
+    out, vjp = rule(*[tensor.data for tensor in tensors], **static)
+    result = _wrap(out if isinstance(out, np.ndarray) else np.asarray(out))
+    if tape.is_recording():
+        parents = tuple([tensor._node for tensor in tensors])
+        if any(parents):
+            result._node = tape.Node(parents, vjp)
+    return result
+
+
+def as_tensor(data: ArrayLike | Tensor) -> Tensor:
+    """Return `data` as a Tensor that shares memory with it where it can; a Tensor is returned itself."""
+    return data if isinstance(data, Tensor) else _wrap(_to_array(data))
+
+
+def _wrap(array: Array) -> Tensor:
+    tensor = Tensor.__new__(Tensor)
+    tensor.data = array
+    tensor._node = None
+    return tensor
+
+
+def _to_array(data: Any) -> Array:
+    """Give data as an array of numbers: arrays as they are, Python numbers as float32."""
+    if isinstance(data, Tensor):
+        return data.data
+    if isinstance(data, (np.ndarray, np.generic)):
+        array = np.asarray(data)
+    else:
+        first = data
+        while isinstance(first, (list, tuple)) and first:
+            first = first[0]
+        try:
+            array = np.asarray(data)
+        except ValueError:
+            raise ShapeError("Tensor: nested lists must all have the same lengths; pad the shorter ones.") from None
+        if not isinstance(first, (np.ndarray, np.generic, Tensor)) and array.dtype.kind in "iuf":
+            array = array.astype(np.float32)
+    if array.dtype.kind not in "biufc":
+        raise DtypeError(f"Tensor: needs numbers, got {type(data).__name__} (dtype={array.dtype}).")
+    return array
+
+
+def _operands(a: Any, b: Any) -> tuple[Tensor, Tensor]:
+    """Two operands as Tensors: numbers take the dtype of the Tensor beside them, integers that of the floats beside them."""
+    if type(a) is not Tensor and not isinstance(a, Tensor):
+        a = _beside(a, b)
+    if type(b) is not Tensor and not isinstance(b, Tensor):
+        b = _beside(b, a)
+    if a.data.dtype != b.data.dtype:  # as in PyTorch: float32 beside int64 stays float32
+        kinds = a.data.dtype.kind, b.data.dtype.kind
+        if kinds[0] in "fc" and kinds[1] in "biu":
+            b = b.to(a.data.dtype)
+        elif kinds[1] in "fc" and kinds[0] in "biu":
+            a = a.to(b.data.dtype)
+    return a, b
+
+
+def _beside(value: Any, tensor: Tensor) -> Tensor:
+    if isinstance(value, (bool, int, float, complex, np.generic)):
+        dtype = tensor.data.dtype
+        if dtype.kind in "biu" and not isinstance(value, (bool, int, np.integer, np.bool_)):
+            dtype = np.dtype(np.float32)
+        if dtype.kind == "b" and not isinstance(value, (bool, np.bool_)):
+            dtype = np.dtype(np.int64)
+        if isinstance(value, (complex, np.complexfloating)) and dtype.kind != "c":
+            dtype = np.result_type(dtype, np.complex64)
+        return _wrap(np.asarray(value, dtype=dtype))
+    return as_tensor(value)
+
+
+def _is_operand(value: Any) -> bool:
+    return isinstance(value, (Tensor, np.ndarray, np.generic, bool, int, float, complex))
+
+
+def _binary(rule: Rule, a: Any, b: Any, **static: Any) -> Tensor:
+    if not (_is_operand(a) and _is_operand(b)):
+        return _NOT_IMPLEMENTED
+    a, b = _operands(a, b)
+    try:
+        return apply(rule, a, b, **static)
+    except ValueError as error:
+        if isinstance(error, ShapeError):
+            raise
+        raise ShapeError(
+            f"{rule.__name__}: shapes {a.shape} and {b.shape} do not broadcast together; "
+            "sizes must be equal or 1, counted from the last axis."
+        ) from None
+
+
+def _binary_needs(rule: Rule, a: Any, b: Any, floating: bool = False) -> Tensor:
+    """Run a rule that can leave out the gradient of an operand that needs none."""
+    if not (_is_operand(a) and _is_operand(b)):
+        return _NOT_IMPLEMENTED
+    a, b = _operands(a, b)
+    if floating:
+        a, b = _floating(a), _floating(b)
+    return _binary(rule, a, b, needs=(a._node is not None, b._node is not None))
+
+
+def _compare(name: str, a: Any, b: Any) -> Tensor:
+    if not (_is_operand(a) and _is_operand(b)):
+        return _NOT_IMPLEMENTED
+    a, b = _operands(a, b)
+    try:
+        return _wrap(np.asarray(getattr(np, name)(a.data, b.data)))
+    except ValueError:
+        raise ShapeError(f"{name}: shapes {a.shape} and {b.shape} do not broadcast together.") from None
+
+
+def _floating(tensor: Tensor) -> Tensor:
+    """Integers and truth values become float32, as in PyTorch, and not NumPy's float64."""
+    return tensor if tensor.data.dtype.kind in "fc" else tensor.to(np.float32)
+
+
+def _sizes(function: str, sizes: tuple[Any, ...]) -> tuple[int, ...]:
+    """Sizes given one by one or as one tuple."""
+    given = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
+    return tuple(_check.integer(function, "size", size) for size in given)
+
+
+def _plain_index(part: Any) -> Any:
+    plain = part.data if isinstance(part, Tensor) else np.asarray(part) if isinstance(part, list) else part
+    if isinstance(plain, np.ndarray) and plain.dtype.kind not in "biu" and plain.size:
+        raise DtypeError(f"index: must be integers or truth values, got dtype={plain.dtype}.")
+    return plain.astype(np.intp) if isinstance(plain, np.ndarray) and not plain.size and plain.dtype.kind == "f" else plain
+
+
+def _tensors_in(values: Any) -> list[Tensor]:
+    if isinstance(values, Tensor):
+        return [values]
+    return [t for value in values for t in _tensors_in(value)] if isinstance(values, (tuple, list)) else []
+
+
+def _without_tensors(values: Any) -> Any:
+    if isinstance(values, Tensor):
+        return values.data
+    if isinstance(values, (tuple, list)):
+        return type(values)(_without_tensors(value) for value in values)
+    if isinstance(values, dict):
+        return {key: _without_tensors(value) for key, value in values.items()}
+    return values
