@@ -151,23 +151,23 @@ def touch(left: Ink, right: Ink, rng: np.random.Generator, overlap: float | None
 def not_a_digit(pick: "Picker", rng: np.random.Generator) -> Ink:
     """Draw what a reader meets that is no digit: digits run together, pieces of digits, scribbles, blots, dashes."""
     kind = rng.random()
-    if kind < 0.45:  # two or three digits taken for one, touching or apart
+    if kind < 0.55:  # two or three digits taken for one, touching or apart
         joined = pick(rng)[0]
         for _ in range(int(rng.integers(1, 3)) if rng.random() < 0.3 else 1):
-            joined, _ = touch(joined, pick(rng)[0], rng, overlap=rng.uniform(-12, 5))
+            joined, _ = touch(joined, pick(rng)[0], rng, overlap=rng.uniform(-8, 6))
         return joined
-    if kind < 0.8:  # a piece of a digit: cut by a straight line
+    if kind < 0.85:  # a piece of a digit: cut by a straight line
         ink, label = pick(rng)
         if label == 1:  # most pieces of a 1 are a 1
             ink = pick(rng)[0]
         return piece(ink, rng)
     page = np.zeros((SIDE, SIDE), np.uint8)
     pen = int(rng.integers(2, 14))
-    if kind < 0.9:  # a scribble
+    if kind < 0.91:  # a scribble
         points = rng.uniform(16, SIDE - 16, (int(rng.integers(4, 9)), 2))
         path = strokes.smooth(points) if rng.random() < 0.7 else points
         cv2.polylines(page, [np.round(path).astype(np.int32)], False, 255, pen, cv2.LINE_AA)
-    elif kind < 0.95:  # a blot
+    elif kind < 0.96:  # a blot
         axes = rng.integers(10, 40, 2)
         cv2.ellipse(page, (SIDE // 2, SIDE // 2), axes.tolist(), float(rng.uniform(0, 180)), 0, 360, 255, -1, cv2.LINE_AA)
     else:  # a dash, level or nearly so
@@ -213,7 +213,7 @@ class Picker:
 
 
 def examples(
-    pick: Picker, count: int, rng: np.random.Generator, *, junk: float = 0.15, plain: float = 0.2
+    pick: Picker, count: int, rng: np.random.Generator, *, junk: float = 0.25, plain: float = 0.15
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Make training examples.
 
@@ -243,7 +243,7 @@ def examples(
             targets[i] = np.eye(10, dtype=np.float32)[label]
         else:
             ink, label = pick(rng)
-            if rng.random() < 0.12:
+            if rng.random() < 0.18:
                 ink = with_neighbour(ink, pick(rng)[0], rng)
             image = normalise(
                 photograph(ink, rng),

@@ -23,9 +23,10 @@ WORKING_SIDE = 900  # smaller pictures are enlarged, so that a stroke is a few p
 
 @dataclass(frozen=True)
 class Ink:
-    """One guess at what is ink: its strength, (h, w) in [0, 1], and where it is, (h, w) of 0 and 1."""
+    """One guess at what is ink: how strong it is, (h, w) in [0, 1], and where it is, (h, w) of 0 and 1."""
 
-    strength: Floats
+    strength: Floats  # evened out: about 1 in the middle of any stroke, faint or strong
+    contrast: Floats  # as it is on the page, 0 to 1
     mask: Mask
     name: str
 
@@ -90,7 +91,7 @@ def candidates(gray: Floats, *, single: bool = False) -> Iterator[Ink]:
                 ink = threshold(strength, short, factor)
                 if ink is not None:
                     name = f"{'light' if light else 'dark'} ink, page {width:g}, threshold {factor:g}"
-                    yield Ink(ink[0], ink[1], name)
+                    yield Ink(ink[0], strength, ink[1], name)
 
 
 def _polarities(gray: Floats, short: int) -> list[bool]:

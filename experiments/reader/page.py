@@ -1,6 +1,6 @@
 """A picture to the digits on it: every step of the reader in order."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 import tinygrad_lite.functional as F
 from experiments.reader import find, order, split
 from experiments.reader.find import Box, Floats, Ink, Part
-from experiments.reader.normalise import normalise
+from experiments.reader.normalise import normalise, stroke_width
+from experiments.reader.split import Hypothesis
 from experiments.reader.rules import without_rules
 from models.lenet import LeNet
 from tinygrad_lite import no_grad
 
 UNSURE = 0.75  # below this confidence a digit is marked as unsure
-REJECT = 0.40  # below this it is taken for something else than a digit
+REJECT = 0.25  # below this it is taken for something else than a digit
+REJECT_ODD = 0.97  # the same for what is unlike the page's other digits in size, pen or darkness
 # The normalisations that the last reading is the mean of: (thickness, shear).
 VIEWS = ((0.0, 0.0), (0.7, 0.0), (-0.6, 0.0), (0.0, 0.15), (0.0, -0.15))
 
@@ -91,7 +93,7 @@ class Reader:
             variants = [ink]
             bare = without_rules(ink.mask)
             if bare is not None:
-                variants.append(Ink(ink.strength, bare, f"{ink.name}, rules removed"))
+                variants.append(replace(ink, mask=bare, name=f"{ink.name}, rules removed"))
             for one in variants:
                 reading, score, sure = self._read_single(one) if single else self._read_ink(one)
                 if score > best_score + 0.02:
@@ -119,22 +121,24 @@ class Reader:
         guesses = [h for i, c in enumerate(clusters) for h in split.hypotheses(c, i, unit)]
         log_probs = self.log_probs([normalise(cut_out(ink, h.box, h.mask)) for h in guesses])
         scores = log_probs.max(1)
+        digit_like = [p.area for p, s in zip(found, wholes, strict=True) if 0.6 * unit < p.box[3] < 1.6 * unit and s > 0.8]
+        usual_ink = float(np.median(digit_like or [p.area for p in found]))
         chosen = []
         for i, cluster in enumerate(clusters):
             mine = [k for k, h in enumerate(guesses) if h.cluster == i]
-            chosen += [mine[k] for k in split.best_runs(cluster, [guesses[k] for k in mine], scores[mine], unit)]
+            chosen += [mine[k] for k in split.best_runs(cluster, [guesses[k] for k in mine], scores[mine], usual_ink)]
         reading = Reading(how=ink.name)
         if not chosen:
             return reading, 0.0, False
         inks = [cut_out(ink, guesses[k].box, guesses[k].mask) for k in chosen]
-        reading.digits = [
-            d for d in self._finish([guesses[k].box for k in chosen], inks) if d.confidence >= REJECT
-        ]
-        sizes = np.array([min(1.0, d.box[3] / unit) for d in reading.digits])
+        digits = self._finish([guesses[k].box for k in chosen], inks)
+        odd = unlike([guesses[k] for k in chosen], ink, [d.confidence for d in digits])
+        reading.digits = [d for d, o in zip(digits, odd, strict=True) if d.confidence >= (REJECT_ODD if o else REJECT)]
         sure = np.array([d.confidence for d in reading.digits])
+        sizes = np.array([min(1.0, d.box[3] / unit) for d in reading.digits])
         score = float(((sure - 0.5) * sizes).sum())
         rejected = len(chosen) - len(reading.digits)
-        return reading, score, not rejected and bool(sure.size) and float(sure.min()) > 0.9
+        return reading, score, not rejected and bool(sure.size) and float(sure.min()) > 0.8
 
     def _read_single(self, ink: Ink) -> tuple[Reading, float, bool]:
         """Read all the ink as one digit."""
@@ -215,7 +219,22 @@ def plausible(found: list[Part], shape: tuple[int, ...]) -> tuple[list[Part], fl
 def needs_cut(part: Part, sure: float, unit: float) -> bool:
     """Say whether a part may be more than one digit."""
     _, _, w, h = part.box
-    return h > 0.5 * unit and (w > 1.15 * h or (sure < 0.95 and w > 0.4 * h))
+    return h > 0.5 * unit and (w > 0.9 * h or (sure < 0.98 and w > 0.4 * h))
+
+
+def unlike(chosen: list[Hypothesis], ink: Ink, sure: list[float]) -> list[bool]:
+    """Say which are unlike the digits that were surely read: a shadow's edge, a stain, print through the paper."""
+    looks = []
+    for one in chosen:
+        x, y, w, h = one.box
+        seen = ink.contrast[y : y + h, x : x + w][one.mask > 0]
+        looks.append((max(w, h), stroke_width(np.pad(one.mask, 1)), float(np.percentile(seen, 75))))
+    ratios = np.array(looks)
+    model = ratios[np.array(sure) > 0.9]
+    if len(model) < 3:
+        return [False] * len(chosen)
+    ratios = ratios / np.median(model, 0)
+    return list((ratios < (0.4, 0.35, 0.4)).any(1) | (ratios > (2.2, 2.6, 9)).any(1))
 
 
 def link(found: list[Part], sure: Floats, unit: float) -> list[list[int]]:

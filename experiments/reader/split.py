@@ -22,7 +22,7 @@ JOIN_GAP = 4.0  # and for each digit height between them
 WIDE = 1.5  # wider than high, for each height
 SMALL = 2.5  # lower than the page's digits
 SKIP = 0.4  # ink left out
-SKIP_INK = 5.0  # and for each digit height of it
+SKIP_INK = 5.0  # and for each usual digit's worth of it
 LONGEST = 6  # pieces in a digit at most
 
 
@@ -173,7 +173,7 @@ def hypotheses(cluster: Cluster, index: int, unit: float) -> list[Hypothesis]:
     return found
 
 
-def best_runs(cluster: Cluster, found: list[Hypothesis], scores: Floats, unit: float) -> list[int]:
+def best_runs(cluster: Cluster, found: list[Hypothesis], scores: Floats, usual_ink: float) -> list[int]:
     """Choose runs that do not overlap and whose scores sum to most.
 
     Parameters
@@ -182,23 +182,22 @@ def best_runs(cluster: Cluster, found: list[Hypothesis], scores: Floats, unit: f
         All of this cluster.
     scores : float32, (len(found),)
         The largest log-probability of each.
+    usual_ink : float
+        Pixels of ink in a digit of this page.
 
     Returns
     -------
     list of int
         Indices into found, left to right.
     """
-    sizes = [0.0] * (cluster.count + 1)
-    for i in range(1, cluster.count + 1):
-        _, _, w, h = cv2.boundingRect((cluster.pieces == i).astype(np.uint8))
-        sizes[i] = max(w, h) / unit
+    ink = np.bincount(cluster.pieces.ravel(), minlength=cluster.count + 1) / usual_ink
     best = [0.0] + [-np.inf] * cluster.count
     chosen: list[list[int]] = [[] for _ in range(cluster.count + 1)]
     by_last: dict[int, list[int]] = {}
     for i, one in enumerate(found):
         by_last.setdefault(one.last, []).append(i)
     for last in range(1, cluster.count + 1):
-        best[last] = best[last - 1] - SKIP - SKIP_INK * sizes[last]
+        best[last] = best[last - 1] - SKIP * min(1.0, 5 * ink[last]) - SKIP_INK * ink[last]
         chosen[last] = chosen[last - 1]
         for i in by_last.get(last, []):
             total = best[found[i].first - 1] + float(scores[i]) - found[i].cost
