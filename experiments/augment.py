@@ -19,6 +19,7 @@ Ink = NDArray[np.float32]
 
 SCALE = 4  # working pixels to a pixel of MNIST
 SIDE = 28 * SCALE
+_GRID = np.indices((SIDE, SIDE), np.float32)[::-1] - np.float32(SIDE / 2 - 0.5)  # x, y from the middle
 
 
 def bend(image: Ink, rng: np.random.Generator, *, strength: float = 1.0, width: float | None = None) -> Ink:
@@ -40,14 +41,13 @@ def bend(image: Ink, rng: np.random.Generator, *, strength: float = 1.0, width: 
     stretch = np.exp(rng.normal(0, 0.12 * strength, 2))
     cos, sin = np.cos(turn), np.sin(turn)
     inverse = np.linalg.inv(np.array([[cos, -sin], [sin, cos]]) @ np.array([[stretch[0], lean], [0, stretch[1]]]))
-    grid = np.indices((SIDE, SIDE), np.float32)[::-1] - np.float32(SIDE / 2 - 0.5)  # x, y from the middle
-    source = np.tensordot(inverse.astype(np.float32), grid, 1) / SCALE + np.float32(13.5)
+    source = np.tensordot(inverse.astype(np.float32), _GRID, 1) / SCALE + np.float32(13.5)
     # Elastic: a coarse lattice of random shifts, spline between; 28 / (cells - 1) pixels is the length of the waves.
     cells = int(rng.integers(4, 8))
     amplitude = strength * rng.uniform(0, 8.0) / cells
-    for axis in range(2):
-        shifts = rng.normal(0, amplitude, (cells, cells)).astype(np.float32)
-        source[axis] += cv2.resize(shifts, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+    shifts = rng.normal(0, amplitude, (cells, cells, 2)).astype(np.float32)
+    waves = cv2.resize(cv2.resize(shifts, (28, 28), interpolation=cv2.INTER_CUBIC), (SIDE, SIDE))
+    source += waves.transpose(2, 0, 1)
     bent = cv2.remap(image, source[0], source[1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
     # The interpolated edge is a ramp: where it is cut decides the stroke's width, to a fraction of a pixel.
     change = (rng.normal(0, 0.6 * strength) if width is None else width) * SCALE
