@@ -51,4 +51,5 @@ class LeNet(nn.Module):
                 x = F.relu(x)
             x = F.max_pool2d(x, 2)
         x = F.relu(self.fc1(F.flatten(x, 1)))
-        return self.fc2(self.dropout(x))
+        logits: Tensor = self.fc2(self.dropout(x))
+        return logits

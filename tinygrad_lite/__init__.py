@@ -1,6 +1,6 @@
 """A small autograd framework on NumPy whose gradients are fuzzed, not believed."""
 
-from tinygrad_lite import data, functional, nn, optim, serialize
+from tinygrad_lite import _memory, data, functional, nn, optim, serialize
 from tinygrad_lite.errors import (
     DtypeError,
     FileFormatError,
@@ -12,6 +12,8 @@ from tinygrad_lite.errors import (
 )
 from tinygrad_lite.tape import no_grad
 from tinygrad_lite.tensor import Tensor, apply, as_tensor
+
+_memory.keep_freed_memory()
 
 __version__ = "0.1.0"
 

@@ -1,0 +1,107 @@
+"""Recipes: everything that decides how LeNet is trained, each in one place."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from models.lenet import LeNet
+from tinygrad_lite import nn, optim
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a net is trained. Pixels are divided by `pixel_scale`; `steps` overrules `epochs`."""
+
+    about: str
+    epochs: int = 1
+    steps: int | None = None
+    batch_size: int = 100
+    train_size: int | None = None
+    test_size: int | None = None  # part of the test set that the recipe's own figure is about
+    order: Literal["shuffled", "sequential", "independent"] = "shuffled"
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    bias_lr_factor: float = 1.0
+    decay_biases: bool = False
+    schedule: Literal["constant", "inv", "one_cycle"] = "constant"
+    label_smoothing: float = 0.0
+    dropout: float = 0.0
+    relu_after_conv: bool = True
+    caffe_init: bool = False
+    pixel_scale: float = 255.0
+
+
+RECIPES = {
+    "quick": Recipe(
+        about="all 60,000 images in three epochs",
+        epochs=3,
+        batch_size=50,
+        optimizer="adamw",
+        lr=2e-3,
+        weight_decay=0.05,
+        schedule="one_cycle",
+    ),
+    "origin": Recipe(
+        about="the origin's protocol: 3,000 images, 2,000 iterations of batches drawn anew, 500 test images",
+        steps=2000,
+        train_size=3000,
+        test_size=500,
+        order="independent",
+        weight_decay=5e-4,
+        bias_lr_factor=2.0,
+        schedule="inv",
+        caffe_init=True,
+    ),
+    "caffe": Recipe(
+        about="Caffe's examples/mnist: 10,000 iterations of 64, no ReLU after the convolutions",
+        steps=10_000,
+        batch_size=64,
+        order="sequential",
+        weight_decay=5e-4,
+        bias_lr_factor=2.0,
+        decay_biases=True,
+        schedule="inv",
+        relu_after_conv=False,
+        caffe_init=True,
+        pixel_scale=256.0,
+    ),
+}
+
+
+def make_model(recipe: Recipe, rng: np.random.Generator) -> LeNet:
+    """Give LeNet with the recipe's initial weights."""
+    model = LeNet(rng, relu_after_conv=recipe.relu_after_conv, dropout=recipe.dropout)
+    if recipe.caffe_init:  # the origin's too: uniform with variance 1 / fan_in, biases 0
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.data[...] = 0
+            else:
+                parameter.data[...] = nn.init.caffe_xavier(parameter.shape, rng)
+    return model
+
+
+def make_optimizer(recipe: Recipe, model: nn.Module, steps: int) -> tuple[optim.Optimizer, optim.LRScheduler]:
+    """Give the optimiser, with weights and biases in groups of their own, and its schedule over `steps`."""
+    named = list(model.named_parameters())
+    groups: list[dict[str, Any]] = [
+        {"params": [p for name, p in named if not name.endswith("bias")]},
+        {
+            "params": [p for name, p in named if name.endswith("bias")],
+            "lr": recipe.lr * recipe.bias_lr_factor,
+            "weight_decay": recipe.weight_decay if recipe.decay_biases else 0.0,
+        },
+    ]
+    optimizer: optim.Optimizer
+    if recipe.optimizer == "adamw":
+        optimizer = optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    else:
+        optimizer = optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    schedules = {
+        "constant": optim.constant(),
+        "inv": optim.inv(gamma=1e-4, power=0.75),
+        "one_cycle": optim.one_cycle(steps),
+    }
+    return optimizer, optim.LRScheduler(optimizer, schedules[recipe.schedule])
