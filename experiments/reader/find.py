@@ -28,6 +28,7 @@ class Ink:
     strength: Floats  # evened out: about 1 in the middle of any stroke, faint or strong
     contrast: Floats  # as it is on the page, 0 to 1
     mask: Mask
+    light: bool  # ink lighter than the page
     name: str
 
 
@@ -81,17 +82,27 @@ def candidates(gray: Floats, *, single: bool = False) -> Iterator[Ink]:
         One digit fills most of the picture, so its strokes may be very wide.
     """
     short = min(gray.shape)
-    gray = cv2.GaussianBlur(gray, (0, 0), 1.0)
-    widths = (0.05, 0.12, 0.4) if not single else (0.12, 0.4, 0.7)
-    polarities = _polarities(gray, short)
-    for light in polarities:
-        for width in widths:
-            strength = ink_strength(gray, max(9, round(width * short)), light=light)
-            for factor in (1.0, 0.65):
-                ink = threshold(strength, short, factor)
-                if ink is not None:
-                    name = f"{'light' if light else 'dark'} ink, page {width:g}, threshold {factor:g}"
-                    yield Ink(ink[0], strength, ink[1], name)
+    first, *other = _polarities(gray, short)
+    # (kernel of the page, share of the threshold), the best first. A wide kernel is for wide strokes.
+    ways = [(0.12, 1.0), (0.4, 1.0), (0.7, 1.0), (0.12, 0.65)] if single else [
+        (0.05, 1.0), (0.12, 1.0), (0.05, 0.65), (0.4, 1.0), (0.12, 0.65)]  # fmt: skip
+    for light in [first, *other]:
+        before: Mask | None = None
+        for width, factor in ways:
+            for blur in (1.0, 1.8, 3.0):  # more only where the noise asks for it
+                smooth = cv2.GaussianBlur(gray, (0, 0), blur)
+                strength = ink_strength(smooth, max(9, round(width * short)), light=light)
+                found = threshold(strength, short, factor)
+                if found is None or found[2]:
+                    break
+            if found is None:
+                continue
+            evened, mask, _ = found
+            if before is not None and np.count_nonzero(mask != before) < 0.01 * np.count_nonzero(mask):
+                continue  # seen already
+            before = mask
+            name = f"{'light' if light else 'dark'} ink, page {width:g}, threshold {factor:g}, blur {blur:g}"
+            yield Ink(evened, strength, mask, light, name)
 
 
 def _polarities(gray: Floats, short: int) -> list[bool]:
@@ -126,8 +137,13 @@ def ink_strength(gray: Floats, width: int, *, light: bool) -> Floats:
     return np.asarray(np.clip(away, 0, 1), np.float32)
 
 
-def threshold(strength: Floats, short: int, factor: float = 1.0) -> tuple[Floats, Mask] | None:
-    """Tell ink from page; return the strength with ink near 1, and the mask; None where nothing stands out."""
+def threshold(strength: Floats, short: int, factor: float = 1.0) -> tuple[Floats, Mask, bool] | None:
+    """Tell ink from page.
+
+    Returns
+    -------
+    (strength with ink near 1, mask, whether the ink is well above the noise), or None where nothing stands out.
+    """
     dx, dy = cv2.Sobel(strength, cv2.CV_32F, 1, 0), cv2.Sobel(strength, cv2.CV_32F, 0, 1)
     edges = dx * dx + dy * dy
     edges[edges < np.quantile(edges[::4, ::4], 0.9)] = 0  # the noise of the page has many weak edges
@@ -148,7 +164,7 @@ def threshold(strength: Floats, short: int, factor: float = 1.0) -> tuple[Floats
     near = cv2.resize(near, strength.shape[::-1], interpolation=cv2.INTER_LINEAR)
     local = np.clip(0.5 * near * factor, max(0.5 * level, floor), 1.5 * level)
     mask = (strength > local).astype(np.uint8)
-    return np.asarray(np.clip(strength / np.maximum(2 * local, 1e-3), 0, 1), np.float32), mask
+    return np.asarray(np.clip(strength / np.maximum(2 * local, 1e-3), 0, 1), np.float32), mask, floor < 0.6 * factor * middle
 
 
 def parts(mask: Mask) -> list[Part]:

@@ -1,5 +1,6 @@
 """A picture to the digits on it: every step of the reader in order."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -11,11 +12,12 @@ from experiments.reader import find, order, split
 from experiments.reader.find import Box, Floats, Ink, Part
 from experiments.reader.normalise import normalise, stroke_width
 from experiments.reader.split import Hypothesis
-from experiments.reader.rules import without_rules
+from experiments.reader.rules import darkest, without_rules
 from models.lenet import LeNet
 from tinygrad_lite import no_grad
 
 UNSURE = 0.75  # below this confidence a digit is marked as unsure
+MOST_PARTS = 400  # on a page; what is smaller than so many others is noise
 REJECT = 0.25  # below this it is taken for something else than a digit
 REJECT_ODD = 0.97  # the same for what is unlike the page's other digits in size, pen or darkness
 # The normalisations that the last reading is the mean of: (thickness, shear).
@@ -46,6 +48,10 @@ class Reading:
     digits: list[Digit] = field(default_factory=list)
     rows: list[list[int]] = field(default_factory=list)
     how: str = "nothing found"
+
+    def confidence(self) -> float:
+        """Return the digits' mean confidence, 0 if there are none."""
+        return float(np.mean([d.confidence for d in self.digits])) if self.digits else 0.0
 
     def lines(self) -> list[str]:
         """Return the rows as text."""
@@ -89,20 +95,21 @@ class Reader:
         """
         large, factor = find.enlarge(picture)
         best, best_score = Reading(), 0.0
+        light: bool | None = None
+        tried = 0
         for ink in find.candidates(find.to_gray(large), single=single):
-            variants = [ink]
-            bare = without_rules(ink.mask)
-            if bare is not None:
-                variants.append(replace(ink, mask=bare, name=f"{ink.name}, rules removed"))
-            for one in variants:
+            if light is not None and ink.light != light and best.confidence() > 0.6:
+                break  # the other polarity is for pictures that this one says nothing about
+            light = ink.light
+            found_all = False
+            for one in _variants(ink):
                 reading, score, sure = self._read_single(one) if single else self._read_ink(one)
-                if score > best_score + 0.02:
+                if score > 1.02 * best_score:
                     best, best_score = reading, score
-                if sure and one is variants[-1]:
-                    break
-            else:
-                continue
-            break
+                found_all = found_all or sure
+            tried += 1
+            if found_all or (tried >= 3 and best.confidence() > 0.9):
+                break
         best.rows = order.rows([digit.box for digit in best.digits])
         for digit in best.digits:
             digit.box = tuple(round(n / factor) for n in digit.box)
@@ -111,8 +118,9 @@ class Reader:
     def _read_ink(self, ink: Ink) -> tuple[Reading, float, bool]:
         """Read one guess at the ink: the reading, how good it is, and whether there is no need to look further."""
         found, unit = plausible(find.parts(ink.mask), ink.mask.shape)
-        if not found or len(found) > 1500:
+        if not found:
             return Reading(), 0.0, False
+        found = sorted(found, key=lambda p: -p.area)[:MOST_PARTS]
         wholes = np.exp(self.log_probs([normalise(cut_out(ink, p.box, p.mask)) for p in found])).max(1)
         clusters = []
         for group in link(found, wholes, unit):
@@ -135,8 +143,9 @@ class Reader:
         odd = unlike([guesses[k] for k in chosen], ink, [d.confidence for d in digits])
         reading.digits = [d for d, o in zip(digits, odd, strict=True) if d.confidence >= (REJECT_ODD if o else REJECT)]
         sure = np.array([d.confidence for d in reading.digits])
-        sizes = np.array([min(1.0, d.box[3] / unit) for d in reading.digits])
-        score = float(((sure - 0.5) * sizes).sum())
+        # Weighed by height: a digit in pieces, each of them read as something, must not count for more than the whole.
+        heights = np.array([max(d.box[2:]) for d in reading.digits], float)
+        score = float(((sure - 0.5) * heights).sum()) / min(ink.mask.shape)
         rejected = len(chosen) - len(reading.digits)
         return reading, score, not rejected and bool(sure.size) and float(sure.min()) > 0.8
 
@@ -164,6 +173,17 @@ class Reader:
             first, second = (int(i) for i in np.argsort(-prob, kind="stable")[:2])
             digits.append(Digit(box, first, float(prob[first]), second, float(prob[second]), image))
         return digits
+
+
+def _variants(ink: Ink) -> Iterator[Ink]:
+    """Yield the ink without rules, where there are any, before the ink as it is."""
+    bare = without_rules(ink.mask)
+    if bare is not None:
+        strong = darkest(ink)
+        if strong is not None:
+            yield replace(ink, mask=strong, name=f"{ink.name}, the darkest")
+        yield replace(ink, mask=bare, name=f"{ink.name}, rules removed")
+    yield ink
 
 
 def cut_out(ink: Ink, box: Box, mask: find.Mask) -> Floats:

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from experiments.reader.find import Mask
+from experiments.reader.find import Ink, Mask
 
 
 def without_rules(mask: Mask, *, share: float = 0.3) -> Mask | None:
@@ -47,11 +47,29 @@ def without_rules(mask: Mask, *, share: float = 0.3) -> Mask | None:
     return cv2.morphologyEx(result, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
 
 
+def darkest(ink: Ink) -> Mask | None:
+    """Keep the darker of two kinds of ink, such as a pen's and a faint printed grid's; None where there is but one."""
+    inked = ink.mask > 0
+    if not inked.any():
+        return None
+    values = np.round(ink.contrast[inked] * 255).astype(np.uint8)
+    level, _ = cv2.threshold(values, 0, 255, cv2.THRESH_OTSU)
+    dark = values > level
+    share = float(dark.mean())
+    if not 0.02 < share < 0.98:
+        return None
+    apart = share * (1 - share) * (float(values[dark].mean()) - float(values[~dark].mean())) ** 2
+    if apart < 0.7 * float(values.var()):
+        return None
+    return (inked & (ink.contrast * 255 > level)).astype(np.uint8)
+
+
 def _erase(result: Mask, mask: Mask, start: np.ndarray, stop: np.ndarray) -> None:
     """Erase one line from result, as measured on mask."""
     length = float(np.hypot(*(stop - start)))
     along = (stop - start) / max(length, 1e-6)
-    start, steps = start - 12 * along, int((length + 24) / 0.7)  # a little further, for what Hough leaves at the ends
+    more = max(12, 0.6 * length)  # further on: the line may be broken by strokes and go on behind them
+    start, steps = start - more * along, int((length + 2 * more) / 0.7)
     across = np.array([-along[1], along[0]])
     reach = 14
     offsets = np.arange(-reach, reach + 0.1, 0.7)
@@ -67,8 +85,6 @@ def _erase(result: Mask, mask: Mask, start: np.ndarray, stop: np.ndarray) -> Non
     distance = np.where(ink & near, np.abs(offsets), np.inf)
     seed = distance.argmin(1)
     hit = np.isfinite(distance.min(1))
-    if hit.sum() < 0.4 * steps:
-        return
     index = np.arange(len(offsets))
     page_before = np.where(~ink & (index <= seed[:, None]), index, -1).max(1)
     page_after = np.where(~ink & (index >= seed[:, None]), index, len(offsets)).min(1)
