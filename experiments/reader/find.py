@@ -27,6 +27,7 @@ class Ink:
 
     strength: Floats  # evened out: about 1 in the middle of any stroke, faint or strong
     contrast: Floats  # as it is on the page, 0 to 1
+    gray: Floats  # the picture, 0 to 255
     mask: Mask
     light: bool  # ink lighter than the page
     name: str
@@ -102,7 +103,7 @@ def candidates(gray: Floats, *, single: bool = False) -> Iterator[Ink]:
                 continue  # seen already
             before = mask
             name = f"{'light' if light else 'dark'} ink, page {width:g}, threshold {factor:g}, blur {blur:g}"
-            yield Ink(evened, strength, mask, light, name)
+            yield Ink(evened, strength, smooth, mask, light, name)
 
 
 def _polarities(gray: Floats, short: int) -> list[bool]:
@@ -164,7 +165,7 @@ def threshold(strength: Floats, short: int, factor: float = 1.0) -> tuple[Floats
     near = cv2.resize(near, strength.shape[::-1], interpolation=cv2.INTER_LINEAR)
     local = np.clip(0.5 * near * factor, max(0.5 * level, floor), 1.5 * level)
     mask = (strength > local).astype(np.uint8)
-    return np.asarray(np.clip(strength / np.maximum(2 * local, 1e-3), 0, 1), np.float32), mask, floor < 0.6 * factor * middle
+    return np.asarray(np.clip(strength / np.maximum(2 * local, 1e-3), 0, 1), np.float32), mask, floor < 0.6 * middle
 
 
 def parts(mask: Mask) -> list[Part]:

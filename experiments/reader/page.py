@@ -19,7 +19,7 @@ from tinygrad_lite import no_grad
 UNSURE = 0.75  # below this confidence a digit is marked as unsure
 MOST_PARTS = 400  # on a page; what is smaller than so many others is noise
 REJECT = 0.25  # below this it is taken for something else than a digit
-REJECT_ODD = 0.97  # the same for what is unlike the page's other digits in size, pen or darkness
+REJECT_ODD = 0.90  # the same for what is unlike the page's other digits in size, pen or darkness
 # The normalisations that the last reading is the mean of: (thickness, shear).
 VIEWS = ((0.0, 0.0), (0.7, 0.0), (-0.6, 0.0), (0.0, 0.15), (0.0, -0.15))
 
@@ -141,11 +141,11 @@ class Reader:
         inks = [cut_out(ink, guesses[k].box, guesses[k].mask) for k in chosen]
         digits = self._finish([guesses[k].box for k in chosen], inks)
         odd = unlike([guesses[k] for k in chosen], ink, [d.confidence for d in digits])
-        reading.digits = [d for d, o in zip(digits, odd, strict=True) if d.confidence >= (REJECT_ODD if o else REJECT)]
+        reading.digits = [d for d, o in zip(digits, odd, strict=True) if accept(d, float(o))]
         sure = np.array([d.confidence for d in reading.digits])
-        # Weighed by height: a digit in pieces, each of them read as something, must not count for more than the whole.
-        heights = np.array([max(d.box[2:]) for d in reading.digits], float)
-        score = float(((sure - 0.5) * heights).sum()) / min(ink.mask.shape)
+        # Weighed by size: a digit in pieces, each of them read as something, must not count for more than the whole.
+        sizes = np.array([np.sqrt(d.box[2] * d.box[3]) for d in reading.digits])
+        score = float(((sure - 0.5) * sizes).sum()) / min(ink.mask.shape)
         rejected = len(chosen) - len(reading.digits)
         return reading, score, not rejected and bool(sure.size) and float(sure.min()) > 0.8
 
@@ -242,19 +242,38 @@ def needs_cut(part: Part, sure: float, unit: float) -> bool:
     return h > 0.5 * unit and (w > 0.9 * h or (sure < 0.98 and w > 0.4 * h))
 
 
-def unlike(chosen: list[Hypothesis], ink: Ink, sure: list[float]) -> list[bool]:
-    """Say which are unlike the digits that were surely read: a shadow's edge, a stain, print through the paper."""
-    looks = []
+def unlike(chosen: list[Hypothesis], ink: Ink, sure: list[float]) -> Floats:
+    """Measure how unlike the page's surely read digits each one is; 1 is odd: a rule, a shadow's edge, a stain.
+
+    Size, pen and darkness are compared with the medians. A shadow's edge also has a bright side and a dark one.
+    """
+    looks, edges = [], []
     for one in chosen:
         x, y, w, h = one.box
-        seen = ink.contrast[y : y + h, x : x + w][one.mask > 0]
-        looks.append((max(w, h), stroke_width(np.pad(one.mask, 1)), float(np.percentile(seen, 75))))
-    ratios = np.array(looks)
-    model = ratios[np.array(sure) > 0.9]
-    if len(model) < 3:
-        return [False] * len(chosen)
-    ratios = ratios / np.median(model, 0)
-    return list((ratios < (0.4, 0.35, 0.4)).any(1) | (ratios > (2.2, 2.6, 9)).any(1))
+        inside = one.mask > 0
+        pen = stroke_width(np.pad(one.mask, 1))
+        looks.append((max(w, h), pen, float(np.percentile(ink.contrast[y : y + h, x : x + w][inside], 75))))
+        rows, columns = np.nonzero(inside)
+        step = round(pen) + 4
+        sides = [
+            float(ink.gray[(rows + y + dy).clip(0, ink.gray.shape[0] - 1), (columns + x + dx).clip(0, ink.gray.shape[1] - 1)].mean())
+            for dy, dx in ((0, -step), (0, step), (-step, 0), (step, 0))
+        ]  # fmt: skip
+        edges.append(max(abs(np.log2((sides[i] + 8) / (sides[i + 1] + 8))) for i in (0, 2)))
+    looked, edge = np.log2(np.array(looks)), np.array(edges, np.float32)
+    model = looked[np.array(sure) > 0.9]
+    model_edge = float(np.median(edge[np.array(sure) > 0.9])) if len(model) else 0.0
+    away = (np.clip(edge - model_edge, 0, None) / 0.6) ** 2
+    if len(model) >= 3:
+        away += (((looked - np.median(model, 0)) / (1.5, 0.8, 0.8)) ** 2).sum(1)
+    return np.asarray(away, np.float32)
+
+
+def accept(digit: Digit, odd: float) -> bool:
+    """Say whether a digit is believed; a straight line is as sure a 1 as any, so an odd 1 is not."""
+    if odd > 5 or (odd > 1.2 and digit.digit == 1):
+        return False
+    return digit.confidence >= (REJECT_ODD if odd > 1 else REJECT)
 
 
 def link(found: list[Part], sure: Floats, unit: float) -> list[list[int]]:
