@@ -65,6 +65,10 @@ def load(data_dir: str | Path | None = None) -> tuple[Digits, Digits]:
                 f"mnist: {image_file} holds {len(images)} images but {label_file} {len(labels)} labels; "
                 f"are the files in {folder} of one data set?"
             )
+        if images.shape[1:] != (28, 28):
+            raise FileFormatError(
+                f"mnist: {image_file} must hold images of 28x28 pixels, got {images.shape[1]}x{images.shape[2]}."
+            )
         if labels.size == 0 or labels.max() > 9:
             found = "none" if labels.size == 0 else f"a {labels.max()}"
             raise FileFormatError(f"mnist: {label_file} must hold labels 0 to 9, found {found}.")

@@ -40,9 +40,10 @@ RECIPES = {
         epochs=3,
         batch_size=50,
         optimizer="adamw",
-        lr=2e-3,
+        lr=3e-3,
         weight_decay=0.05,
         schedule="one_cycle",
+        dropout=0.3,
     ),
     "origin": Recipe(
         about="the origin's protocol: 3,000 images, 2,000 iterations of batches drawn anew, 500 test images",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_lite import TinygradError
+from tinygrad_lite import FileFormatError, TinygradError
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,31 +21,45 @@ class RunError(TinygradError, ValueError):
 
 
 class Run:
-    """A new folder with `config.json` and `metrics.jsonl`.
+    """A folder with `config.json` and `metrics.jsonl`."""
 
-    Parameters
-    ----------
-    out : folder to make, or None for a new one under `runs/`
-    name : for the folder under `runs/`
-    config : options, written to config.json with versions, machine and commit
+    def __init__(self, folder: Path, append: bool) -> None:
+        self.folder = folder
+        self._metrics = open(folder / "metrics.jsonl", "a" if append else "w", encoding="utf-8")  # noqa: SIM115 (open while the run is)
 
-    Raises
-    ------
-    RunError : the folder holds a run already, or cannot be written to; nothing was written then.
-    """
+    @classmethod
+    def create(cls, out: str | Path | None, name: str, config: dict[str, Any]) -> "Run":
+        """Make a new folder.
 
-    def __init__(self, out: str | Path | None, name: str, config: dict[str, Any]) -> None:
-        self.folder = Path(out) if out is not None else _free_folder(Path("runs"), name)
-        if (self.folder / "config.json").exists():
-            raise RunError(f"--out: {self.folder} holds a run already; give another folder or move that one away.")
+        Parameters
+        ----------
+        out : folder to make, or None for a new one under `runs/`
+        name : for the folder under `runs/`
+        config : options, written to config.json with versions, machine and commit
+
+        Raises
+        ------
+        RunError : the folder holds a run already, or cannot be written to; nothing was written then.
+        """
+        folder = Path(out) if out is not None else _free_folder(Path("runs"), name)
+        if (folder / "config.json").exists():
+            raise RunError(f"--out: {folder} holds a run already; give another folder or move that one away.")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if not os.access(self.folder, os.W_OK):
-                raise PermissionError(13, "permission denied")
-            self._metrics = open(self.folder / "metrics.jsonl", "w", encoding="utf-8")  # noqa: SIM115 (open while the run is)
+            folder.mkdir(parents=True, exist_ok=True)
+            run = cls(folder, append=False)
         except OSError as error:
-            raise RunError(f"--out: cannot write to {self.folder} ({error.strerror}); give another folder.") from None
-        self.write_json("config.json", {**config, "environment": environment()})
+            raise RunError(f"--out: cannot write to {folder} ({error.strerror}); give another folder.") from None
+        run.write_json("config.json", {**config, "environment": environment()})
+        return run
+
+    @classmethod
+    def reopen(cls, folder: Path, step: int) -> "Run":
+        """Go on in a folder after `step`: lines of later steps, and one torn by a kill, go out of metrics.jsonl."""
+        kept = [json.dumps(line) + "\n" for line in read_metrics(folder) if line["step"] <= step]
+        aside = folder / ".metrics.jsonl.part"
+        aside.write_text("".join(kept), encoding="utf-8")
+        os.replace(aside, folder / "metrics.jsonl")
+        return cls(folder, append=True)
 
     def log(self, **values: Any) -> None:
         """Add a line to metrics.jsonl, at once."""
@@ -75,9 +89,29 @@ def write_json(path: Path, content: Any) -> Path:
     return path
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object that write_json wrote."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"there is no {path}; is {path.parent} the folder of a run?") from None
+    except ValueError as error:
+        raise FileFormatError(f"{path} is damaged: {error}.") from None
+    if not isinstance(content, dict):
+        raise FileFormatError(f"{path} must hold a JSON object, found a {type(content).__name__}.")
+    return content
+
+
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Read the lines of metrics.jsonl."""
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    """Read the lines of metrics.jsonl; one at the end that a kill has torn is left out."""
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").split("\n")
+    found = []
+    for number, line in enumerate(lines[:-1], 1):
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            raise FileFormatError(f"{folder / 'metrics.jsonl'} is damaged in line {number}.") from None
+    return found
 
 
 def environment() -> dict[str, Any]:

@@ -3,204 +3,187 @@
 import argparse
 import dataclasses
 import math
+import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from tqdm import tqdm
 
-import tinygrad_lite.functional as F
 from experiments import mnist
+from experiments.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 from experiments.curves import draw_curves
-from experiments.recipes import RECIPES, Recipe, make_model, make_optimizer
-from experiments.runs import Run, RunError
-from tinygrad_lite import Tensor, TinygradError, TrainingError, nn, no_grad
-from tinygrad_lite.data import Batches
+from experiments.progress import Progress
+from experiments.recipes import RECIPES, Recipe
+from experiments.runs import Run, RunError, read_json
+from experiments.training import Training, evaluate
+from tinygrad_lite import TinygradError, TrainingError
 from tinygrad_lite.serialize import save
 
 KEEP_EVERY = 100  # steps between copies of weights that gave a finite loss
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; gives the exit code."""
+    """Command line; gives the exit code: 0, 1 after an error, 130 or 143 after Ctrl-C or SIGTERM."""
     options = _parser().parse_args(argv)
+    stop = Stop()
     try:
-        recipe = _recipe(options)
-        data = mnist.load(options.data_dir)
-        if options.validate:
-            data = hold_out(data[0], options.validate)
-        results = []
-        for seed in range(options.seed, options.seed + options.seeds):
-            folder = None if options.out is None else Path(options.out)
-            if folder is not None and options.seeds > 1:
-                folder = folder / f"seed-{seed}"
-            results.append(run(recipe, options.recipe, seed, data, folder, options.quiet))
-        if options.seeds > 1:
-            _print_summary(options.recipe, recipe, results)
+        if options.resume is not None:
+            resume(Path(options.resume), stop, options.quiet, options.checkpoint_seconds)
+        else:
+            train(options, stop)
+    except StoppedError as error:
+        print(f"train: {error}", file=sys.stderr)
+        return 128 + stop.signal
     except (TinygradError, FileNotFoundError) as error:
         print(f"train: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("train: stopped; what was written before is kept.", file=sys.stderr)
+        print("train: stopped at once; --resume goes on from the last checkpoint.", file=sys.stderr)
         return 130
+    except OSError as error:
+        print(f"train: cannot write ({error}); what was whole before is kept, and --resume goes on with it.", file=sys.stderr)
+        return 1
+    finally:
+        stop.forget()
     return 0
 
 
-def run(
-    recipe: Recipe,
-    name: str,
-    seed: int,
-    data: tuple[mnist.Digits, mnist.Digits],
-    out: Path | None = None,
-    quiet: bool = False,
+def train(options: argparse.Namespace, stop: "Stop") -> None:
+    """Train one net, or several with seeds counting up, each with a folder of its own."""
+    recipe = recipe_from(options)
+    data = load_data(options.data_dir, options.validate)
+    results = []
+    for seed in range(options.seed, options.seed + options.seeds):
+        out = None if options.out is None else Path(options.out)
+        if out is not None and options.seeds > 1:
+            out = out / f"seed-{seed}"
+        config = {
+            "recipe": options.recipe,
+            "seed": seed,
+            "data_dir": options.data_dir and str(Path(options.data_dir).resolve()),
+            "validate": options.validate,
+            **dataclasses.asdict(recipe),
+        }
+        with Run.create(out, f"{options.recipe}-seed{seed}", config) as run:
+            training = Training(recipe, seed, data[0])
+            results.append(finish(run, training, data[1], stop, options.quiet, options.checkpoint_seconds))
+    if options.seeds > 1:
+        print_summary(options.recipe, recipe, results)
+
+
+def resume(folder: Path, stop: "Stop", quiet: bool, checkpoint_seconds: float) -> dict[str, Any]:
+    """Go on with a run that was stopped: from here on it is, bit for bit, the run that it would have been."""
+    if (folder / "result.json").exists():
+        raise RunError(f"--resume: {folder} is finished; its figures are in result.json.")
+    config = read_json(folder / "config.json")
+    names = {field.name for field in dataclasses.fields(Recipe)}
+    recipe = Recipe(**{name: value for name, value in config.items() if name in names})
+    arrays, state = load_checkpoint(folder)
+    data = load_data(config["data_dir"], config["validate"])
+    training = Training(recipe, config["seed"], data[0])
+    training.load_state(arrays, state)
+    with Run.reopen(folder, training.step) as run:
+        return finish(run, training, data[1], stop, quiet, checkpoint_seconds)
+
+
+def finish(
+    run: Run, training: Training, test_set: mnist.Digits, stop: "Stop", quiet: bool, checkpoint_seconds: float = 30.0
 ) -> dict[str, Any]:
-    """Train one net and write its folder; gives the final figures."""
-    config = {"recipe": name, "seed": seed, **dataclasses.asdict(recipe)}
-    with Run(out, f"{name}-seed{seed}", config) as folder:
-        model, final = train(recipe, seed, data, folder, quiet)
-        save(model.state_dict(), folder.folder / "model.safetensors", metadata={"recipe": name, "seed": str(seed)})
-        folder.write_json("result.json", final)
-        draw_curves(folder.folder, f"LeNet, recipe {name}, seed {seed}")
-        if not quiet:
-            print(_words(recipe, final))
-            print(f"Written to {folder.folder}: config.json, metrics.jsonl, result.json, model.safetensors, curves.png")
-    return final
-
-
-def train(
-    recipe: Recipe, seed: int, data: tuple[mnist.Digits, mnist.Digits], run: Run, quiet: bool = False
-) -> tuple[nn.Module, dict[str, Any]]:
-    """Train LeNet by a recipe. All randomness comes from `seed`.
+    """Train to the end and write what came out.
 
     Returns
     -------
-    (model, figures) : figures of the last step: "test_accuracy" and "test_loss" on the whole test set, and where the recipe
-        speaks of a part of it "part_accuracy" on that part.
+    dict : "test_accuracy" and "test_loss" on the whole test set after the last step, and where the recipe speaks of a part
+        of the test set "part_accuracy" on that part.
 
     Raises
     ------
     TrainingError : the loss is not finite; the last good weights are in the run's model.safetensors.
+    StoppedError : Ctrl-C or SIGTERM; the step was finished and a checkpoint written.
     """
-    train_set, test_set = data[0].take(recipe.train_size), data[1]
-    weights_rng, order_rng = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
-    model = make_model(recipe, weights_rng)
-    per_epoch = -(-len(train_set.labels) // recipe.batch_size)
-    steps = recipe.steps or recipe.epochs * per_epoch
-    optimizer, scheduler = make_optimizer(recipe, model, steps)
+    recipe, model = training.recipe, training.model
     good = model.state_dict()
-
-    begun = time.perf_counter()
+    # After every epoch, but not much more than twenty times: the origin's epochs have thirty steps.
+    evaluate_every = training.per_epoch * max(1, round(training.steps / training.per_epoch / 20))
     figures: dict[str, Any] = {}
-    with Progress(steps, recipe.batch_size, quiet) as progress:
-        for step, (images, labels) in enumerate(batches(recipe, train_set, order_rng, steps), 1):
-            lr = optimizer.groups[0]["lr"]
-            optimizer.zero_grad()
-            logits = model(as_input(images, recipe.pixel_scale))
-            loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+    saved = time.monotonic()
+    with Progress(training.step, training.steps, recipe.batch_size, quiet) as progress:
+        for batch in training.batches():
+            lr = training.optimizer.groups[0]["lr"]
+            loss, accuracy = training.forward(batch)
             value = loss.item()
             if not math.isfinite(value):
                 save(good, run.folder / "model.safetensors")
-                raise TrainingError(_diagnosis(step, value, lr, model, run.folder))
-            if step % KEEP_EVERY == 1:
+                raise TrainingError(_diagnosis("loss", training, value, lr, run.folder))
+            if training.step % KEEP_EVERY == 0:
                 good = model.state_dict()
-            loss.backward()
-            optimizer.step()
-            scheduler.step()
-            accuracy = float((logits.numpy().argmax(axis=1) == labels).mean())
-            run.log(step=step, loss=value, accuracy=accuracy, lr=lr)
+            training.update(loss)
+            run.log(step=training.step, loss=value, accuracy=accuracy, lr=lr)
             progress.step(value, accuracy)
-            if step % per_epoch == 0 or step == steps:
+            evaluate_now = training.step % evaluate_every == 0 or training.step == training.steps
+            if evaluate_now:
                 test_loss, correct = evaluate(model, test_set, recipe.pixel_scale)
-                figures = {"step": step, "test_loss": test_loss, "test_accuracy": float(correct.mean())}
+                if not math.isfinite(test_loss):  # the last step of all can be the one that breaks the weights
+                    save(good, run.folder / "model.safetensors")
+                    raise TrainingError(_diagnosis("test loss", training, test_loss, lr, run.folder))
+                figures = {"step": training.step, "test_loss": test_loss, "test_accuracy": float(correct.mean())}
                 if recipe.test_size:
                     figures["part_accuracy"] = float(correct[: recipe.test_size].mean())
-                run.log(**figures, seconds=round(time.perf_counter() - begun, 3))
-                progress.say(f"epoch {step / per_epoch:.3g}: test loss {test_loss:.4f}, accuracy {correct.mean():.2%}")
-    return model, {**figures, "seconds": round(time.perf_counter() - begun, 3)}
+                run.log(**figures, seconds=round(training.elapsed(), 3))
+                epoch = training.step / training.per_epoch
+                progress.say(f"epoch {epoch:.3g}: test loss {test_loss:.4f}, accuracy {correct.mean():.2%}")
+            if training.step == training.steps:
+                break
+            if evaluate_now or stop.signal or time.monotonic() - saved > checkpoint_seconds:
+                save_checkpoint(run.folder, *training.state())
+                saved = time.monotonic()
+            if stop.signal:
+                raise StoppedError(f"stopped after step {training.step}; go on with --resume {run.folder}")
+    final = {**figures, "seconds": round(training.elapsed(), 3)}
+    save(model.state_dict(), run.folder / "model.safetensors")
+    draw_curves(run.folder, f"LeNet, {run.folder.name}")
+    run.write_json("result.json", final)
+    remove_checkpoints(run.folder)
+    if not quiet:
+        print(_words(recipe, final))
+        print(f"Written to {run.folder}: config.json, metrics.jsonl, result.json, model.safetensors, curves.png")
+    return final
 
 
-def batches(
-    recipe: Recipe, digits: mnist.Digits, rng: np.random.Generator, steps: int
-) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """Yield `steps` batches in the recipe's order."""
-    if recipe.order == "independent":  # as the origin draws them: each batch anew from the whole set
-        for _ in range(steps):
-            chosen = rng.choice(len(digits.labels), min(recipe.batch_size, len(digits.labels)), replace=False)
-            yield digits.images[chosen], digits.labels[chosen]
-        return
-    loader = Batches(*digits, batch_size=recipe.batch_size, rng=rng if recipe.order == "shuffled" else None)
-    done = 0
-    while True:
-        for batch in loader:
-            if done == steps:
-                return
-            done += 1
-            yield batch
+class StoppedError(TinygradError):
+    """The user or the system asked the training to stop."""
 
 
-def as_input(images: NDArray[np.uint8], pixel_scale: float = 255.0) -> Tensor:
-    """Bytes (n, 28, 28) -> float32 (n, 1, 28, 28), divided by `pixel_scale`; batch axis innermost, as conv2d wants it."""
-    scaled = np.multiply(images.transpose(1, 2, 0), np.float32(1 / pixel_scale), order="C")
-    return Tensor(scaled.transpose(2, 0, 1)[:, None])
+class Stop:
+    """Ctrl-C and SIGTERM become a note that is looked at after each step; a second Ctrl-C stops at once."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._before: dict[int, Any] = {}
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        except ValueError:  # not in the main thread: whoever called us handles signals
+            pass
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = number
+
+    def forget(self) -> None:
+        """Give the signals back to whoever had them before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
 
-def evaluate(model: nn.Module, digits: mnist.Digits, pixel_scale: float = 255.0) -> tuple[float, NDArray[np.bool_]]:
-    """Give the mean loss over all digits, and for each whether it was read right."""
-    was_training = model.training
-    model.eval()
-    losses, correct = [], []
-    with no_grad():
-        for images, labels in Batches(*digits, batch_size=500, rng=None):
-            logits = model(as_input(images, pixel_scale))
-            losses.append(F.cross_entropy(logits, labels, reduction="none").numpy())
-            correct.append(logits.numpy().argmax(axis=1) == labels)
-    model.train(was_training)
-    return float(np.concatenate(losses).mean(dtype=np.float64)), np.concatenate(correct)
-
-
-class Progress:
-    """A bar with loss, accuracy, images per second and time left; plain lines where the output is no terminal."""
-
-    def __init__(self, steps: int, batch_size: int, quiet: bool) -> None:
-        self.steps, self.batch_size, self.quiet = steps, batch_size, quiet
-        self.terminal = sys.stderr.isatty() and not quiet
-        self.bar = tqdm(
-            total=steps * batch_size, disable=not self.terminal, unit=" images", unit_scale=True, leave=False, mininterval=0.2
-        )
-        self.begun, self.done, self.loss, self.accuracy = time.perf_counter(), 0, math.nan, 0.0
-
-    def step(self, loss: float, accuracy: float) -> None:
-        """Count one step; loss and accuracy are shown as running means."""
-        self.done += 1
-        mix = max(0.02, 1 / self.done)
-        self.loss = loss if self.done == 1 else self.loss + mix * (loss - self.loss)
-        self.accuracy += mix * (accuracy - self.accuracy)
-        if self.terminal:
-            self.bar.set_postfix_str(f"loss {self.loss:.4f}, accuracy {self.accuracy:.2%}", refresh=False)
-            self.bar.update(self.batch_size)
-        elif not self.quiet and (self.done % max(1, self.steps // 10) == 0):
-            seconds = time.perf_counter() - self.begun
-            left = seconds / self.done * (self.steps - self.done)
-            print(
-                f"step {self.done:6d} of {self.steps}  loss {self.loss:.4f}  accuracy {self.accuracy:7.2%}  "
-                f"{self.done * self.batch_size / seconds:,.0f} images/s  {left:.0f} s left",
-                flush=True,
-            )
-
-    def say(self, line: str) -> None:
-        """Print a line that stays."""
-        if not self.quiet:
-            self.bar.write(line) if self.terminal else print(line, flush=True)
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
+def load_data(data_dir: str | None, validate: int | None) -> tuple[mnist.Digits, mnist.Digits]:
+    """Give the set to train on and the one to test on; with `validate` both from the training set."""
+    data = mnist.load(data_dir)
+    return hold_out(data[0], validate) if validate else data
 
 
 def hold_out(digits: mnist.Digits, count: int) -> tuple[mnist.Digits, mnist.Digits]:
@@ -210,11 +193,11 @@ def hold_out(digits: mnist.Digits, count: int) -> tuple[mnist.Digits, mnist.Digi
     return digits.take(-count), mnist.Digits(digits.images[-count:], digits.labels[-count:])
 
 
-def _diagnosis(step: int, loss: float, lr: float, model: nn.Module, folder: Path) -> str:
-    bad = next((name for name, p in model.named_parameters() if not np.isfinite(p.data).all()), None)
+def _diagnosis(what: str, training: Training, loss: float, lr: float, folder: Path) -> str:
+    bad = next((name for name, p in training.model.named_parameters() if not np.isfinite(p.data).all()), None)
     culprit = f"the first parameter that is not finite is {bad}" if bad else "all parameters are finite"
     return (
-        f"the loss is {loss} at step {step} with learning rate {lr:g}; {culprit}. "
+        f"the {what} is {loss} at step {training.step + (what == 'loss')} with learning rate {lr:g}; {culprit}. "
         f"The last good weights are in {folder / 'model.safetensors'}; try a smaller --lr."
     )
 
@@ -226,7 +209,8 @@ def _words(recipe: Recipe, final: dict[str, Any]) -> str:
     return f"{text}, loss {final['test_loss']:.4f}, after {final['step']} steps in {final['seconds']:.0f} s"
 
 
-def _print_summary(name: str, recipe: Recipe, results: list[dict[str, Any]]) -> None:
+def print_summary(name: str, recipe: Recipe, results: list[dict[str, Any]]) -> None:
+    """Print mean and standard deviation over seeds."""
     for key, what in (("test_accuracy", "all test images"), ("part_accuracy", f"the first {recipe.test_size} test images")):
         if key in results[0]:
             values = 100 * np.array([r[key] for r in results])
@@ -236,7 +220,7 @@ def _print_summary(name: str, recipe: Recipe, results: list[dict[str, Any]]) -> 
             )
 
 
-def _recipe(options: argparse.Namespace) -> Recipe:
+def recipe_from(options: argparse.Namespace) -> Recipe:
     """Give the recipe with the command line's changes."""
     if options.recipe not in RECIPES:
         raise RunError(f"--recipe: there is no recipe {options.recipe!r}; choose one of {', '.join(RECIPES)}.")
@@ -273,6 +257,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--validate", type=int, metavar="N", help="test on the last N training images, which are left out")
     parser.add_argument("--data-dir", help="folder with the four IDX files of another data set (default: MNIST, included)")
     parser.add_argument("--out", help="folder to write (default: a new one under runs/)")
+    parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder; other options are its own")
+    parser.add_argument(
+        "--checkpoint-seconds", type=float, default=30.0, metavar="S", help="save at least so often (default: 30)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="300 images, two epochs: seconds, to see that everything works")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     return parser

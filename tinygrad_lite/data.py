@@ -23,6 +23,7 @@ class Batches:
     rng : numpy.random.Generator or None
         None goes through in order. With it, each pass shuffles anew, and takes one number from the generator.
     drop_last : bool, default False; leave out a last batch that is not full
+    independent : bool, default False; draw each batch anew from the whole set, without regard to those before
     transform : function from a batch's arrays to what shall be yielded, optional; for example to make floats from bytes
 
     Examples
@@ -38,6 +39,7 @@ class Batches:
         batch_size: int,
         rng: np.random.Generator | None,
         drop_last: bool = False,
+        independent: bool = False,
         transform: Transform | None = None,
     ) -> None:
         self.arrays = [np.asarray(a) for a in arrays]
@@ -47,27 +49,36 @@ class Batches:
         if rng is not None and not isinstance(rng, np.random.Generator):
             raise DtypeError(f"Batches: rng must be a numpy.random.Generator or None, got {type(rng).__name__}.")
         self.batch_size = _check.integer("Batches", "batch_size", batch_size, 1)
-        self.rng, self.drop_last, self.transform = rng, drop_last, transform
+        self.rng, self.drop_last, self.independent, self.transform = rng, drop_last, independent, transform
         self.size = len(self.arrays[0])
+        if independent and rng is None:
+            raise DtypeError("Batches: independent batches need an rng; pass np.random.default_rng(seed).")
         if drop_last and self.size < self.batch_size:
             raise ShapeError(f"Batches: no full batch of {batch_size} in {self.size} samples; use drop_last=False.")
         self.epoch = 0  # passes begun
         self.position = 0  # batches of this pass that were given out
         self._order_seed: int | None = None
+        self._resuming = False
 
     def __len__(self) -> int:
         return self.size // self.batch_size if self.drop_last else -(-self.size // self.batch_size)
 
     def __iter__(self) -> Iterator[Any]:
         """Go through the data once, or, after load_state_dict(), through the rest of the pass."""
-        if not 0 < self.position < len(self):
+        resuming, self._resuming = self._resuming, False
+        if not resuming:
             self.epoch, self.position = self.epoch + 1, 0
-            self._order_seed = None if self.rng is None else int(self.rng.integers(2**63))
+            shuffled = self.rng is not None and not self.independent
+            self._order_seed = int(self.rng.integers(2**63)) if shuffled and self.rng is not None else None
         order = None if self._order_seed is None else np.random.default_rng(self._order_seed).permutation(self.size)
         while self.position < len(self):
             start = self.position * self.batch_size
             self.position += 1
-            place = slice(start, start + self.batch_size) if order is None else order[start : start + self.batch_size]
+            place: Any = slice(start, start + self.batch_size)
+            if self.independent and self.rng is not None:
+                place = self.rng.choice(self.size, min(self.batch_size, self.size), replace=False)
+            elif order is not None:
+                place = order[place]
             batch = tuple(a[place] for a in self.arrays)
             yield self.transform(*batch) if self.transform else batch
 
@@ -83,3 +94,4 @@ class Batches:
         if self.rng is not None:
             self.rng.bit_generator.state = state["rng"]
         self.epoch, self.position, self._order_seed = state["epoch"], state["position"], state["order_seed"]
+        self._resuming = 0 < self.position < len(self)

@@ -18,7 +18,7 @@ from tinygrad_lite.ops import matmul as matmul_rules
 from tinygrad_lite.ops import norm as norm_rules
 from tinygrad_lite.ops import shape as shape_rules
 from tinygrad_lite.ops import softmax as softmax_rules
-from tinygrad_lite.tensor import Tensor, _floating, _is_operand, apply, as_tensor
+from tinygrad_lite.tensor import Tensor, _floating, _is_operand, _operands, apply, as_tensor
 
 Data = Tensor | ArrayLike
 
@@ -120,10 +120,7 @@ def where(condition: Data, x: Data, other: Data) -> Tensor:
     chosen = as_tensor(condition).data
     if chosen.dtype != bool:
         raise DtypeError(f"where: condition must hold truth values, got dtype={chosen.dtype}; compare with something first.")
-    a, b = as_tensor(x), as_tensor(other)
-    if a.dtype != b.dtype and a.dtype.kind in "fc" and b.dtype.kind in "fc":
-        wider = np.result_type(a.dtype, b.dtype)
-        a, b = a.to(wider), b.to(wider)
+    a, b = _operands(x, other)
     try:
         return apply(elementwise.where, a, b, condition=chosen)
     except ValueError:
@@ -435,7 +432,7 @@ def layer_norm(
     Parameters
     ----------
     x : (..., *normalized_shape)
-    weight, bias : normalized_shape, optional
+    weight, bias : normalized_shape, dtype of x, optional
     eps : float >= 0, added to the variance
 
     Notes
@@ -469,7 +466,7 @@ def batch_norm(
     running_mean, running_var : ndarray (c,)
         While training the batch's own mean and variance are used, and these are moved towards them *in place*:
         running = (1 - momentum) * running + momentum * batch (the unbiased variance); otherwise these are used.
-    weight, bias : (c,), optional
+    weight, bias : (c,), dtype of x, optional
     eps : float >= 0, added to the variance
 
     Notes
@@ -498,8 +495,9 @@ def batch_norm(
         return _normalize("batch_norm", tensor, axes, per_channel, weight, bias, eps)
     if running_mean is None or running_var is None:
         raise ShapeError("batch_norm: needs running_mean and running_var unless training=True.")
-    scale = 1 / np.sqrt(running_var + _check.number("batch_norm", "eps", eps, 0))
-    centred = tensor - running_mean.reshape(per_channel)
+    real = tensor.data.real.dtype
+    scale = 1 / np.sqrt(running_var.astype(real) + _check.number("batch_norm", "eps", eps, 0))
+    centred = tensor - running_mean.astype(real).reshape(per_channel)
     return _affine("batch_norm", centred * scale.reshape(per_channel), per_channel, weight, bias)
 
 
@@ -520,6 +518,7 @@ def _affine(function: str, x: Tensor, shape: tuple[int, ...], weight: Data | Non
     for name, value in (("weight", weight), ("bias", bias)):
         if value is not None:
             tensor = as_tensor(value)
+            _check.same_dtype(function, x=x.data, **{name: tensor.data})
             if tensor.size != int(np.prod(shape)):
                 raise ShapeError(f"{function}: {name} must have {int(np.prod(shape))} elements, got shape {tensor.shape}.")
             x = x * tensor.reshape(shape) if name == "weight" else x + tensor.reshape(shape)
@@ -626,6 +625,6 @@ def _parts(function: str, tensors: Sequence[Data]) -> list[Tensor]:
         raise ShapeError(f"{function}: needs a list of at least one tensor, got {tensors!r}.")
     dtypes = {part.dtype for part in parts}
     if len(dtypes) > 1:
-        wider = np.result_type(*dtypes)
+        wider = np.result_type(*({d for d in dtypes if d.kind in "fc"} or dtypes))  # integers take the floats' dtype
         parts = [part.to(wider) for part in parts]
     return parts

@@ -6,6 +6,7 @@ A file is written aside and renamed when it is whole: whoever looks sees the old
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,8 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Map
 
     Raises
     ------
-    FileFormatError : another ending.
-    DtypeError : a value that is no array of numbers, or a name that is no string.
+    FileFormatError : another ending, or a name that the format keeps for itself.
+    DtypeError : a value that is no array of numbers, or not of a dtype that the format knows; a name that is no string.
     """
     target = _checked(path)
     arrays = {}
@@ -38,14 +39,19 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Map
         array = np.asarray(value)
         if not isinstance(name, str) or array.dtype.kind not in "biufc":
             raise DtypeError(f"save: expected names with arrays of numbers, got {name!r} with dtype {array.dtype}.")
+        if name == "__metadata__" and target.suffix == ".safetensors":
+            raise FileFormatError(f"save: {name!r} is a reserved name in .safetensors files; rename it or use .npz.")
         arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
     aside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with open(aside, "wb") as file:
             if target.suffix == ".npz":
-                np.savez(file, **arrays)  # type: ignore[arg-type]
+                with zipfile.ZipFile(file, "w") as archive:  # np.savez cannot write an array named "file"
+                    for name, array in arrays.items():
+                        with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                            np.lib.format.write_array(entry, array, allow_pickle=False)
             else:
-                file.write(_safetensors().save(arrays, dict(metadata) if metadata else None))
+                file.write(_safetensors_bytes(arrays, metadata))
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, target)
@@ -66,10 +72,10 @@ def load(path: str | os.PathLike[str]) -> dict[str, Array]:
         raise FileNotFoundError(f"load: there is no file {source}.")
     try:
         if source.suffix == ".npz":
-            with np.load(source, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
+            with zipfile.ZipFile(source) as archive:
+                return {name.removesuffix(".npy"): _read_array(archive, name) for name in archive.namelist()}
         return dict(_safetensors().load(source.read_bytes()))
-    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, _safetensors().SafetensorError) as error:
+    except (*_DAMAGE, _safetensors().SafetensorError) as error:
         raise FileFormatError(f"load: {source} is not a whole {source.suffix} file: {error}.") from None
 
 
@@ -83,11 +89,31 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     return dict(header.get("__metadata__", {}))
 
 
+# What zipfile, zlib, NumPy and the file system say of a damaged file.
+_DAMAGE = (ValueError, KeyError, EOFError, OSError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> Array:
+    with archive.open(name) as entry:
+        array: Array = np.lib.format.read_array(entry, allow_pickle=False)
+        if entry.read():  # to the end, where the checksum is compared
+            raise ValueError(f"{name} goes on after its array")
+    return array
+
+
 def _checked(path: str | os.PathLike[str]) -> Path:
     result = Path(path)
     if result.suffix not in SUFFIXES:
         raise FileFormatError(f"a weight file must end in {' or '.join(SUFFIXES)}, got {result.name!r}.")
     return result
+
+
+def _safetensors_bytes(arrays: dict[str, Array], metadata: Mapping[str, str] | None) -> bytes:
+    try:
+        content: bytes = _safetensors().save(arrays, dict(metadata) if metadata else None)
+    except _safetensors().SafetensorError as error:
+        raise DtypeError(f"save: .safetensors files cannot hold one of these arrays ({error}); use .npz.") from None
+    return content
 
 
 def _safetensors() -> Any:

@@ -22,39 +22,43 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _numbers = itertools.count()
+_number = operator.attrgetter("number")
 
 
 class Node:
-    """One recorded step, or a leaf: a node without a vjp, which collects the gradient.
+    """One recorded step. `parents` has an entry for each array argument: its node, or None if it needs no gradient.
 
-    `parents` has one entry for each array argument of the step: its node, or None if it needs no gradient.
+    `vjp` is None once backward has passed, and the arrays that it held are free.
     """
 
-    __slots__ = ("__weakref__", "freed", "grad", "number", "parents", "vjp")
+    __slots__ = ("__weakref__", "number", "parents", "vjp")
 
-    def __init__(self, parents: "tuple[Node | None, ...]" = (), vjp: Vjp | None = None) -> None:
+    def __init__(self, parents: "tuple[Node | None, ...]", vjp: Vjp | None) -> None:
         self.number = next(_numbers)
         self.parents = parents
         self.vjp = vjp
-        self.grad: Array | None = None
-        self.freed = False
 
     @property
     def rule_name(self) -> str:
-        """Name of the rule that made this step, for messages; "leaf" for a leaf."""
-        return getattr(self.vjp, "__qualname__", "rule").split(".")[0] if self.vjp else "freed" if self.freed else "leaf"
+        """Name of the rule that made this step, for messages."""
+        return getattr(self.vjp, "__qualname__", "a rule that was freed").split(".")[0]
+
+
+class Leaf(Node):
+    """Where a gradient ends: it is collected here."""
+
+    __slots__ = ("grad",)
+
+    def __init__(self) -> None:
+        super().__init__((), None)
+        self.grad: Array | None = None
 
 
 class _State(threading.local):
-    recording = True
+    recording = True  # whether operations of this thread are recorded
 
 
-_state = _State()
-
-
-def is_recording() -> bool:
-    """Say whether operations of this thread are being recorded."""
-    return _state.recording
+state = _State()
 
 
 class no_grad:  # noqa: N801 - PyTorch's name, and used like a function
@@ -75,11 +79,11 @@ class no_grad:  # noqa: N801 - PyTorch's name, and used like a function
         self._before: list[bool] = []
 
     def __enter__(self) -> None:
-        self._before.append(_state.recording)
-        _state.recording = False
+        self._before.append(state.recording)
+        state.recording = False
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        _state.recording = self._before.pop()
+        state.recording = self._before.pop()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
@@ -96,43 +100,44 @@ def backward(root: Node, cotangent: Array) -> None:
     A leaf's gradient is a copy the first time and a sum afterwards. If a rule fails, no leaf has changed.
     """
     order = _reachable(root)
-    order.sort(key=operator.attrgetter("number"))
+    order.sort(key=_number)
     pending: dict[Node, Any] = {root: cotangent}
-    leaves: list[tuple[Node, Array]] = []
+    leaves: list[tuple[Leaf, Array]] = []
     while order:
         node = order.pop()
         g = pending.pop(node, None)
-        vjp = node.vjp
-        if g is None:  # every path to it ended in a rule that had no gradient to give
-            pass
-        elif vjp is None:
-            leaves.append((node, g))
-        else:
-            gradients = vjp(g)
-            if not isinstance(gradients, tuple):
-                gradients = (gradients,)
-            if len(gradients) != len(node.parents):
-                raise TapeError(
-                    f"backward: the vjp of {node.rule_name} must return one gradient for each of its "
-                    f"{len(node.parents)} array arguments, got {len(gradients)}; use None for one that has none."
-                )
-            for parent, gradient in zip(node.parents, gradients, strict=True):
+        if isinstance(node, Leaf):
+            if g is not None:
+                leaves.append((node, g))
+            continue
+        if g is not None:  # None: every path to it ended in a rule that had no gradient to give
+            for parent, gradient in zip(node.parents, _gradients(node, g), strict=True):
                 if parent is not None and gradient is not None:
                     known = pending.get(parent)
-                    pending[parent] = gradient if known is None else known + gradient
-        if vjp is not None:
-            node.vjp = None
-            node.parents = ()
-            node.freed = True
-    for node, g in leaves:
-        node.grad = np.array(g) if node.grad is None else node.grad + g
+                    pending[parent] = gradient if known is None else np.asarray(known + gradient)
+        node.vjp = None
+        node.parents = ()
+    for leaf, g in leaves:
+        leaf.grad = np.array(g) if leaf.grad is None else np.asarray(leaf.grad + g)  # a sum of 0-d arrays is none
+
+
+def _gradients(node: Node, g: Array) -> tuple[Array | None, ...]:
+    assert node.vjp is not None  # _reachable has made sure
+    given: Any = node.vjp(g)
+    gradients: tuple[Array | None, ...] = given if isinstance(given, tuple) else (given,)
+    if len(gradients) != len(node.parents):
+        raise TapeError(
+            f"backward: the vjp of {node.rule_name} must return one gradient for each of its "
+            f"{len(node.parents)} array arguments, got {len(gradients)}; use None for one that has none."
+        )
+    return gradients
 
 
 def _reachable(root: Node) -> list[Node]:
     found, stack = {root}, [root]
     while stack:
         node = stack.pop()
-        if node.freed:
+        if node.vjp is None and not isinstance(node, Leaf):
             raise TapeError(
                 "backward: this graph was already gone through once and has been freed; "
                 "compute the result again before calling backward() a second time."

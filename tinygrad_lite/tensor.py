@@ -3,6 +3,7 @@
 The methods are the definitions; `tinygrad_lite.functional` has the same operations as functions, documented with their shapes.
 """
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -71,21 +72,21 @@ class Tensor:
                 "convert the data to float32 first."
             )
         if bool(value) != self.requires_grad:
-            self._node = tape.Node() if value else None
+            self._node = tape.Leaf() if value else None
 
     @property
     def is_leaf(self) -> bool:
         """Whether this tensor was made by hand and not computed from tensors that require a gradient."""
-        return self._node is None or (self._node.vjp is None and not self._node.freed)
+        return self._node is None or isinstance(self._node, tape.Leaf)
 
     @property
     def grad(self) -> Array | None:
         """Gradient of a leaf, of the shape and dtype of its data; None before backward()."""
-        return None if self._node is None else self._node.grad
+        return self._node.grad if isinstance(self._node, tape.Leaf) else None
 
     @grad.setter
     def grad(self, value: ArrayLike | None) -> None:
-        if self._node is None or not self.is_leaf:
+        if not isinstance(self._node, tape.Leaf):
             raise TapeError("grad: only a leaf with requires_grad=True has a gradient to set.")
         gradient = None if value is None else np.asarray(value, dtype=self.data.dtype)
         if gradient is not None and gradient.shape != self.data.shape:
@@ -129,7 +130,7 @@ class Tensor:
         TapeError : nothing was recorded (no leaf requires a gradient, or under no_grad), or the graph is freed already.
         ShapeError : no cotangent for more than one element, or one of another shape.
         """
-        if not tape.is_recording():
+        if not tape.state.recording:
             raise TapeError("backward: called under no_grad(), where nothing is recorded; leave the block first.")
         if self._node is None:
             raise TapeError(
@@ -152,7 +153,7 @@ class Tensor:
 
     def zero_grad(self) -> None:
         """Forget the gradient: `.grad` is None again."""
-        if self._node is not None:
+        if isinstance(self._node, tape.Leaf):
             self._node.grad = None
 
     def detach(self) -> "Tensor":
@@ -216,6 +217,11 @@ class Tensor:
             raise DtypeError("len: a tensor without axes has no length.")
         return len(self.data)
 
+    def __iter__(self) -> Iterator["Tensor"]:
+        if not self.ndim:
+            raise DtypeError("iter: a tensor without axes has no elements to go through; use .item().")
+        return (self[i] for i in range(len(self.data)))
+
     def __bool__(self) -> bool:
         if self.size != 1:
             raise ShapeError(f"bool: a tensor of {self.size} elements is neither true nor false; use .data.any() or .all().")
@@ -249,28 +255,28 @@ class Tensor:
         return _binary(elementwise.sub, other, self)
 
     def __mul__(self, other: Any) -> "Tensor":
-        return _binary_needs(elementwise.mul, self, other)
+        return _binary(elementwise.mul, self, other)
 
     def __rmul__(self, other: Any) -> "Tensor":
-        return _binary_needs(elementwise.mul, other, self)
+        return _binary(elementwise.mul, other, self)
 
     def __truediv__(self, other: Any) -> "Tensor":
-        return _binary_needs(elementwise.div, self, other, floating=True)
+        return _binary(elementwise.div, _floating(self), other)
 
     def __rtruediv__(self, other: Any) -> "Tensor":
-        return _binary_needs(elementwise.div, other, self, floating=True)
+        return _binary(elementwise.div, other, _floating(self))
 
     def __pow__(self, other: Any) -> "Tensor":
-        return _binary_needs(elementwise.pow, self, other)
+        return _binary(elementwise.pow, self, other)
 
     def __rpow__(self, other: Any) -> "Tensor":
-        return _binary_needs(elementwise.pow, other, self)
+        return _binary(elementwise.pow, other, self)
 
     def __matmul__(self, other: Any) -> "Tensor":
-        return _binary_needs(matmul.matmul, self, other)
+        return _binary(matmul.matmul, self, other)
 
     def __rmatmul__(self, other: Any) -> "Tensor":
-        return _binary_needs(matmul.matmul, other, self)
+        return _binary(matmul.matmul, other, self)
 
     def __neg__(self) -> "Tensor":
         return apply(elementwise.neg, self)
@@ -329,7 +335,10 @@ class Tensor:
     def clip(self, min: float | None = None, max: float | None = None) -> "Tensor":
         """X limited to [min, max]; see functional.clip."""
         bounds = [None if b is None else _check.number("clip", n, b) for n, b in (("min", min), ("max", max))]
-        return apply(elementwise.clip, self, min=bounds[0], max=bounds[1])
+        if all(b is None or isinstance(b, (int, np.integer)) for b in (min, max)):  # integers stay integers
+            bounds = [None if b is None else int(b) for b in (min, max)]
+            return apply(elementwise.clip, self, min=bounds[0], max=bounds[1])
+        return apply(elementwise.clip, _floating(self), min=bounds[0], max=bounds[1])
 
     def maximum(self, other: Any) -> "Tensor":
         """Larger of x and other."""
@@ -510,7 +519,7 @@ def apply(rule: Rule, *tensors: Tensor, **static: Any) -> Tensor:
     """
     out, vjp = rule(*[tensor.data for tensor in tensors], **static)
     result = _wrap(out if isinstance(out, np.ndarray) else np.asarray(out))
-    if tape.is_recording():
+    if tape.state.recording:
         parents = tuple([tensor._node for tensor in tensors])
         if any(parents):
             result._node = tape.Node(parents, vjp)
@@ -550,61 +559,57 @@ def _to_array(data: Any) -> Array:
     return array
 
 
-def _operands(a: Any, b: Any) -> tuple[Tensor, Tensor]:
-    """Two operands as Tensors: numbers take the dtype of the Tensor beside them, integers that of the floats beside them."""
-    if type(a) is not Tensor and not isinstance(a, Tensor):
-        a = _beside(a, b)
-    if type(b) is not Tensor and not isinstance(b, Tensor):
-        b = _beside(b, a)
-    if a.data.dtype != b.data.dtype:  # as in PyTorch: float32 beside int64 stays float32
-        kinds = a.data.dtype.kind, b.data.dtype.kind
-        if kinds[0] in "fc" and kinds[1] in "biu":
-            b = b.to(a.data.dtype)
-        elif kinds[1] in "fc" and kinds[0] in "biu":
-            a = a.to(b.data.dtype)
-    return a, b
-
-
-def _beside(value: Any, tensor: Tensor) -> Tensor:
-    if isinstance(value, (bool, int, float, complex, np.generic)):
-        dtype = tensor.data.dtype
-        if dtype.kind in "biu" and not isinstance(value, (bool, int, np.integer, np.bool_)):
-            dtype = np.dtype(np.float32)
-        if dtype.kind == "b" and not isinstance(value, (bool, np.bool_)):
-            dtype = np.dtype(np.int64)
-        if isinstance(value, (complex, np.complexfloating)) and dtype.kind != "c":
-            dtype = np.result_type(dtype, np.complex64)
-        return _wrap(np.asarray(value, dtype=dtype))
-    return as_tensor(value)
-
-
-def _is_operand(value: Any) -> bool:
-    return isinstance(value, (Tensor, np.ndarray, np.generic, bool, int, float, complex))
-
-
-def _binary(rule: Rule, a: Any, b: Any, **static: Any) -> Tensor:
-    if not (_is_operand(a) and _is_operand(b)):
-        return _NOT_IMPLEMENTED
-    a, b = _operands(a, b)
+def _binary(rule: Rule, a: Any, b: Any) -> Tensor:
+    """Run a rule of two operands, of which one may be a number or an array, that can leave out a gradient nobody wants."""
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor) and a.data.dtype == b.data.dtype):
+        if not (_is_operand(a) and _is_operand(b)):
+            return _NOT_IMPLEMENTED
+        a, b = _operands(a, b)
     try:
-        return apply(rule, a, b, **static)
+        return apply(rule, a, b, needs=(a._node is not None, b._node is not None))
+    except ShapeError:
+        raise
     except ValueError as error:
-        if isinstance(error, ShapeError):
-            raise
+        if "broadcast" not in str(error):  # negative powers of integers
+            raise DtypeError(
+                f"{rule.__name__}: {error} Got dtypes {a.dtype} and {b.dtype}; convert one with .float()."
+            ) from None
         raise ShapeError(
             f"{rule.__name__}: shapes {a.shape} and {b.shape} do not broadcast together; "
             "sizes must be equal or 1, counted from the last axis."
         ) from None
 
 
-def _binary_needs(rule: Rule, a: Any, b: Any, floating: bool = False) -> Tensor:
-    """Run a rule that can leave out the gradient of an operand that needs none."""
-    if not (_is_operand(a) and _is_operand(b)):
-        return _NOT_IMPLEMENTED
-    a, b = _operands(a, b)
-    if floating:
-        a, b = _floating(a), _floating(b)
-    return _binary(rule, a, b, needs=(a._node is not None, b._node is not None))
+def _is_operand(value: Any) -> bool:
+    return isinstance(value, (Tensor, np.ndarray, np.generic, bool, int, float, complex))
+
+
+def _operands(a: Any, b: Any) -> tuple[Tensor, Tensor]:
+    """Two operands as Tensors: numbers take the dtype of the Tensor beside them, integers that of the floats beside them."""
+    if not isinstance(a, Tensor):
+        a = _beside(a, b)
+    if not isinstance(b, Tensor):
+        b = _beside(b, a)
+    kinds = a.data.dtype.kind, b.data.dtype.kind
+    if kinds[0] in "fc" and kinds[1] in "biu":  # as in PyTorch: float32 beside int64 stays float32
+        b = b.to(a.data.dtype)
+    elif kinds[1] in "fc" and kinds[0] in "biu":
+        a = a.to(b.data.dtype)
+    return a, b
+
+
+def _beside(value: Any, other: Any) -> Tensor:
+    """Give a number or an array that stands beside a Tensor in an operation as a Tensor."""
+    if not isinstance(value, (bool, int, float, complex, np.generic)) or not isinstance(other, (Tensor, np.ndarray)):
+        return as_tensor(value)
+    dtype = other.dtype
+    if dtype.kind == "b" and not isinstance(value, (bool, np.bool_)):
+        dtype = np.dtype(np.int64)
+    if dtype.kind in "iu" and not isinstance(value, (bool, int, np.integer, np.bool_)):
+        dtype = np.dtype(np.float32)
+    if dtype.kind != "c" and isinstance(value, (complex, np.complexfloating)):
+        dtype = np.result_type(dtype, np.complex64)
+    return _wrap(np.array(value, dtype))
 
 
 def _compare(name: str, a: Any, b: Any) -> Tensor:

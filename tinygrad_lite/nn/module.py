@@ -151,6 +151,10 @@ class Module:
 
     def to(self, dtype: DTypeLike) -> Self:
         """Convert all floating parameters and buffers, and forget the gradients. Make optimisers afterwards."""
+        if np.dtype(dtype).kind not in "fc":
+            raise DtypeError(
+                f"to: parameters must stay floating point, got dtype={np.dtype(dtype)}; use np.float32 or np.float64."
+            )
         for name, value, owner in list(self._named()):
             if isinstance(value, Parameter):
                 value.zero_grad()

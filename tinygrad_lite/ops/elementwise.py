@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from tinygrad_lite._types import Array, RuleResult
+from tinygrad_lite._types import Array, RuleResult, Vjp
 
 BOTH = (True, True)
 
@@ -25,14 +25,22 @@ def unbroadcast(g: Array, like: Array) -> Array:
     return g if g.dtype == like.dtype or g.dtype.kind == "c" else g.astype(like.dtype)
 
 
-def add(a: Array, b: Array) -> RuleResult:
+def add(a: Array, b: Array, *, needs: tuple[bool, ...] = BOTH) -> RuleResult:
     """Rule for a + b."""
-    return a + b, lambda g: (unbroadcast(g, a), unbroadcast(g, b))
+
+    def vjp(g: Array) -> tuple[Array | None, ...]:
+        return unbroadcast(g, a) if needs[0] else None, unbroadcast(g, b) if needs[1] else None
+
+    return a + b, vjp
 
 
-def sub(a: Array, b: Array) -> RuleResult:
+def sub(a: Array, b: Array, *, needs: tuple[bool, ...] = BOTH) -> RuleResult:
     """Rule for a - b."""
-    return a - b, lambda g: (unbroadcast(g, a), unbroadcast(-g, b))
+
+    def vjp(g: Array) -> tuple[Array | None, ...]:
+        return unbroadcast(g, a) if needs[0] else None, unbroadcast(-g, b) if needs[1] else None
+
+    return a - b, vjp
 
 
 def mul(a: Array, b: Array, *, needs: tuple[bool, ...] = BOTH) -> RuleResult:
@@ -123,7 +131,7 @@ def tanh(x: Array) -> RuleResult:
 def relu(x: Array) -> RuleResult:
     """Rule for max(x, 0). NaN stays NaN."""
     out = np.maximum(x, 0)
-    return out, lambda g: (g * (out > 0),)
+    return out, lambda g: (g * (out > 0).astype(g.dtype),)  # floats first: NumPy multiplies by truth values slowly
 
 
 def leaky_relu(x: Array, *, negative_slope: float = 0.01) -> RuleResult:
@@ -222,26 +230,26 @@ def clip(x: Array, *, min: float | None = None, max: float | None = None) -> Rul
     return np.clip(x, min, max), lambda g: (g * inside,)
 
 
-def _half_at_ties(wins: Array, ties: Array, g: Array) -> Array:
-    return np.where(ties, g / 2, np.where(wins, g, 0))
-
-
-def maximum(a: Array, b: Array) -> RuleResult:
+def maximum(a: Array, b: Array, *, needs: tuple[bool, ...] = BOTH) -> RuleResult:
     """Rule for the larger of a and b; at a tie each gets half the cotangent, as in PyTorch. NaN on either side stays."""
-    ties = a == b
-    return np.maximum(a, b), lambda g: (
-        unbroadcast(_half_at_ties(a > b, ties, g), a),
-        unbroadcast(_half_at_ties(b > a, ties, g), b),
-    )
+    return np.maximum(a, b), _to_the_winner(a, b, a > b, needs)
 
 
-def minimum(a: Array, b: Array) -> RuleResult:
+def minimum(a: Array, b: Array, *, needs: tuple[bool, ...] = BOTH) -> RuleResult:
     """Rule for the smaller of a and b; at a tie each gets half the cotangent, as in PyTorch. NaN on either side stays."""
+    return np.minimum(a, b), _to_the_winner(a, b, a < b, needs)
+
+
+def _to_the_winner(a: Array, b: Array, a_wins: Array, needs: tuple[bool, ...]) -> Vjp:
     ties = a == b
-    return np.minimum(a, b), lambda g: (
-        unbroadcast(_half_at_ties(a < b, ties, g), a),
-        unbroadcast(_half_at_ties(b < a, ties, g), b),
-    )
+
+    def vjp(g: Array) -> tuple[Array | None, ...]:
+        halves = np.where(ties, g / 2, 0)
+        g_a = unbroadcast(np.where(a_wins, g, halves), a) if needs[0] else None
+        g_b = unbroadcast(np.where(a_wins | ties, halves, g), b) if needs[1] else None
+        return g_a, g_b
+
+    return vjp
 
 
 def where(a: Array, b: Array, *, condition: Array) -> RuleResult:

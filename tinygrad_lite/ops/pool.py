@@ -35,14 +35,16 @@ def _max_along(x: Array, axis: int, steps: list[slice]) -> tuple[Array, Backward
         later.append(x[place] > best)
         best = np.maximum(best, x[place])
 
+    apart = len(steps) == 1 or (steps[0].step or 1) > steps[-1].start  # windows that do not overlap
+
     def backward(g: Array) -> Array:
         g_x = np.zeros_like(x, dtype=g.dtype)
         rest = g
         for place, wins in zip(at[:0:-1], later[::-1], strict=True):  # the last winner is the maximum
             part = rest * wins
-            g_x[place] += part
             rest = rest - part
-        g_x[at[0]] += rest
+            g_x[place] = part if apart else g_x[place] + part
+        g_x[at[0]] = rest if apart else g_x[at[0]] + rest
         return g_x
 
     return best, backward

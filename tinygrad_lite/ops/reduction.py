@@ -37,10 +37,20 @@ def mean(x: Array, *, axes: Axes, keepdim: bool = False) -> RuleResult:
     return total / count, lambda g: sum_vjp(g / count)
 
 
+def deviations(x: Array, axes: Axes) -> Array:
+    """Give x minus its mean over `axes`: exactly 0 where all elements are equal.
+
+    x.mean() alone can be off by a rounding, which is then divided by itself: so the first element is taken off before.
+    """
+    shifted = x - x[tuple(slice(0, 1) if i in axes else slice(None) for i in range(x.ndim))]
+    centred: Array = shifted - shifted.mean(axis=axes, keepdims=True)
+    return centred
+
+
 def var(x: Array, *, axes: Axes, correction: int = 1, keepdim: bool = False) -> RuleResult:
     """Rule for the sum of squared deviations from the mean, divided by (count - correction)."""
     count = _degrees("var", x, axes, correction)
-    centred = x - x.mean(axis=axes, keepdims=True)
+    centred = deviations(x, axes)
     out = (centred * centred).sum(axis=axes, keepdims=keepdim) / count
 
     def vjp(g: Array) -> tuple[Array, ...]:  # the mean's own slope drops out: deviations sum to 0
@@ -52,7 +62,7 @@ def var(x: Array, *, axes: Axes, correction: int = 1, keepdim: bool = False) -> 
 def std(x: Array, *, axes: Axes, correction: int = 1, keepdim: bool = False) -> RuleResult:
     """Rule for the square root of `var`. Where all elements are equal the slope is 0, a subgradient, and not 0/0."""
     count = _degrees("std", x, axes, correction)
-    centred = x - x.mean(axis=axes, keepdims=True)
+    centred = deviations(x, axes)
     out = np.sqrt((centred * centred).sum(axis=axes, keepdims=True) / count)
 
     def vjp(g: Array) -> tuple[Array, ...]:  # d std = d var / (2 std)

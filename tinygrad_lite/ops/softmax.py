@@ -52,10 +52,7 @@ def log_softmax(x: Array, *, axis: int) -> RuleResult:
 
 def nll_loss(log_probs: Array, *, targets: Array, reduction: str = "mean", label_smoothing: float = 0.0) -> RuleResult:
     """Rule for minus the log-probability of the target class. log_probs (n, c, ...), targets (n, ...)."""
-    if log_probs.ndim < 2:
-        raise ShapeError(
-            f"nll_loss: scores must be (n, c) or (n, c, ...), got shape {log_probs.shape}; use x.reshape(1, -1) for one sample."
-        )
+    _check_scores("nll_loss", log_probs)
     if reduction not in ("mean", "sum", "none"):
         raise ShapeError(f"nll_loss: reduction must be 'mean', 'sum' or 'none', got {reduction!r}.")
     smoothing = _check.number("nll_loss", "label_smoothing", label_smoothing, 0, 1)
@@ -82,6 +79,14 @@ def nll_loss(log_probs: Array, *, targets: Array, reduction: str = "mean", label
 
 def cross_entropy(logits: Array, *, targets: Array, reduction: str = "mean", label_smoothing: float = 0.0) -> RuleResult:
     """Rule for nll_loss of log_softmax. logits (n, c, ...), targets (n, ...)."""
-    log_probs, to_logits = log_softmax(logits, axis=min(1, logits.ndim - 1))
+    _check_scores("cross_entropy", logits)
+    log_probs, to_logits = log_softmax(logits, axis=1)
     out, to_log_probs = nll_loss(log_probs, targets=targets, reduction=reduction, label_smoothing=label_smoothing)
     return out, lambda g: to_logits(*to_log_probs(g))  # type: ignore[arg-type]
+
+
+def _check_scores(function: str, x: Array) -> None:
+    if x.ndim < 2:
+        raise ShapeError(
+            f"{function}: scores must be (n, c) or (n, c, ...), got shape {x.shape}; use x.reshape(1, -1) for one sample."
+        )

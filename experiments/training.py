@@ -1,0 +1,126 @@
+"""One training of LeNet: everything that changes from step to step, so that it can be saved and gone on with."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import tinygrad_lite.functional as F
+from experiments.mnist import Digits
+from experiments.recipes import Recipe, make_model, make_optimizer
+from tinygrad_lite import Tensor, nn, no_grad
+from tinygrad_lite.data import Batches
+
+Batch = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+class Training:
+    """Model, optimiser, schedule, order of the data and generators. All randomness comes from `seed`.
+
+    Attributes
+    ----------
+    step : int, steps done
+    steps : int, steps to do
+    per_epoch : int, steps that go once through the training set
+    """
+
+    def __init__(self, recipe: Recipe, seed: int, digits: Digits) -> None:
+        self.recipe = recipe
+        train_set = digits.take(recipe.train_size)
+        # The generator of the weights is dropout's afterwards.
+        self.rng, order_rng = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
+        self.model = make_model(recipe, self.rng)
+        self.loader = Batches(
+            *train_set,
+            batch_size=min(recipe.batch_size, len(train_set.labels)),
+            rng=None if recipe.order == "sequential" else order_rng,
+            independent=recipe.order == "independent",
+        )
+        self.per_epoch = len(self.loader)
+        self.steps = recipe.steps or recipe.epochs * self.per_epoch
+        self.optimizer, self.scheduler = make_optimizer(recipe, self.model, self.steps)
+        self.step = 0
+        self.seconds = 0.0  # spent before the last resume
+        self.begun = time.perf_counter()
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield the batches of the steps that are left."""
+        while self.step < self.steps:
+            for batch in self.loader:
+                yield batch
+                if self.step == self.steps:
+                    break
+
+    def forward(self, batch: Batch) -> tuple[Tensor, float]:
+        """Give the loss of a batch, and the part of it that was read right."""
+        images, labels = batch
+        logits = self.model(as_input(images, self.recipe.pixel_scale))
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        return loss, float((logits.numpy().argmax(axis=1) == labels).mean())
+
+    def update(self, loss: Tensor) -> None:
+        """Go one step down the gradient."""
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.scheduler.step()
+        self.step += 1
+
+    def elapsed(self) -> float:
+        """Seconds of training, over all sittings."""
+        return self.seconds + time.perf_counter() - self.begun
+
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Everything that the rest of the training depends on: arrays by name, and plain numbers fit for JSON."""
+        optimizer = self.optimizer.state_dict()
+        arrays = {f"model/{name}": value for name, value in self.model.state_dict().items()}
+        plain: list[dict[str, Any]] = []
+        for i, entries in enumerate(optimizer["state"]):
+            arrays |= {f"optimizer/{i}/{k}": v for k, v in entries.items() if isinstance(v, np.ndarray)}
+            plain.append({k: v for k, v in entries.items() if not isinstance(v, np.ndarray)})
+        return arrays, {
+            "step": self.step,
+            "seconds": self.elapsed(),
+            "optimizer": {"groups": optimizer["groups"], "state": plain},
+            "scheduler": self.scheduler.state_dict(),
+            "loader": self.loader.state_dict(),
+            "rng": self.rng.bit_generator.state,
+        }
+
+    def load_state(self, arrays: dict[str, NDArray[Any]], state: dict[str, Any]) -> None:
+        """Go on where state() was taken, of the same recipe and data."""
+        entries = [dict(entry) for entry in state["optimizer"]["state"]]
+        for name, value in arrays.items():
+            kind, _, rest = name.partition("/")
+            if kind == "optimizer":
+                i, _, key = rest.partition("/")
+                entries[int(i)][key] = value
+        self.model.load_state_dict({n.removeprefix("model/"): v for n, v in arrays.items() if n.startswith("model/")})
+        self.optimizer.load_state_dict({"groups": state["optimizer"]["groups"], "state": entries})
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.loader.load_state_dict(state["loader"])
+        self.rng.bit_generator.state = state["rng"]
+        self.step = int(state["step"])
+        self.seconds = float(state["seconds"])
+
+
+def as_input(images: NDArray[np.uint8], pixel_scale: float = 255.0) -> Tensor:
+    """Bytes (n, 28, 28) -> float32 (n, 1, 28, 28), divided by `pixel_scale`; batch axis innermost, as conv2d wants it."""
+    scaled = np.multiply(images.transpose(1, 2, 0), np.float32(1 / pixel_scale), order="C")
+    return Tensor(scaled.transpose(2, 0, 1)[:, None])
+
+
+def evaluate(model: nn.Module, digits: Digits, pixel_scale: float = 255.0) -> tuple[float, NDArray[np.bool_]]:
+    """Give the mean loss over all digits, and for each whether it was read right."""
+    was_training = model.training
+    model.eval()
+    losses, correct = [], []
+    with no_grad():
+        for images, labels in Batches(*digits, batch_size=500, rng=None):
+            logits = model(as_input(images, pixel_scale))
+            losses.append(F.cross_entropy(logits, labels, reduction="none").numpy())
+            correct.append(logits.numpy().argmax(axis=1) == labels)
+    model.train(was_training)
+    return float(np.concatenate(losses).mean(dtype=np.float64)), np.concatenate(correct)
