@@ -75,7 +75,8 @@ class Reader:
         batches = []
         with no_grad():
             for start in range(0, len(images), 256):
-                batch = np.stack(images[start : start + 256])[:, None]
+                # the batch innermost in memory, where conv2d wants it
+                batch = np.stack(images[start : start + 256], axis=-1).transpose(2, 0, 1)[:, None]
                 batches.append(F.log_softmax(self.net(batch), dim=1).numpy())
         return np.concatenate(batches) if batches else np.zeros((0, 10), np.float32)
 
