@@ -83,13 +83,13 @@ def candidates(gray: Floats, *, single: bool = False) -> Iterator[Ink]:
         One digit fills most of the picture, so its strokes may be very wide.
     """
     short = min(gray.shape)
-    first, *other = _polarities(gray, short)
     # (kernel of the page, share of the threshold), the best first. A wide kernel is for wide strokes.
     ways = [(0.12, 1.0), (0.4, 1.0), (0.7, 1.0), (0.12, 0.65)] if single else [
         (0.05, 1.0), (0.12, 1.0), (0.05, 0.65), (0.4, 1.0), (0.12, 0.65)]  # fmt: skip
-    for light in [first, *other]:
-        before: Mask | None = None
-        for width, factor in ways:
+    polarities = _polarities(gray, short)
+    before: dict[bool, Mask] = {}
+    for width, factor in ways:
+        for light in polarities:
             for blur in (1.0, 1.8, 3.0):  # more only where the noise asks for it
                 smooth = cv2.GaussianBlur(gray, (0, 0), blur)
                 strength = ink_strength(smooth, max(9, round(width * short)), light=light)
@@ -99,9 +99,9 @@ def candidates(gray: Floats, *, single: bool = False) -> Iterator[Ink]:
             if found is None:
                 continue
             evened, mask, _ = found
-            if before is not None and np.count_nonzero(mask != before) < 0.01 * np.count_nonzero(mask):
+            if light in before and np.count_nonzero(mask != before[light]) < 0.01 * np.count_nonzero(mask):
                 continue  # seen already
-            before = mask
+            before[light] = mask
             name = f"{'light' if light else 'dark'} ink, page {width:g}, threshold {factor:g}, blur {blur:g}"
             yield Ink(evened, strength, smooth, mask, light, name)
 

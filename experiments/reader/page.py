@@ -96,15 +96,15 @@ class Reader:
         """
         large, factor = find.enlarge(picture)
         best, best_score = Reading(), 0.0
-        light: bool | None = None
+        best_of = {True: 0.0, False: 0.0}  # light ink and dark ink
         tried = 0
         for ink in find.candidates(find.to_gray(large), single=single):
-            if light is not None and ink.light != light and best.confidence() > 0.6:
-                break  # the other polarity is for pictures that this one says nothing about
-            light = ink.light
+            if best_of[ink.light] < 0.5 * best_of[not ink.light]:
+                continue  # the other polarity reads far better
             found_all = False
             for one in _variants(ink):
                 reading, score, sure = self._read_single(one) if single else self._read_ink(one)
+                best_of[ink.light] = max(best_of[ink.light], score)
                 if score > 1.02 * best_score:
                     best, best_score = reading, score
                 found_all = found_all or sure
