@@ -126,7 +126,7 @@ class Reader:
         clusters = []
         for group in link(found, wholes, unit):
             cut = [needs_cut(found[i], float(wholes[i]), unit) for i in group]
-            clusters.append(split.make_cluster([found[i] for i in group], cut))
+            clusters.append(split.make_cluster([found[i] for i in group], cut, ink.contrast))
         guesses = [h for i, c in enumerate(clusters) for h in split.hypotheses(c, i, unit)]
         log_probs = self.log_probs([normalise(cut_out(ink, h.box, h.mask)) for h in guesses])
         scores = log_probs.max(1)
@@ -256,11 +256,13 @@ def unlike(chosen: list[Hypothesis], ink: Ink, sure: list[float]) -> Floats:
         looks.append((max(w, h), pen, float(np.percentile(ink.contrast[y : y + h, x : x + w][inside], 75))))
         rows, columns = np.nonzero(inside)
         step = round(pen) + 4
-        sides = [
-            float(ink.gray[(rows + y + dy).clip(0, ink.gray.shape[0] - 1), (columns + x + dx).clip(0, ink.gray.shape[1] - 1)].mean())
-            for dy, dx in ((0, -step), (0, step), (-step, 0), (step, 0))
-        ]  # fmt: skip
-        edges.append(max(abs(np.log2((sides[i] + 8) / (sides[i + 1] + 8))) for i in (0, 2)))
+        sides = []
+        for dy, dx in ((0, -step), (0, step), (-step, 0), (step, 0)):
+            there = (rows + y + dy).clip(0, ink.gray.shape[0] - 1), (columns + x + dx).clip(0, ink.gray.shape[1] - 1)
+            bare = ink.mask[there] == 0  # the page beside it, not its neighbours' ink
+            sides.append(float(ink.gray[there][bare].mean()) if bare.mean() > 0.15 else np.nan)
+        apart = [abs(np.log2((sides[i] + 8) / (sides[i + 1] + 8))) for i in (0, 2)]
+        edges.append(max((a for a in apart if not np.isnan(a)), default=0.0))
     looked, edge = np.log2(np.array(looks)), np.array(edges, np.float32)
     model = looked[np.array(sure) > 0.9]
     model_edge = float(np.median(edge[np.array(sure) > 0.9])) if len(model) else 0.0

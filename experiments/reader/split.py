@@ -15,12 +15,13 @@ from experiments.reader.find import Box, Floats, Mask, Part
 from experiments.reader.normalise import stroke_width
 
 # Costs, in log-probability. Set on pages of MNIST's training digits (README of models/weights).
-CUT = 0.35  # a cut, however thin the ink there
-CUT_INK = 0.35  # and for each stroke width of ink that it crosses beyond the first
+CUT = 0.30  # a cut, however thin the ink there
+CUT_INK = 0.12  # and for each stroke width of ink that it crosses beyond the first
 JOIN = 0.15  # parts joined, touching or not
 JOIN_GAP = 4.0  # and for each digit height between them
 WIDE = 1.5  # wider than high, for each height
 SMALL = 2.5  # lower than the page's digits
+LEANS = (0.0, 0.25, 0.5, -0.25)  # of cuts, columns to the right for each row up
 SKIP = 0.4  # ink left out
 SKIP_INK = 5.0  # and for each usual digit's worth of it
 LONGEST = 6  # pieces in a digit at most
@@ -36,12 +37,13 @@ class Cluster:
     cuts: list[float]  # after piece i: stroke widths of ink cut through; -1 where nothing was cut
 
 
-def seams(mask: Mask, most: int = 8) -> list[tuple[NDArray[np.int64], float]]:
+def seams(ink: Floats, most: int = 8) -> list[tuple[NDArray[np.int64], float]]:
     """Find ways to cut a part from top to bottom through little ink.
 
     Parameters
     ----------
-    mask : uint8, (h, w), of 0 and 1
+    ink : float32, (h, w), in [0, 1]
+        Strength, 0 off the part; between strokes that only just touch it is weaker than in their middle.
 
     Returns
     -------
@@ -50,48 +52,31 @@ def seams(mask: Mask, most: int = 8) -> list[tuple[NDArray[np.int64], float]]:
 
     Notes
     -----
-    A cut is the path of least ink, downwards or diagonally, within a band about each of a row of starting columns: it
-    follows slanted and overhanging digits, where a vertical line would not.
+    A cut is the path of least ink, downwards or diagonally, within a band about a starting line. Narrow bands along
+    leaning lines keep the path from going round a narrow digit; a wide one follows overhanging strokes.
     """
-    height, width = mask.shape
+    height, width = ink.shape
     scale = min(1.0, 48 / height)
-    small = cv2.resize(mask.astype(np.float32), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(ink, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     rows, columns = small.shape
     if columns < 4:
         return []
-    band = max(3, round(0.3 * rows))
     starts = np.arange(1, columns - 1, max(1, rows // 24))
-    cost = np.pad(small + 0.02, ((0, 0), (band + 1, band + 1)), constant_values=0.02)
-    steps = np.arange(2 * band + 1)
-    total = np.zeros((len(starts), 2 * band + 1))
-    came = np.zeros((rows, *total.shape), np.int8)
-    aslant = 0.05
-    walls = np.full((len(starts), 1), np.inf)
-    for row in range(rows):
-        here = cost[row][starts[:, None] + steps + 1]
-        if row:
-            left = np.hstack([walls, total[:, :-1]]) + aslant
-            right = np.hstack([total[:, 1:], walls]) + aslant
-            options = np.stack([left, total, right])
-            choice = options.argmin(0)
-            came[row] = choice - 1
-            total = np.take_along_axis(options, choice[None], 0)[0]
-            # a diagonal step crosses ink over a longer way
-            here = here * np.where(choice == 1, 1.0, 1.3)
-        total = total + here
-    end = total.argmin(1)
-    paths = np.zeros((rows, len(starts)), np.int64)
-    for row in range(rows - 1, -1, -1):
-        paths[row] = starts + end - band
-        end = end + came[row][np.arange(len(starts)), end]
-    pen = max(1.0, stroke_width((small > 0.5).astype(np.uint8)) if (small > 0.5).any() else 1.0)
+    narrow = [(start, lean) for lean in LEANS for start in starts]
+    paths = np.hstack(
+        [
+            _paths(small, narrow, max(2, round(0.1 * rows))),
+            _paths(small, [(start, 0.0) for start in starts], max(3, round(0.3 * rows))),
+        ]
+    )
+    pen = max(1.0, stroke_width((small > 0.25).astype(np.uint8)) if (small > 0.25).any() else 1.0)
     inside = paths.clip(0, columns - 1)
     crossed = (np.take_along_axis(small, inside, 1) * ((paths >= 0) & (paths < columns))).sum(0) / pen
-    ink_left = np.stack([(small * (np.arange(columns) < paths[:, [i]])).sum() for i in range(len(starts))])
+    ink_left = np.stack([(small * (np.arange(columns) < paths[:, [i]])).sum() for i in range(paths.shape[1])])
     share = ink_left / max(float(small.sum()), 1e-6)
     chosen: list[int] = []
     for i in np.argsort(crossed, kind="stable"):
-        if 0.06 < share[i] < 0.94 and crossed[i] < 4 and all(abs(share[i] - share[j]) > 0.05 for j in chosen):
+        if 0.06 < share[i] < 0.94 and crossed[i] < 8 and all(abs(share[i] - share[j]) > 0.05 for j in chosen):
             chosen.append(int(i))
         if len(chosen) == most:
             break
@@ -100,8 +85,45 @@ def seams(mask: Mask, most: int = 8) -> list[tuple[NDArray[np.int64], float]]:
     return [(np.round(paths[at, i] / scale).astype(np.int64), float(crossed[i])) for i in chosen]
 
 
-def make_cluster(group: list[Part], cut: list[bool]) -> Cluster:
-    """Lay parts on one canvas and number their pieces from left to right; part i is cut up where cut[i]."""
+def _paths(ink: Floats, lines: list[tuple[int, float]], band: int) -> NDArray[np.int64]:
+    """Find the path of least ink near each line (column in the middle row, columns to the right for each row up).
+
+    Returns
+    -------
+    int64, (rows, len(lines)): the paths' columns; they may leave the picture.
+    """
+    rows, columns = ink.shape
+    middles, leans = np.array([m for m, _ in lines]), np.array([lean for _, lean in lines])
+    margin = band + rows
+    cost = np.pad(ink + 0.02, ((0, 0), (margin, margin)), constant_values=0.02)
+    lefts = [middles + np.round(leans * (rows / 2 - row)).astype(np.int64) - band for row in range(rows)]
+    steps = np.arange(2 * band + 1)
+    total = np.zeros((len(lines), len(steps)))
+    came = np.zeros((rows, *total.shape), np.int8)
+    wall = np.full((len(lines), 1), np.inf)
+    for row in range(rows):
+        here = cost[row][(lefts[row][:, None] + steps + margin).clip(0, cost.shape[1] - 1)]
+        if row:
+            options = np.stack([np.hstack([wall, total[:, :-1]]), total - 0.05, np.hstack([total[:, 1:], wall])])
+            choice = options.argmin(0)
+            came[row] = choice - 1
+            # a step aside crosses ink over a longer way
+            total = np.take_along_axis(options, choice[None], 0)[0] + here * np.where(choice == 1, 1.0, 1.3)
+        else:
+            total = here.copy()
+    end = total.argmin(1)
+    paths = np.zeros((rows, len(lines)), np.int64)
+    for row in range(rows - 1, -1, -1):
+        paths[row] = lefts[row] + end
+        end = end + came[row][np.arange(len(lines)), end]
+    return paths
+
+
+def make_cluster(group: list[Part], cut: list[bool], contrast: Floats) -> Cluster:
+    """Lay parts on one canvas and number their pieces from left to right; part i is cut up where cut[i].
+
+    contrast, (h, w) in [0, 1], is of the whole page.
+    """
     x0, y0 = min(p.box[0] for p in group), min(p.box[1] for p in group)
     x1, y1 = max(p.box[0] + p.box[2] for p in group), max(p.box[1] + p.box[3] for p in group)
     canvas = np.zeros((y1 - y0, x1 - x0), np.int32)
@@ -110,7 +132,7 @@ def make_cluster(group: list[Part], cut: list[bool]) -> Cluster:
     for part, is_cut in zip(group, cut, strict=True):
         x, y, w, h = part.box
         view = canvas[y - y0 : y - y0 + h, x - x0 : x - x0 + w]
-        ways = seams(part.mask, most=int(np.clip(4 * w / h, 4, 24))) if is_cut else []
+        ways = seams(_strength(part, contrast), most=int(np.clip(6 * w / h, 5, 24))) if is_cut else []
         piece = np.zeros((h, w), np.int32)
         edge = np.zeros(h, np.int64)
         for columns, _ in ways:
@@ -129,6 +151,14 @@ def make_cluster(group: list[Part], cut: list[bool]) -> Cluster:
     for new, (_, old, _) in enumerate(centres, 1):
         order[old] = new
     return Cluster((x0, y0, x1 - x0, y1 - y0), order[canvas], number, [after for _, _, after in centres])
+
+
+def _strength(part: Part, contrast: Floats) -> Floats:
+    """Return the ink of a part, 1 in the middle of its strokes."""
+    x, y, w, h = part.box
+    seen = contrast[y : y + h, x : x + w] * part.mask
+    level = max(1e-3, float(np.percentile(seen[part.mask > 0], 75)))
+    return np.asarray(np.clip(seen / level, 0, 1) ** 2, np.float32)
 
 
 @dataclass
