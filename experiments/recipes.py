@@ -33,6 +33,10 @@ class Recipe:
     caffe_init: bool = False
     pixel_scale: float = 255.0
 
+    def metadata(self) -> dict[str, str]:
+        """Give what a weight file must say beside the weights: models.load asks for it."""
+        return {"relu_after_conv": str(self.relu_after_conv), "pixel_scale": str(self.pixel_scale)}
+
 
 RECIPES = {
     "quick": Recipe(

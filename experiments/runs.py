@@ -41,7 +41,7 @@ class Run:
         ------
         RunError : the folder holds a run already, or cannot be written to; nothing was written then.
         """
-        folder = Path(out) if out is not None else _free_folder(Path("runs"), name)
+        folder = Path(out) if out is not None else free_folder(Path("runs"), name)
         if (folder / "config.json").exists():
             raise RunError(f"--out: {folder} holds a run already; give another folder or move that one away.")
         try:
@@ -142,7 +142,8 @@ def _commit() -> str | None:
     return commit.stdout.strip()
 
 
-def _free_folder(base: Path, name: str) -> Path:
+def free_folder(base: Path, name: str) -> Path:
+    """Give the first of NAME-1, NAME-2, ... that does not exist yet in a folder."""
     number = 1
     while (base / f"{name}-{number}").exists():
         number += 1

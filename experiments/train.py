@@ -81,10 +81,11 @@ def resume(folder: Path, stop: "Stop", quiet: bool, checkpoint_seconds: float) -
     config = read_json(folder / "config.json")
     names = {field.name for field in dataclasses.fields(Recipe)}
     recipe = Recipe(**{name: value for name, value in config.items() if name in names})
-    arrays, state = load_checkpoint(folder)
+    checkpoint = load_checkpoint(folder)
     data = load_data(config["data_dir"], config["validate"])
     training = Training(recipe, config["seed"], data[0])
-    training.load_state(arrays, state)
+    if checkpoint is not None:  # else it was stopped before its first, and starts anew
+        training.load_state(*checkpoint)
     with Run.reopen(folder, training.step) as run:
         return finish(run, training, data[1], stop, quiet, checkpoint_seconds)
 
@@ -116,7 +117,7 @@ def finish(
             loss, accuracy = training.forward(batch)
             value = loss.item()
             if not math.isfinite(value):
-                save(good, run.folder / "model.safetensors")
+                save(good, run.folder / "model.safetensors", recipe.metadata())
                 raise TrainingError(_diagnosis("loss", training, value, lr, run.folder))
             if training.step % KEEP_EVERY == 0:
                 good = model.state_dict()
@@ -127,7 +128,7 @@ def finish(
             if evaluate_now:
                 test_loss, correct = evaluate(model, test_set, recipe.pixel_scale)
                 if not math.isfinite(test_loss):  # the last step of all can be the one that breaks the weights
-                    save(good, run.folder / "model.safetensors")
+                    save(good, run.folder / "model.safetensors", recipe.metadata())
                     raise TrainingError(_diagnosis("test loss", training, test_loss, lr, run.folder))
                 figures = {"step": training.step, "test_loss": test_loss, "test_accuracy": float(correct.mean())}
                 if recipe.test_size:
@@ -143,7 +144,7 @@ def finish(
             if stop.signal:
                 raise StoppedError(f"stopped after step {training.step}; go on with --resume {run.folder}")
     final = {**figures, "seconds": round(training.elapsed(), 3)}
-    save(model.state_dict(), run.folder / "model.safetensors")
+    save(model.state_dict(), run.folder / "model.safetensors", recipe.metadata())
     draw_curves(run.folder, f"LeNet, {run.folder.name}")
     run.write_json("result.json", final)
     remove_checkpoints(run.folder)

@@ -53,3 +53,18 @@ class LeNet(nn.Module):
         x = F.relu(self.fc1(F.flatten(x, 1)))
         logits: Tensor = self.fc2(self.dropout(x))
         return logits
+
+    def activations(self, x: Any) -> dict[str, Tensor]:
+        """Do what forward does in evaluation, step by step: every layer's output by name, "fc2" being the logits.
+
+        "features" is what the last layer sees, (n, 500). Without ReLU after the convolutions relu1 is conv1, and relu2 conv2.
+        """
+        steps: dict[str, Tensor] = {}
+        for i, conv in enumerate((self.conv1, self.conv2), 1):
+            steps[f"conv{i}"] = x = conv(x)
+            steps[f"relu{i}"] = x = F.relu(x) if self.relu_after_conv else x
+            steps[f"pool{i}"] = x = F.max_pool2d(x, 2)
+        steps["fc1"] = x = self.fc1(F.flatten(x, 1))
+        steps["features"] = x = F.relu(x)
+        steps["fc2"] = self.fc2(x)
+        return steps

@@ -2,6 +2,8 @@
 
 Usual import: `import tinygrad_lite.functional as F`. Unless said otherwise a result has the dtype of its input, a float32 input
 gives float32, integers become float32 where the result cannot be one, and binary operations broadcast as in NumPy.
+
+This file is long because it is the reference: one function an operation, each with its words.
 """
 
 from collections.abc import Sequence
@@ -489,10 +491,11 @@ def batch_norm(
             raise ShapeError(
                 f"batch_norm: training needs more than one value a channel, got x.shape={tensor.shape}; use a larger batch."
             )
+        result = _normalize("batch_norm", tensor, axes, per_channel, weight, bias, eps)
         if running_mean is not None and running_var is not None:
             running_mean += momentum * (tensor.data.mean(axis=axes) - running_mean)
             running_var += momentum * (tensor.data.var(axis=axes, ddof=1) - running_var)
-        return _normalize("batch_norm", tensor, axes, per_channel, weight, bias, eps)
+        return result
     if running_mean is None or running_var is None:
         raise ShapeError("batch_norm: needs running_mean and running_var unless training=True.")
     real = tensor.data.real.dtype

@@ -2,6 +2,8 @@
 
 An optimiser takes parameters, or groups of them with options of their own: `SGD([{"params": biases, "lr": 0.02,
 "weight_decay": 0.0}, {"params": weights}], lr=0.01)`.
+
+This file is long because optimisers and schedules stand together, from the simplest to the most involved.
 """
 
 import math

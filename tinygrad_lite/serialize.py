@@ -3,8 +3,11 @@
 A file is written aside and renamed when it is whole: whoever looks sees the old one or the new one.
 """
 
+import hashlib
 import json
+import math
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -17,6 +20,7 @@ from tinygrad_lite._types import Array
 from tinygrad_lite.errors import DtypeError, FileFormatError
 
 SUFFIXES = (".safetensors", ".npz")
+CHECKSUM = "sha256"  # in the metadata of .safetensors files and in the comment of .npz files
 
 
 def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
@@ -50,6 +54,7 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Map
                     for name, array in arrays.items():
                         with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                             np.lib.format.write_array(entry, array, allow_pickle=False)
+                    archive.comment = f"{CHECKSUM} {_digest(arrays, {})}".encode()
             else:
                 file.write(_safetensors_bytes(arrays, metadata))
             file.flush()
@@ -72,33 +77,74 @@ def load(path: str | os.PathLike[str]) -> dict[str, Array]:
         raise FileNotFoundError(f"load: there is no file {source}.")
     try:
         if source.suffix == ".npz":
-            with zipfile.ZipFile(source) as archive:
-                return {name.removesuffix(".npy"): _read_array(archive, name) for name in archive.namelist()}
-        return dict(_safetensors().load(source.read_bytes()))
+            return _read_npz(source)
+        return _read_safetensors(source)[0]
     except (*_DAMAGE, _safetensors().SafetensorError) as error:
         raise FileFormatError(f"load: {source} is not a whole {source.suffix} file: {error}.") from None
 
 
 def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """Read the metadata of a .safetensors file; empty if it has none."""
-    source = _checked(path)
-    load(source)  # all checks of the format
-    with open(source, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header: dict[str, Any] = json.loads(file.read(length))
-    return dict(header.get("__metadata__", {}))
+    return load_with_metadata(path)[1]
+
+
+def load_with_metadata(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
+    """Read arrays and metadata together; there are none in .npz files. Raises what load() raises."""
+    arrays = load(path)
+    metadata = {} if Path(path).suffix == ".npz" else _read_safetensors(Path(path))[1]
+    return arrays, metadata
 
 
 # What zipfile, zlib, NumPy and the file system say of a damaged file.
 _DAMAGE = (ValueError, KeyError, EOFError, OSError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 
-def _read_array(archive: zipfile.ZipFile, name: str) -> Array:
-    with archive.open(name) as entry:
-        array: Array = np.lib.format.read_array(entry, allow_pickle=False)
-        if entry.read():  # to the end, where the checksum is compared
-            raise ValueError(f"{name} goes on after its array")
+def _read_npz(path: Path) -> dict[str, Array]:
+    size = path.stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if sum(entry.file_size for entry in entries) > max(1 << 26, 200 * size):
+            raise ValueError(f"its {size} bytes would unpack to more than 200 times as many")
+        arrays = {entry.filename.removesuffix(".npy"): _read_array(archive, entry) for entry in entries}
+        ours = archive.comment.startswith(CHECKSUM.encode()) or re.search(b"[0-9a-f]{64}", archive.comment)
+        if ours and archive.comment != f"{CHECKSUM} {_digest(arrays, {})}".encode():
+            raise ValueError("its checksum differs, so it is damaged")
+        return arrays
+
+
+def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Array:
+    with archive.open(entry) as file:  # the shape is compared with the entry's length before memory is asked for
+        version = np.lib.format.read_magic(file)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = header(file)
+        if math.prod(shape) * dtype.itemsize > entry.file_size:
+            raise ValueError(f"{entry.filename} announces shape {shape}, more than its {entry.file_size} bytes")
+    with archive.open(entry) as file:
+        array: Array = np.lib.format.read_array(file, allow_pickle=False)
+        if file.read():  # to the end, where the checksum is compared
+            raise ValueError(f"{entry.filename} goes on after its array")
     return array
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
+    content = path.read_bytes()
+    arrays: dict[str, Array] = _safetensors().load(content)  # checks names, sizes and places against the length
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    metadata: dict[str, str] = header.get("__metadata__", {})
+    # Known by its look too: damage to its name must not switch the check off.
+    sums = [key for key, value in metadata.items() if key == CHECKSUM or re.fullmatch("[0-9a-f]{64}", value)]
+    if sums and metadata.pop(sums[0]) != _digest(arrays, metadata):
+        raise ValueError("its checksum differs, so it is damaged")
+    return arrays, metadata
+
+
+def _digest(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _checked(path: str | os.PathLike[str]) -> Path:
@@ -109,8 +155,9 @@ def _checked(path: str | os.PathLike[str]) -> Path:
 
 
 def _safetensors_bytes(arrays: dict[str, Array], metadata: Mapping[str, str] | None) -> bytes:
+    given = dict(metadata or {})
     try:
-        content: bytes = _safetensors().save(arrays, dict(metadata) if metadata else None)
+        content: bytes = _safetensors().save(arrays, {**given, CHECKSUM: _digest(arrays, given)})
     except _safetensors().SafetensorError as error:
         raise DtypeError(f"save: .safetensors files cannot hold one of these arrays ({error}); use .npz.") from None
     return content

@@ -41,7 +41,8 @@ class Node:
     @property
     def rule_name(self) -> str:
         """Name of the rule that made this step, for messages."""
-        return getattr(self.vjp, "__qualname__", "a rule that was freed").split(".")[0]
+        places = getattr(self.vjp, "__qualname__", "a rule that was freed").split(".<locals>.")  # [..., rule, vjp]
+        return str(places[max(0, len(places) - 2)])
 
 
 class Leaf(Node):

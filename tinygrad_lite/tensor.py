@@ -1,6 +1,7 @@
 """Tensor: an array that remembers how it was made.
 
 The methods are the definitions; `tinygrad_lite.functional` has the same operations as functions, documented with their shapes.
+This file is long because Python wants all methods and operators of a class in one place.
 """
 
 from collections.abc import Iterator
@@ -571,9 +572,7 @@ def _binary(rule: Rule, a: Any, b: Any) -> Tensor:
         raise
     except ValueError as error:
         if "broadcast" not in str(error):  # negative powers of integers
-            raise DtypeError(
-                f"{rule.__name__}: {error} Got dtypes {a.dtype} and {b.dtype}; convert one with .float()."
-            ) from None
+            raise DtypeError(f"{rule.__name__}: {error} Got dtypes {a.dtype}, {b.dtype}; convert one with .float().") from None
         raise ShapeError(
             f"{rule.__name__}: shapes {a.shape} and {b.shape} do not broadcast together; "
             "sizes must be equal or 1, counted from the last axis."

@@ -2,6 +2,8 @@
 
 `rng` makes a layer's random numbers repeatable: pass one np.random.default_rng(seed) to all layers of a model. Without it a
 layer takes a fresh generator, and no run is like another.
+
+This file is long because it is a list: each layer is a few lines, and looked up by its name.
 """
 
 from typing import Any

@@ -20,13 +20,18 @@ def _count(shape: tuple[int, ...], axes: Axes) -> int:
     return int(np.prod([shape[i] for i in axes], dtype=np.int64))
 
 
+def _wide(x: Array) -> type[np.int64] | None:
+    """Integers add up and multiply in int64, as in PyTorch, where NumPy takes uint64 for bytes."""
+    return np.int64 if x.dtype.kind in "biu" else None
+
+
 def sum(x: Array, *, axes: Axes, keepdim: bool = False) -> RuleResult:
     """Rule for the sum over `axes`."""
 
     def vjp(g: Array) -> tuple[Array, ...]:  # every term has slope 1
         return (np.broadcast_to(g.reshape(_kept(x.shape, axes)), x.shape),)
 
-    return x.sum(axis=axes, keepdims=keepdim), vjp
+    return x.sum(axis=axes, keepdims=keepdim, dtype=_wide(x)), vjp
 
 
 def mean(x: Array, *, axes: Axes, keepdim: bool = False) -> RuleResult:
@@ -122,7 +127,7 @@ def prod(x: Array, *, axes: Axes, keepdim: bool = False) -> RuleResult:
         np.cumprod(rows[..., :0:-1], axis=-1, out=after[..., -2::-1])
         return (restore(g.reshape(*rows.shape[:-1], 1) * before * after),)
 
-    return rows.prod(axis=-1).reshape(shape), vjp
+    return rows.prod(axis=-1, dtype=_wide(x)).reshape(shape), vjp
 
 
 def _degrees(name: str, x: Array, axes: Axes, correction: int) -> int:

@@ -1,0 +1,104 @@
+"""What the experiments that look at a net have in common: their options, and files that appear all at once or not at all."""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from experiments.runs import RunError, environment, free_folder, write_json
+from models.load import WEIGHTS
+from tinygrad_lite import TinygradError
+
+# One look for all pictures; numbers and labels readable when the picture is 1000 pixels wide.
+plt.rcParams.update({"font.size": 10, "axes.titlesize": 11, "figure.dpi": 110, "savefig.facecolor": "white"})
+
+
+class Outputs:
+    """A folder's new files, written aside and moved there together when all of them are whole.
+
+    Parameters
+    ----------
+    out : folder, made if needed, whose files of the same names are replaced; None for a new one under `runs/`
+    name : for the folder under `runs/`
+
+    Raises
+    ------
+    RunError : the folder cannot be written to.
+    """
+
+    def __init__(self, out: str | Path | None, name: str) -> None:
+        self.folder = Path(out) if out is not None else free_folder(Path("runs"), name)
+        self.names: list[str] = []
+        try:
+            self._made = next((p for p in [*self.folder.parents[::-1], self.folder] if not p.exists()), None)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._aside = Path(tempfile.mkdtemp(prefix=".part-", dir=self.folder))
+        except OSError as error:
+            raise RunError(f"--out: cannot write to {self.folder} ({error.strerror}); give another folder.") from None
+
+    def path(self, name: str) -> Path:
+        """Give the place where file `name` is to be written now."""
+        self.names.append(name)
+        return self._aside / name
+
+    def figure(self, name: str, figure: Figure) -> None:
+        """Write a picture and close it."""
+        figure.savefig(self.path(name))
+        plt.close(figure)
+
+    def json(self, name: str, content: dict[str, Any]) -> None:
+        """Write figures, with versions, machine and command."""
+        write_json(self.path(name), {**content, "environment": environment()})
+
+    def __enter__(self) -> "Outputs":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            for name in self.names:
+                os.replace(self._aside / name, self.folder / name)
+            print(f"Written to {self.folder}: {', '.join(self.names)}")
+        shutil.rmtree(self._aside)
+        if kind is not None and self._made is not None:  # leave no trace of what failed
+            shutil.rmtree(self._made)
+
+
+def parser(name: str, description: str, weights: bool = True) -> argparse.ArgumentParser:
+    """Give a parser with the options that every such experiment has."""
+    result = argparse.ArgumentParser(prog=f"python -m experiments.{name}", description=description)
+    if weights:
+        result.add_argument(
+            "--weights",
+            default=WEIGHTS,
+            metavar="FILE",
+            help="trained weights: .safetensors, .npz or the origin's .mat (default: the repository's own)",
+        )
+    result.add_argument("--out", metavar="FOLDER", help="folder for the files (default: a new one under runs/)")
+    result.add_argument("--seed", type=int, default=0, help="the one seed of all randomness (default: 0)")
+    result.add_argument("--dry-run", action="store_true", help="a few digits only: seconds, to see that everything works")
+    return result
+
+
+def run_main(name: str, run: Callable[[argparse.Namespace], Any], options: argparse.Namespace) -> int:
+    """Run an experiment; give the exit code, and words for what the user can mend."""
+    try:
+        if options.seed < 0:
+            raise RunError(f"--seed: must be at least 0, got {options.seed}.")
+        run(options)
+    except (TinygradError, OSError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{name}: stopped; nothing was written.", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,67 @@
+"""Trained weights from a file into LeNet: the one place where experiments get them."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from models.lenet import LeNet
+from tinygrad_lite import DtypeError, FileFormatError, ShapeError, serialize
+
+WEIGHTS = Path(__file__).parent / "weights" / "lenet.safetensors"
+
+
+def load_lenet(path: str | os.PathLike[str] = WEIGHTS) -> LeNet:
+    """Read trained weights, in evaluation mode, for pixels / 255.
+
+    Parameters
+    ----------
+    path : file ending in .safetensors, .npz or .mat (see models/lenet_mat.py), default the weights of this repository
+
+    Returns
+    -------
+    LeNet, float32
+
+    Raises
+    ------
+    FileNotFoundError : there is no such file.
+    FileFormatError : damaged, of another kind, or the weights of another net; the message says which names and shapes differ.
+
+    Notes
+    -----
+    A .safetensors file may say in its metadata that its net has no ReLU after the convolutions ("relu_after_conv": "False")
+    or that it was trained on pixels divided by another number ("pixel_scale"), which then goes into the first kernels.
+    """
+    source = Path(path)
+    if not source.is_file():
+        what = "the repository's own weights are not there" if source == WEIGHTS else "there is no such file"
+        raise FileNotFoundError(
+            f"load_lenet: {what} ({source}); give --weights FILE, such as the model.safetensors that "
+            "`python -m experiments.train` writes."
+        )
+    metadata: dict[str, str] = {}
+    if source.suffix == ".mat":
+        from models import lenet_mat  # needs SciPy, which the other formats do not
+
+        state = lenet_mat.load(source)
+    elif source.suffix in serialize.SUFFIXES:
+        state = serialize.load(source)
+        if source.suffix == ".safetensors":
+            metadata = serialize.load_metadata(source)
+    else:
+        raise FileFormatError(
+            f"load_lenet: a weight file must end in .safetensors, .npz or .mat, got {source.name!r}; "
+            "files with pickles in them (.pt, .pkl) could run code and are not read."
+        )
+    model = LeNet(np.random.default_rng(0), relu_after_conv=metadata.get("relu_after_conv") != "False")
+    try:
+        model.load_state_dict(state)
+    except (ShapeError, DtypeError) as error:
+        raise FileFormatError(f"load_lenet: {source} does not fit: {error}") from None
+    for name, parameter in model.named_parameters():
+        if not np.isfinite(parameter.data).all():
+            raise FileFormatError(f"load_lenet: {source}: {name} holds NaN or infinity; was its training broken off?")
+    scale = float(metadata.get("pixel_scale", 255))
+    if scale != 255:
+        model.conv1.weight.data *= np.float32(255 / scale)  # w (x / scale) = (255 / scale) w (x / 255)
+    return model.eval()

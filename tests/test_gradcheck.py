@@ -1,0 +1,231 @@
+"""The oracle against functions with known derivatives, and check_grad against right and wrong rules."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tinygrad_lite.errors import GradientError, ShapeError
+from tinygrad_lite.gradcheck import check_grad, directional, lay_out
+from tinygrad_lite.gradcheck.layout import LAYOUTS, array_code, layout_of
+
+KNOWN = {
+    "exp": (math.exp, math.exp),
+    "sin": (lambda x: math.sin(50 * x), lambda x: 50 * math.cos(50 * x)),
+    "cube": (lambda x: x**3, lambda x: 3 * x * x),
+    "inverse": (lambda x: 1 / x, lambda x: -1 / x**2),
+    "log": (lambda x: math.log(x) if x > 0 else math.nan, lambda x: 1 / x),
+    "sqrt": (lambda x: math.sqrt(x) if x > 0 else math.nan, lambda x: 0.5 / math.sqrt(x)),
+    "offset": (lambda x: math.exp(x) + 1e6, math.exp),
+    "steep": (lambda x: math.atan(100 * x), lambda x: 100 / (1 + 1e4 * x * x)),
+    "near a kink": (lambda x: max(x - 0.5, 0), lambda x: float(x > 0.5)),
+    "tiny kink": (lambda x: x * x + 1e-6 * max(x - 0.5, 0), lambda x: 2 * x + 1e-6 * (x > 0.5)),
+    "two kinks": (lambda x: math.copysign(max(abs(x) - 1e-3, 0), x), lambda x: float(abs(x) > 1e-3)),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_the_error_estimate_holds(name):
+    function, derivative = KNOWN[name]
+    rng = np.random.default_rng(1)
+    points = np.concatenate([rng.uniform(0.01, 4, 150), 10 ** rng.uniform(-5, 2, 150)])
+    wrong, sizes = 0, []
+    for x in points:
+        slope = directional(lambda t, x=x: function(x + t), scale=min(max(x, 1e-3), 1), magnitude=abs(function(x)))
+        assert slope.kind in ("smooth", "kink")
+        if slope.kind == "smooth":
+            exact = derivative(x)
+            wrong += abs(slope.value - exact) > slope.error
+            sizes.append(slope.error / max(abs(exact), 1e-3))
+    assert wrong == 0
+    assert np.median(sizes) < (1e-2 if name == "offset" else 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("function", "kind", "left", "right"),
+    [
+        (lambda t: max(t, 0), "kink", 0, 1),
+        (abs, "kink", -1, 1),
+        (lambda t: t * t + 3 * t + abs(t), "kink", 2, 4),
+        (lambda t: max(t, 0) + max(-t, 0) * 2 + math.sin(t), "kink", -1, 2),
+        (lambda t: 1e-6 * abs(t) + math.cos(t), "kink", -1e-6, 1e-6),
+        (lambda t: abs(t - 1e-12), "kink", -1, 1),
+    ],
+)
+def test_kinks_have_two_slopes(function, kind, left, right):
+    slope = directional(function, magnitude=1.0)
+    assert slope.kind == kind
+    assert (slope.left, slope.right) == (pytest.approx(left, rel=1e-3), pytest.approx(right, rel=1e-3))
+
+
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [
+        (lambda t: float(t > 0), "jump"),
+        (math.floor, "jump"),
+        (lambda t: math.sqrt(abs(t)), "jump"),
+        (lambda t: math.copysign(abs(t) ** (1 / 3), t), "jump"),
+        (lambda t: math.sqrt(t) if t >= 0 else math.nan, "edge"),
+        (lambda t: math.log(t) if t > 0 else -math.inf, "edge"),
+        (lambda t: math.asin(1 + t) if t <= 0 else math.nan, "edge"),
+        (lambda t: math.sin(1 / t) * t if t else 0.0, "unresolved"),
+    ],
+)
+def test_jumps_edges_and_chaos_are_not_called_smooth(function, kind):
+    slope = directional(function, magnitude=1.0)
+    assert slope.kind == kind
+    assert not slope.decided
+
+
+def sine32(x):
+    return np.sin(x.astype(np.float32)).astype(np.float64), lambda g: g * np.cos(x)
+
+
+def matmul(a, b):
+    return a @ b, lambda g: (g @ b.T, a.T @ g)
+
+
+def matmul_off(a, b):
+    return a @ b, lambda g: (g @ b.T, a.T @ g * (1 + 1e-6))
+
+
+def relu(x):
+    return np.maximum(x, 0), lambda g: g * (x > 0)
+
+
+def relu_two(x):
+    return np.maximum(x, 0), lambda g: g * ((x > 0) + 2.0 * (x == 0))
+
+
+def maximum(a, b):
+    return np.maximum(a, b), lambda g: (g * (a > b) + g * 0.5 * (a == b), g * (b > a) + g * 0.5 * (a == b))
+
+
+def maximum_both(a, b):
+    return np.maximum(a, b), lambda g: (g * (a >= b), g * (b >= a))
+
+
+def take(x, index):
+    def vjp(g):
+        g_x = np.zeros_like(x)
+        np.add.at(g_x, index, g)
+        return g_x, None
+
+    return x[index], vjp
+
+
+def two_outputs(x):
+    return (np.sin(x), x.sum()), lambda g: g[0] * np.cos(x) + g[1]
+
+
+RNG = np.random.default_rng(0)
+A, B = RNG.standard_normal((2, 3)), RNG.standard_normal((3, 4))
+TIES = np.array([0.0, 1.0, 1.0, -2.0])
+
+
+@pytest.mark.parametrize(
+    ("rule", "inputs"),
+    [
+        (matmul, (A, B)),
+        (relu, (TIES,)),
+        (maximum, (TIES, TIES.copy())),
+        (maximum, (TIES, np.array([0.0, 1.0, 1.0 + 6e-5, -2.0]))),
+        (take, (A, np.array([0, 1, 1, -1]))),
+        (two_outputs, (A,)),
+        (sine32, (A,)),
+        ((lambda x: x * x, lambda g, x: 2 * g * x), (A,)),
+        (matmul, (lay_out(A, "F"), lay_out(B, "reversed"))),
+        (matmul, (np.zeros((0, 3)), B)),
+        (relu, (np.array(0.0),)),
+        (relu, (2.5,)),
+        (matmul, (A.astype(np.float32), B.astype(np.float32))),
+    ],
+)
+def test_right_gradients_pass(rule, inputs):
+    assert check_grad(rule, *inputs)
+
+
+@pytest.mark.parametrize(
+    ("rule", "inputs", "match"),
+    [
+        (matmul_off, (A, B), r"b: a factor of 1\b"),
+        (relu_two, (TIES,), "kink or tie"),
+        (maximum_both, (TIES, TIES.copy()), "each argument gets the full gradient"),
+        (lambda x: (x.sum(), lambda g: np.full(x.shape, -g)), (A,), "the sign is wrong"),
+        (lambda x: (x.mean(), lambda g: np.full(x.shape, g)), (A,), "number of entries"),
+        (lambda x: (x.T, lambda g: g.reshape(x.shape)), (A,), "transpose of the right one"),
+        (lambda x: (np.sqrt((x * x).sum()), lambda g: g * x / np.sqrt((x * x).sum())), (0 * A,), "not finite"),
+        (lambda x: (2 * x, lambda g: np.full(x.shape, 2.0)), (A,), "cotangent is ignored"),
+        (lambda x: (2 * x, lambda g: (2 * g).astype(np.float32)), (A,), "dtype float32"),
+        (lambda x: (2 * x, lambda g: (2 * g).sum(0)), (A,), r"shape \(3,\)"),
+        (lambda x: (x * 1, lambda g: np.multiply(g, 2, out=g)), (A,), "written into"),
+        (lambda x, y: (x + y, lambda g: (h := 1 * g, h)), (A, A), "shares memory"),
+        (lambda x, y: (x + y, lambda g: g), (A, A), "1 gradient"),
+        (lambda x: (2 * x, lambda g: 2 * np.ravel(g, "K").reshape(x.shape)), (lay_out(A, "F"),), "layout"),
+    ],
+)
+def test_wrong_gradients_fail_and_say_why(rule, inputs, match):
+    with pytest.raises(GradientError, match=match):
+        check_grad(rule, *inputs)
+
+
+def test_one_thousandth_in_one_entry_is_seen():
+    x, w = RNG.standard_normal((20, 30)), RNG.standard_normal((30, 10))
+    for trial in range(20):
+        where = RNG.integers(20), RNG.integers(30)
+
+        def off(a, b, where=where):
+            def vjp(g):
+                g_a = g @ b.T
+                g_a[where] *= 1.001
+                return g_a, a.T @ g
+
+            return a @ b, vjp
+
+        assert not check_grad(off, x, w, seed=trial, raise_error=False)
+
+
+def test_composites_at_kinks_are_noted_and_rules_fail():
+    def kinked(x):  # is the identity, but relu(x) - relu(-x) with slope 0 at 0 says 0 there
+        return np.maximum(x, 0) - np.maximum(-x, 0), lambda g: g * ((x > 0) * 1.0 + (x < 0))
+
+    with pytest.raises(GradientError, match="value"):
+        check_grad(kinked, TIES)
+    report = check_grad(kinked, TIES, kinks="report")
+    assert report
+    assert "no subgradient" in report.notes[0]
+
+
+def test_the_snippet_shows_the_failure_again():
+    report = check_grad(maximum_both, lay_out(TIES, "reversed"), TIES.copy(), raise_error=False)
+    code = str(report).split("without Hypothesis:\n")[1]
+    with pytest.raises(GradientError, match="maximum_both"):
+        exec("\n".join(line.strip() for line in code.splitlines()), {})
+    assert len(str(report).splitlines()) < 25
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(), (0, 2), (3,), (2, 3)])
+def test_array_code_makes_the_array_again(layout, shape):
+    array = lay_out(RNG.standard_normal(shape).astype(np.float32), layout)
+    again = eval(array_code(array), {"np": np, "lay_out": lay_out})
+    assert again.dtype == array.dtype
+    assert layout_of(again) == layout_of(array)
+    np.testing.assert_array_equal(again, array)
+
+
+def test_arguments_are_checked():
+    with pytest.raises(ShapeError, match=r"cotangent has shape \[\(2, 2\)\], the output \[\(2, 4\)\]"):
+        check_grad(matmul, A, B, cotangent=np.ones((2, 2)))
+    with pytest.raises(ValueError, match=r"wrt='c' is none of .*\['a', 'b'\]"):
+        check_grad(matmul, A, B, wrt=["c"])
+    with pytest.raises(TypeError, match=r"must return \(output, vjp\)"):
+        check_grad(lambda x: 2 * x, A)
+    assert check_grad(matmul_off, A, B, wrt=["a"])
+
+
+def test_no_hypothesis_is_needed():
+    code = "import sys; import tinygrad_lite.gradcheck; sys.exit('hypothesis' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,56 @@
+"""Second derivatives, checked like any other derivative: the gradient of a gradient against the oracle."""
+
+import numpy as np
+import pytest
+
+import tinygrad_lite.functional as F
+from tinygrad_lite import Tensor
+from tinygrad_lite.errors import DtypeError, ShapeError
+from tinygrad_lite.gradcheck import check_grad
+from tinygrad_lite.hessian import hessian, hvp
+
+RNG = np.random.default_rng(0)
+W = RNG.standard_normal((3, 4))
+IMAGE, FILTERS = RNG.standard_normal((1, 2, 5, 4)), RNG.standard_normal((2, 2, 3, 2))
+FUNCTIONS = {
+    "softmax": (lambda x: (F.softmax(x, 1) ** 2).sum(), (2, 3)),
+    "log_softmax": (lambda x: -(F.log_softmax(x, 1)[:, 0]).mean(), (2, 3)),
+    "linear, tanh": (lambda x: F.tanh(x @ Tensor(W)).sum(), (2, 3)),
+    "gelu": (lambda x: (F.gelu(x) * x).sum(), (4,)),
+    "sigmoid, exp, log": (lambda x: (F.log(1 + F.exp(x)) * F.sigmoid(x)).sum(), (3,)),
+    "layer norm": (lambda x: (F.layer_norm(x, (3,)) ** 3).sum(), (2, 3)),
+    "conv2d, max_pool2d": (lambda x: (F.max_pool2d(F.conv2d(x, Tensor(FILTERS), padding=1), 2) ** 2).sum(), IMAGE.shape),
+    "norm, std": (lambda x: x.norm() * x.std(), (4,)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_hvp_is_the_slope_of_the_gradient(name):
+    fn, shape = FUNCTIONS[name]
+
+    def gradient(x):
+        """As a rule: the gradient, and its backward pass, which is a Hessian-vector product (a Hessian is symmetric)."""
+        leaf = Tensor(x, requires_grad=True)
+        fn(leaf).backward()
+        return leaf.grad, lambda g: hvp(fn, x, g)
+
+    assert check_grad(gradient, RNG.standard_normal(shape), properties=["value", "linear", "zero", "shape"])
+
+
+def test_hessian_of_a_quadratic_is_exact():
+    a = RNG.standard_normal((4, 4))
+    found = hessian(lambda x: (x * (Tensor(a) @ x)).sum(), RNG.standard_normal(4))
+    np.testing.assert_allclose(found, a + a.T, rtol=1e-14, atol=1e-14)
+
+
+def test_hessian_has_the_shape_of_x_twice():
+    assert hessian(lambda x: (x**2).sum(), np.ones((2, 3))).shape == (2, 3, 2, 3)
+
+
+def test_errors_say_what_to_do():
+    with pytest.raises(ShapeError, match=r"fn must give one number, got shape \(3,\)"):
+        hvp(lambda x: x * 2, np.ones(3), np.ones(3))
+    with pytest.raises(ShapeError, match=r"v\.shape=\(2,\), x\.shape=\(3,\)"):
+        hvp(lambda x: x.sum(), np.ones(3), np.ones(2))
+    with pytest.raises(DtypeError, match="complex"):
+        hvp(lambda x: Tensor(x.data.real, requires_grad=True).sum(), np.ones(3), np.ones(3))

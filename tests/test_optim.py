@@ -1,0 +1,208 @@
+"""Optimisers and schedules against closed forms; state that goes on where it was."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tinygrad_lite import DtypeError, ShapeError, nn, optim
+
+
+def parameter(value=2.0):
+    return nn.Parameter(np.array(value, np.float64))
+
+
+def steps(optimizer, gradients):
+    """Give the values of the first parameter after a step with each of the gradients."""
+    p = optimizer.groups[0]["params"][0]
+    values = []
+    for g in gradients:
+        p.grad = np.array(g, np.float64)
+        optimizer.step()
+        values.append(p.item())
+    return values
+
+
+# -- one step at a time ------------------------------------------------------------------------------------------------
+
+
+def test_sgd():
+    assert steps(optim.SGD([parameter(2.0)], lr=0.1), [3.0, -1.0]) == pytest.approx([1.7, 1.8], rel=1e-14)
+
+
+def test_momentum():
+    # v = 3, then 0.5 * 3 - 1 = 0.5
+    assert steps(optim.SGD([parameter(2.0)], lr=0.1, momentum=0.5), [3.0, -1.0]) == pytest.approx([1.7, 1.65], rel=1e-14)
+
+
+def test_nesterov():
+    # v = 3 and step 3 + 0.5 * 3 = 4.5; then v = 0.5 and step -1 + 0.25
+    found = steps(optim.SGD([parameter(2.0)], lr=0.1, momentum=0.5, nesterov=True), [3.0, -1.0])
+    assert found == pytest.approx([1.55, 1.625], rel=1e-14)
+
+
+def test_weight_decay():
+    # 3 + 0.25 * 2 = 3.5
+    assert steps(optim.SGD([parameter(2.0)], lr=0.1, weight_decay=0.25), [3.0]) == pytest.approx([1.65], rel=1e-14)
+
+
+def test_momentum_under_a_constant_gradient_comes_to_its_limit():
+    p = parameter(0.0)
+    optimizer = optim.SGD([p], lr=0.1, momentum=0.9)
+    values = steps(optimizer, [2.0] * 300)
+    assert values[-2] - values[-1] == pytest.approx(0.1 * 2.0 / (1 - 0.9), rel=1e-9)
+
+
+@pytest.mark.parametrize("g", [1e-3, 5.0, -2e4])
+def test_adam_first_steps_have_the_size_of_the_rate(g):
+    """Under a constant gradient both corrected means are exact: each step is lr g / (|g| + eps)."""
+    values = steps(optim.Adam([parameter(1.0)], lr=0.01, eps=1e-6), [g] * 5)
+    size = 0.01 * g / (abs(g) + 1e-6)
+    assert values == pytest.approx([1 - size * n for n in range(1, 6)], rel=1e-12)
+
+
+def test_adam_two_steps_by_hand():
+    beta1, beta2, lr = 0.8, 0.9, 0.1
+    m = (1 - beta1) * (beta1 * 3.0 + -1.0) / (1 - beta1**2)
+    s = (1 - beta2) * (beta2 * 9.0 + 1.0) / (1 - beta2**2)
+    found = steps(optim.Adam([parameter(2.0)], lr=lr, betas=(beta1, beta2), eps=0.0), [3.0, -1.0])
+    assert found == pytest.approx([1.9, 1.9 - lr * m / math.sqrt(s)], rel=1e-13)
+
+
+def test_decay_of_adam_goes_through_the_gradient_and_that_of_adamw_does_not():
+    assert steps(optim.Adam([parameter(2.0)], lr=0.1, weight_decay=0.5, eps=0.0), [0.0]) == pytest.approx([1.9], rel=1e-13)
+    assert steps(optim.AdamW([parameter(2.0)], lr=0.1, weight_decay=0.5), [0.0]) == pytest.approx([2.0 * 0.95], rel=1e-13)
+
+
+@pytest.mark.parametrize("make", [
+    lambda p: optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.1, nesterov=True),
+    lambda p: optim.Adam(p, lr=0.1, weight_decay=0.1), lambda p: optim.AdamW(p, lr=0.1),
+])  # fmt: skip
+def test_gradients_are_read_only_and_float32_stays(make):
+    p = nn.Parameter(np.ones((2, 3), np.float32))
+    data, g = p.data, np.full((2, 3), 0.5, np.float32)
+    g.flags.writeable = False
+    optimizer = make([p])
+    for _ in range(3):
+        p.grad = g
+        optimizer.step()
+    assert p.data is data  # in place: whoever holds the array sees the step
+    assert p.data.dtype == np.float32
+    states = [v for v in optimizer.state[0].values() if isinstance(v, np.ndarray)]
+    assert states
+    assert all(v.dtype == np.float32 for v in states)
+
+
+def test_a_parameter_without_gradient_stays_and_keeps_its_state():
+    p, q = parameter(1.0), parameter(1.0)
+    optimizer = optim.SGD([p, q], lr=0.1, momentum=0.9, weight_decay=0.5)
+    p.grad = np.array(1.0)
+    optimizer.step()
+    assert (p.item() != 1.0, q.item()) == (True, 1.0)
+    optimizer.zero_grad()
+    assert (p.grad, q.grad) == (None, None)
+
+
+def test_groups_have_their_own_options():
+    p, q = parameter(1.0), parameter(1.0)
+    groups = [{"params": [p], "lr": 0.5, "weight_decay": 0.0}, {"params": (x for x in [q])}]
+    optimizer = optim.SGD(groups, lr=0.1, weight_decay=1.0)
+    p.grad = q.grad = np.array(1.0)
+    optimizer.step()
+    assert (p.item(), q.item()) == (0.5, 0.8)
+
+
+# -- going on ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [
+    lambda p: optim.SGD(p, lr=0.1, momentum=0.9), lambda p: optim.Adam(p, lr=0.1), lambda p: optim.AdamW(p, lr=0.1),
+])  # fmt: skip
+def test_saved_state_goes_on_as_an_unbroken_run(make):
+    gradients = np.random.default_rng(0).normal(size=8)
+    whole = steps(make([parameter()]), gradients)
+    first = make([parameter()])
+    steps(first, gradients[:4])
+    state = first.state_dict()
+    steps(first, [1e3])  # what happens afterwards does not reach the copy
+    second = make([parameter(whole[3])])
+    second.load_state_dict(state)
+    assert steps(second, gradients[4:]) == whole[4:]
+
+
+def test_state_of_other_parameters_changes_nothing():
+    optimizer = optim.SGD([parameter([1.0, 2.0])], lr=0.1, momentum=0.9)
+    other = optim.SGD([parameter([1.0, 2.0, 3.0])], lr=0.7, momentum=0.9)
+    other.groups[0]["params"][0].grad = np.ones(3)
+    other.step()
+    with pytest.raises(ShapeError, match=r"velocity of parameter 0 has shape \(3,\), expected \(2,\)"):
+        optimizer.load_state_dict(other.state_dict())
+    with pytest.raises(ShapeError, match="expected 1 groups with 1 parameters, got 1 with 2"):
+        optimizer.load_state_dict(optim.SGD([parameter(), parameter()], lr=0.1).state_dict())
+    assert (optimizer.groups[0]["lr"], optimizer.state) == (0.1, [{}])
+
+
+# -- schedules ---------------------------------------------------------------------------------------------------------
+
+
+def test_inv_is_caffes():
+    schedule = optim.inv(gamma=1e-4, power=0.75)
+    assert schedule(0) == 1
+    assert schedule(10_000) == pytest.approx(2**-0.75, rel=1e-14)
+
+
+def test_step_decay():
+    assert [optim.step_decay(3, 0.5)(n) for n in range(8)] == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_cosine():
+    schedule = optim.cosine(8, final=0.2)
+    assert [schedule(n) for n in (0, 4, 8, 20)] == pytest.approx([1.0, 0.6, 0.2, 0.2], rel=1e-14)
+
+
+def test_one_cycle_rises_and_falls():
+    schedule = optim.one_cycle(100, warmup=0.3, start=0.04, final=0.01)
+    values = [schedule(n) for n in range(101)]
+    assert (values[0], values[30], values[100]) == pytest.approx((0.04, 1.0, 0.01), rel=1e-12)
+    assert values[15] == pytest.approx(0.52, rel=1e-12)
+    assert np.all(np.diff(values[:31]) > 0)
+    assert np.all(np.diff(values[30:]) < 0)
+
+
+@pytest.mark.parametrize("warmup", [0.0, 1.0])
+def test_one_cycle_without_one_of_its_parts(warmup):
+    values = [optim.one_cycle(10, warmup=warmup)(n) for n in range(11)]
+    assert max(values) == 1.0
+    assert values[0] == (1.0 if warmup == 0 else 0.04)
+
+
+def test_scheduler_sets_every_group_and_goes_on():
+    def make():
+        optimizer = optim.SGD([{"params": [parameter()], "lr": 1.0}, {"params": [parameter()]}], lr=0.5)
+        return optimizer, optim.LRScheduler(optimizer, optim.step_decay(2, 0.1))
+
+    optimizer, scheduler = make()
+    rates = []
+    for _ in range(4):
+        rates.append([group["lr"] for group in optimizer.groups])
+        scheduler.step()
+    assert rates == [[1.0, 0.5], [1.0, 0.5], [0.1, 0.05], [0.1, 0.05]]
+    optimizer, again = make()
+    again.load_state_dict(scheduler.state_dict())
+    assert [group["lr"] for group in optimizer.groups] == pytest.approx([0.01, 0.005], rel=1e-14)
+    with pytest.raises(ShapeError, match="expected 2 groups, got 1"):
+        again.load_state_dict({"steps": 1, "first": [0.1]})
+
+
+def test_clipping_scales_all_gradients_together():
+    p, q = parameter([0.0, 0.0]), parameter(0.0)
+    p.grad, q.grad = np.array([2.0, 3.0]), np.array(6.0)
+    assert optim.clip_grad_norm([p, q, parameter()], 3.5) == pytest.approx(7.0, rel=1e-14)
+    assert [*p.grad, q.grad.item()] == pytest.approx([1.0, 1.5, 3.0], rel=1e-14)
+    assert optim.clip_grad_norm([p, q], 10.0) == pytest.approx(3.5, rel=1e-14)
+    assert [*p.grad, q.grad.item()] == pytest.approx([1.0, 1.5, 3.0], rel=1e-14)
+
+
+def test_a_module_in_the_place_of_its_parameters():
+    with pytest.raises(DtypeError, match="SGD: params must be leaf Tensors that require a gradient, got Linear"):
+        optim.SGD(nn.Sequential(nn.Linear(2, 2)), lr=0.1)

@@ -1,0 +1,154 @@
+"""Weight files: round trips, damage, atomic writes."""
+
+import os
+import zipfile
+
+import numpy as np
+import pytest
+
+from models.lenet import LeNet
+from tinygrad_lite import DtypeError, FileFormatError, serialize
+
+SUFFIXES = [".safetensors", ".npz"]
+
+ARRAYS = {
+    "conv1.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "a.name.with.dots": np.array([np.nan, np.inf, -0.0]),
+    "number": np.array(3.5),
+    "empty": np.zeros((0, 3), np.float32),
+    "columns": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+    "every second": np.arange(10)[::2],
+    "backwards": np.arange(4, dtype=np.int32)[::-1],
+    "bits": np.array([True, False]),
+    "bytes": np.arange(3, dtype=np.uint8),
+    "half": np.array([1.5], np.float16),
+    "file": np.ones(1),
+    "grösse/√": np.ones(1),
+}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_round_trip(tmp_path, suffix):
+    path = tmp_path / f"weights{suffix}"
+    serialize.save(ARRAYS, path)
+    loaded = serialize.load(str(path))
+    assert set(loaded) == set(ARRAYS)
+    for name, array in ARRAYS.items():
+        assert (loaded[name].shape, loaded[name].dtype) == (array.shape, array.dtype), name
+        assert loaded[name].tobytes() == array.tobytes(), name
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_model_comes_back(tmp_path, suffix):
+    model, other = (LeNet(np.random.default_rng(seed)) for seed in (0, 1))
+    serialize.save(model.state_dict(), tmp_path / f"lenet{suffix}")
+    other.load_state_dict(serialize.load(tmp_path / f"lenet{suffix}"))
+    images = np.random.default_rng(2).random((3, 1, 28, 28)).astype(np.float32)
+    np.testing.assert_array_equal(model(images).data, other(images).data)
+
+
+def test_other_programs_read_what_is_written(tmp_path):
+    from safetensors.numpy import load_file
+
+    for suffix, read in ((".npz", np.load), (".safetensors", load_file)):
+        serialize.save({"a": ARRAYS["columns"]}, tmp_path / f"x{suffix}")
+        np.testing.assert_array_equal(read(tmp_path / f"x{suffix}")["a"], ARRAYS["columns"])
+    np.savez_compressed(tmp_path / "y.npz", a=ARRAYS["columns"])
+    np.testing.assert_array_equal(serialize.load(tmp_path / "y.npz")["a"], ARRAYS["columns"])
+
+
+def test_metadata(tmp_path):
+    serialize.save(ARRAYS, tmp_path / "a.safetensors", metadata={"seed": "7"})
+    serialize.save(ARRAYS, tmp_path / "b.safetensors")
+    assert serialize.load_metadata(tmp_path / "a.safetensors") == {"seed": "7"}
+    assert serialize.load_metadata(tmp_path / "b.safetensors") == {}
+
+
+def damaged(raw, step):
+    """Every shorter file, and every `step`-th byte changed."""
+    for length in range(0, len(raw), step):
+        yield f"cut at {length}", raw[:length]
+    for place in range(0, len(raw), step):
+        for mask in (1, 255):
+            changed = bytearray(raw)
+            changed[place] ^= mask
+            yield f"byte {place} ^ {mask}", bytes(changed)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "npz", "compressed npz"])
+def test_damage_is_refused_or_harmless(tmp_path, kind):
+    arrays = {"a.b": ARRAYS["columns"], "c": np.random.default_rng(0).normal(size=20)}
+    path = tmp_path / ("weights.npz" if "npz" in kind else "weights.safetensors")
+    if kind == "compressed npz":
+        np.savez_compressed(path, **arrays)
+    else:
+        serialize.save(arrays, path)
+    refusals = []
+    for what, content in damaged(path.read_bytes(), step=3):
+        path.write_bytes(content)
+        try:
+            loaded = serialize.load(path)
+        except FileFormatError as error:
+            refusals.append(str(error))
+        else:
+            assert "cut" not in what
+            if "npz" in kind:  # its checksums guard the numbers; .safetensors has none
+                assert all(loaded[name].tobytes() == arrays[name].tobytes() for name in set(arrays) & set(loaded)), what
+    assert len(refusals) > 100
+    assert all(f"{path} is not a whole {path.suffix} file" in words for words in refusals)
+
+
+def test_foreign_files(tmp_path):
+    np.save(tmp_path / "single.npy", np.ones(3))
+    (tmp_path / "single.npy").rename(tmp_path / "single.npz")
+    with zipfile.ZipFile(tmp_path / "text.npz", "w") as archive:
+        archive.writestr("hello.txt", "no array")
+    (tmp_path / "words.safetensors").write_text("no weights at all")
+    np.savez(tmp_path / "pickle.npz", a=np.array([{"code": "could run"}], dtype=object))
+    for name in ("single.npz", "text.npz", "words.safetensors", "pickle.npz"):
+        with pytest.raises(FileFormatError, match=rf"load: .*{name} is not a whole \.{name.rpartition('.')[2]} file: "):
+            serialize.load(tmp_path / name)
+
+
+def test_names_and_places(tmp_path):
+    with pytest.raises(FileFormatError, match=r"must end in \.safetensors or \.npz, got 'weights\.pkl'"):
+        serialize.save(ARRAYS, tmp_path / "weights.pkl")
+    with pytest.raises(FileFormatError, match=r"got 'weights'"):
+        serialize.load(tmp_path / "weights")
+    with pytest.raises(FileNotFoundError, match=r"load: there is no file .*none\.npz"):
+        serialize.load(tmp_path / "none.npz")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "name", "error", "words"),
+    [
+        ({"a": np.array(["x"])}, "w.npz", DtypeError, "got 'a' with dtype <U1"),
+        ({"a": None}, "w.safetensors", DtypeError, "got 'a' with dtype object"),
+        ({3: np.ones(2)}, "w.npz", DtypeError, "got 3 with dtype float64"),
+        ({"a": np.ones(2, np.complex128)}, "w.safetensors", DtypeError, "complex128.*use .npz"),
+        ({"__metadata__": np.ones(2)}, "w.safetensors", FileFormatError, "'__metadata__' is a reserved name"),
+    ],
+)
+def test_what_cannot_be_written_leaves_the_old_file(tmp_path, state, name, error, words):
+    serialize.save({"old": np.ones(3)}, tmp_path / name)
+    with pytest.raises(error, match=words):
+        serialize.save({"new": np.ones(2), **state}, tmp_path / name)
+    assert list(serialize.load(tmp_path / name)) == ["old"]
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_write_that_breaks_off_leaves_the_old_file(tmp_path, suffix, monkeypatch):
+    path = tmp_path / f"weights{suffix}"
+    serialize.save({"old": np.ones(3)}, path)
+
+    def full_disk(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        serialize.save({"new": np.zeros(3)}, path)
+    assert list(serialize.load(path)) == ["old"]
+    assert os.listdir(tmp_path) == [path.name]

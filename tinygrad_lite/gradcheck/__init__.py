@@ -1,0 +1,208 @@
+"""Gradient checks at one point, with NumPy alone: `check_grad`, and the oracle behind it, `directional`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_lite.errors import GradientError, ShapeError
+from tinygrad_lite.gradcheck import adapters  # noqa: F401 - makes its backends known
+from tinygrad_lite.gradcheck.check import Arrays, Point, direction
+from tinygrad_lite.gradcheck.layout import Array, lay_out
+from tinygrad_lite.gradcheck.oracle import Slope, directional
+from tinygrad_lite.gradcheck.properties import PROPERTIES, Example
+from tinygrad_lite.gradcheck.report import MAX_ENTRIES, Failure, GradientFailure, GradReport
+from tinygrad_lite.gradcheck.target import Backend, Target, quiet
+
+__all__ = ["GradReport", "GradientFailure", "Slope", "Target", "check_grad", "directional", "examine", "lay_out"]
+
+KINKS = ("strict", "subgradient", "report", "skip")
+Probe = tuple[str, int]  # kind and seed of a direction
+
+
+def check_grad(
+    fn: Any,
+    *inputs: Any,
+    kwargs: Mapping[str, Any] | None = None,
+    wrt: Sequence[int | str] | None = None,
+    cotangent: Any = None,
+    kinks: str | None = None,
+    probes: int = 8,
+    full: bool | None = None,
+    seed: int = 0,
+    properties: str | Sequence[str] = "all",
+    reference: Callable[..., Any] | None = None,
+    backend: str | Backend | None = None,
+    raise_error: bool = True,
+) -> GradReport:
+    """Check the gradient of fn at one point.
+
+    Parameters
+    ----------
+    fn : a rule (arrays -> (output, vjp)), a pair (forward, backward), a function of Tensors, or a Module
+        backward(g, *inputs, **kwargs) gives the gradients for the cotangent g.
+    *inputs : arguments of fn. Float arrays are differentiable; integer arrays and everything else are passed on.
+    kwargs : keyword arguments of fn, not differentiated
+    wrt : indices or names of the differentiable arguments to check; all by default
+    cotangent : array of the output's shape (a list of them for several outputs); random by default, never all ones
+    kinks : "strict" (or "subgradient"), "report" or "skip"
+        What to do at a kink where the gradient is not between the derivatives nearby: fail, note it, or not look.
+        By default strict for rules, and report for functions of Tensors and Modules, whose parts may each be right.
+    probes : int
+        Random directions; each costs about 17 evaluations of fn.
+    full : bool
+        Whether every entry of the gradient is also checked alone; by default for inputs of up to 64 entries.
+    seed : int, of the directions and the cotangent
+    properties : "all", or names out of shape, untouched, alias, deterministic, forward, linear, zero, layout, precision
+    reference : function of the same arguments that gives the right output (for the property forward)
+    backend : "rule", "tensor", "module", "torch", "jax", "autograd"; found out by default
+    raise_error : whether a wrong gradient raises
+
+    Returns
+    -------
+    GradReport, true if the gradient is right.
+
+    Raises
+    ------
+    GradientError : the gradient is wrong; the message says where, by how much, and how to see it again.
+
+    Examples
+    --------
+    >>> def cube(x):
+    ...     return x**3, lambda g: 3 * g * x**2
+    >>> bool(check_grad(cube, np.array([1.0, -2.0])))
+    True
+    """
+    target = Target(fn, inputs, dict(kwargs or {}), backend)
+    kinds = [("gauss", "signs", "gauss", "ones")[k % 4] for k in range(probes)]
+    settings = {"wrt": wrt, "kinks": kinks, "backend": backend, "reference": reference}
+    report = examine(
+        target,
+        [(kind, seed + k) for k, kind in enumerate(kinds)],
+        wrt=wrt,
+        cotangent=cotangent,
+        kinks=kinks,
+        seed=seed,
+        properties=properties,
+        reference=reference,
+        full=full,
+    )
+    report.settings = settings
+    if raise_error:
+        report.raise_if_wrong()
+    return report
+
+
+def examine(
+    target: Target,
+    probes: Sequence[Probe],
+    *,
+    cotangent: Any = None,
+    wrt: Sequence[int | str] | None = None,
+    kinks: str | None = None,
+    seed: int = 0,
+    properties: str | Sequence[str] = "all",
+    reference: Callable[..., Any] | None = None,
+    full: bool | None = None,
+) -> GradReport:
+    """Everything that is checked of a target at one point; never raises for a wrong gradient. See `check_grad`."""
+    chosen = list(PROPERTIES) if properties == "all" else [properties] if isinstance(properties, str) else list(properties)
+    unknown = [name for name in chosen if name not in (*PROPERTIES, "value")]
+    if unknown or kinks not in (None, *KINKS):
+        raise ValueError(f"check_grad: no property {unknown}, or kinks={kinks!r}; known: {[*PROPERTIES]}, {KINKS}")
+    kinks = kinks or ("strict" if target.backend == "rule" else "report")
+    leaves = _indices(target, wrt)
+    point = Point(target, leaves)
+    v = _cotangents(point, cotangent, seed)
+    report = GradReport(target, v, seed, leaves)
+    try:
+        example = Example(target, leaves, point, v, seed, reference)
+        for name in chosen:
+            if name in PROPERTIES and (point.finite or name in ("shape", "untouched", "alias")):
+                with quiet():
+                    found = list(PROPERTIES[name](example))
+                report.failures += [Failure(name, message, leaf) for message, leaf in found]
+        if point.finite and (properties == "all" or "value" in chosen):
+            _values(report, example, probes, kinks, full)
+    except GradientError as error:
+        report.failures.append(Failure("shape", str(error)))
+    except Exception as error:
+        message = f"{type(error).__name__} in the backward pass: {error}"
+        if isinstance(error, ValueError) and "read-only" in message:
+            report.failures.append(Failure("untouched", f"writes into an argument or the cotangent ({error})"))
+        else:
+            report.failures.append(Failure("error", message))
+    return report
+
+
+def _values(report: GradReport, example: Example, probes: Sequence[Probe], kinks: str, full: bool | None) -> None:
+    """Compare the gradient with the oracle along the probes, at entries that are not finite, and entry by entry."""
+    point, wrt = example.point, list(example.wrt)
+    v = [np.array(w, np.float64) for w in example.v]
+    shapes = [point.leaves[i].shape for i in wrt]
+    total = sum(int(np.prod(shape)) for shape in shapes)
+    if not total or not any(w.size for w in v):
+        return
+    double = all(leaf.dtype == np.float64 for leaf in example.target.leaves)
+    grads = example.grads if double else point.gradients(v)
+    flat = np.concatenate([g.reshape(-1) for g in grads])
+    wanted = [direction(kind, s, shapes) for kind, s in probes]
+    wanted += [direction("onehot", int(k), shapes) for k in np.flatnonzero(~np.isfinite(flat))[:4]]
+    if full or (full is None and total <= MAX_ENTRIES):
+        wanted += [direction("onehot", k, shapes) for k in range(total)]
+    for u in wanted:
+        verdict = point.compare(u, v, grads)
+        report.kinds[verdict.kind] += 1
+        report.excess = max(report.excess, verdict.excess if verdict.excess < np.inf else 1e300)
+        if not verdict.wrong or (verdict.kind == "kink" and kinks == "skip"):
+            continue
+        leaf = next((i for i, part in zip(wrt, u, strict=True) if part.any()), None)
+        if kinks == "report" and np.isfinite(verdict.analytic) and (verdict.kind == "kink" or _isolated(point, u, v)):
+            report.notes.append(
+                f"at a kink, {verdict.analytic!r} is no subgradient (slopes {verdict.slope.left!r}, {verdict.slope.right!r})"
+            )
+            continue
+        if np.isfinite(verdict.analytic):
+            report.failures.append(Failure("value", "the gradient is not the slope of the function", leaf, verdict, u))
+        else:
+            report.failures.append(Failure("finite", "the gradient is not finite, the slope is", leaf, verdict, u))
+
+
+def _isolated(point: Point, u: Arrays, v: Arrays) -> bool:
+    """Whether the gradient is right at random points nearby: then it is wrong at a kink that this direction misses."""
+    rng, here = np.random.default_rng(0), list(point.leaves)
+    outs = point.outs
+    try:
+        for _ in range(3):
+            for i in point.wrt:
+                point.leaves[i] = here[i] + 1e-4 * point.scale(u) * rng.standard_normal(here[i].shape)
+            point.outs = point.forward(0.0, u)
+            if not point.compare(u, v, point.gradients(v)).excess <= 1:
+                return False
+    finally:
+        point.leaves, point.outs = here, outs
+    return True
+
+
+def _indices(target: Target, wrt: Sequence[int | str] | None) -> list[int]:
+    if wrt is None:
+        return list(range(len(target.leaves)))
+    names = target.names
+    for item in wrt:
+        if item not in names and item not in range(len(names)):
+            raise ValueError(f"check_grad: wrt={item!r} is none of the differentiable arguments {names}")
+    return [names.index(item) if isinstance(item, str) else item for item in wrt]
+
+
+def _cotangents(point: Point, cotangent: Any, seed: int) -> list[Array]:
+    if cotangent is None:
+        return direction("gauss", seed, [out.shape for out in point.outs])
+    if callable(cotangent):
+        return list(cotangent([out.shape for out in point.outs]))
+    v = [np.asarray(w) for w in (cotangent if isinstance(cotangent, (list, tuple)) else [cotangent])]
+    if [w.shape for w in v] != [out.shape for out in point.outs]:
+        raise ShapeError(
+            f"check_grad: cotangent has shape {[w.shape for w in v]}, the output {[o.shape for o in point.outs]}; "
+            "give one array of the output's shape for each output."
+        )
+    return v

@@ -1,0 +1,61 @@
+"""Functions of other frameworks as targets. Each is imported only when it is used: PyTorch, JAX, HIPS autograd."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_lite.errors import DtypeError
+from tinygrad_lite.gradcheck.layout import Array
+from tinygrad_lite.gradcheck.target import BACKENDS, Call, Pull
+
+
+def torch_backend(call: Call, leaves: Sequence[Array]) -> tuple[list[Array], Pull]:
+    """Call fn with tensors that share the arrays' strides, where these are not negative; None is a gradient of zeros."""
+    import torch
+
+    def tensor(array: Array) -> Any:
+        plain = array if array.flags.writeable and min(array.strides, default=0) >= 0 else array.copy()
+        return torch.from_numpy(np.asarray(plain))
+
+    inputs = [tensor(leaf).requires_grad_() for leaf in leaves]
+    out = call(inputs, tensor)
+    outs = list(out) if isinstance(out, (tuple, list)) else [out]
+
+    def pull(cotangents: Sequence[Array]) -> list[Any]:
+        wanted = [(o, tensor(np.asarray(g))) for o, g in zip(outs, cotangents, strict=True) if o.requires_grad]
+        if not wanted:
+            return [None] * len(leaves)
+        roots, vs = zip(*wanted, strict=True)
+        grads = torch.autograd.grad(roots, inputs, vs, allow_unused=True, retain_graph=True)
+        return [None if g is None else g.detach().numpy().copy() for g in grads]
+
+    return [o.detach().numpy().copy() for o in outs], pull
+
+
+def jax_backend(call: Call, leaves: Sequence[Array]) -> tuple[list[Array], Pull]:
+    """Call fn through jax.vjp. Float64 must be on in JAX, as a check in float32 would say little."""
+    import jax
+
+    if any(leaf.dtype == np.float64 for leaf in leaves) and not jax.config.jax_enable_x64:
+        raise DtypeError("gradient check: JAX computes in float32 only; call jax.config.update('jax_enable_x64', True) first.")
+    out, vjp = jax.vjp(lambda *inputs: call(inputs, jax.numpy.asarray), *map(jax.numpy.asarray, leaves))
+    several = isinstance(out, (tuple, list))
+    outs = [np.asarray(o) for o in (out if several else [out])]
+
+    def pull(cotangents: Sequence[Array]) -> list[Any]:
+        vs = [jax.numpy.asarray(v, o.dtype) for v, o in zip(cotangents, outs, strict=True)]
+        return [np.array(g) for g in vjp(type(out)(vs) if several else vs[0])]
+
+    return outs, pull
+
+
+def autograd_backend(call: Call, leaves: Sequence[Array]) -> tuple[list[Array], Pull]:
+    """Call fn, written with autograd.numpy, through autograd's make_vjp."""
+    from autograd import make_vjp
+
+    vjp, out = make_vjp(lambda inputs: call(inputs))(list(leaves))
+    return [np.asarray(out)], lambda cotangents: [np.asarray(g) for g in vjp(cotangents[0])]
+
+
+BACKENDS.update({"torch": torch_backend, "jax": jax_backend, "autograd": autograd_backend})

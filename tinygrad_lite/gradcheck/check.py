@@ -1,0 +1,248 @@
+"""Is this gradient right? Analytic against numeric slope along directions, and the subgradient test at kinks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tinygrad_lite.gradcheck.layout import Array
+from tinygrad_lite.gradcheck.oracle import APART, Slope, directional
+from tinygrad_lite.gradcheck.target import Target, quiet
+
+Arrays = Sequence[Array]
+DIRECTIONS = ("onehot", "ones", "signs", "gauss")
+RELATIVE = 1e-7  # of the slope: rules may use another formula than the forward pass
+CANCELLATION = 1e-10  # of the largest term in the inner product of gradient and direction
+FLOAT32 = 2.0**-23
+MAX_ROWS = 128  # outputs that are looked at one by one at a kink
+
+
+def direction(kind: str, seed: int, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+    """Arrays of the shapes: one entry 1 and the rest 0 ("onehot"), all 1, random signs, or standard normal ("gauss")."""
+    sizes = [int(np.prod(shape)) for shape in shapes]
+    total, rng = sum(sizes), np.random.default_rng(seed)
+    if kind == "onehot":
+        flat = np.zeros(total)
+        flat[seed % max(total, 1) : seed % max(total, 1) + 1] = 1.0
+    elif kind == "ones":
+        flat = np.ones(total)
+    else:
+        flat = rng.choice([-1.0, 1.0], total) if kind == "signs" else rng.standard_normal(total)
+    parts = np.split(flat, np.cumsum(sizes)[:-1])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One direction: what the rule says, what the oracle says, and how many times the allowed error they differ."""
+
+    slope: Slope
+    analytic: float
+    allowed: float
+    excess: float  # <= 1 is right, > 1 is wrong, NaN is undecided
+    kind: str
+
+    @property
+    def wrong(self) -> bool:
+        return self.excess > 1
+
+
+class Point:
+    """A target at one point in float64: the numeric side of every comparison made there.
+
+    Parameters
+    ----------
+    target : Target
+    wrt : indices of the leaves that are differentiated; the others are constants
+    """
+
+    def __init__(self, target: Target, wrt: Sequence[int]) -> None:
+        self.target, self.wrt = target, wrt
+        self.leaves = [np.array(leaf, np.float64, order="C") for leaf in target.leaves]
+        self.outs = [np.array(out, np.float64) for out in target.run(self.leaves)[0]]
+        self.finite = all(np.isfinite(out).all() for out in self.outs)
+        self.eps = 2.0**-52
+
+    def forward(self, step: float, u: Arrays) -> list[Array]:
+        moved = list(self.leaves)
+        for i, part in zip(self.wrt, u, strict=True):
+            if part.any():
+                moved[i] = moved[i] + step * part
+        outs = self.target.run(moved)[0]
+        if [o.shape for o in outs] != [o.shape for o in self.outs]:
+            raise ValueError(f"{self.target.name}: the output's shape changed with the values of the input")
+        return outs
+
+    def gradients(self, v: Arrays) -> list[Array]:
+        """Analytic gradients with respect to wrt in float64, for comparing numbers (None counts as zeros)."""
+        grads = self.target.run(self.leaves)[1](v)
+        return [as_gradient(grads[i], self.leaves[i]) for i in self.wrt]
+
+    def scale(self, u: Arrays) -> float:
+        touched = [np.abs(self.leaves[i][part != 0]).max(initial=0) for i, part in zip(self.wrt, u, strict=True)]
+        largest = max(touched, default=0.0)
+        return float(min(max(largest, 1e-3), 1.0)) if largest else 1.0
+
+    def slope(self, u: Arrays, v: Arrays, grads: Arrays, *, shrink: float = 1.0) -> Slope:
+        """Numeric slope of <v, f> along u."""
+        scale, coarse, fine = self.scale(u), False, False
+
+        def phi(t: float) -> tuple[float, float]:
+            nonlocal coarse, fine
+            outs = self.outs if t == 0 else self.forward(t, u)
+            if t and not fine:  # what changes has digits that float32 does not hold, or else it was computed in float32
+                changed = [o[o != here] for o, here in zip(outs, self.outs, strict=True)]
+                fine = any((c != c.astype(np.float32)).any() for c in changed)
+                coarse = coarse or any(c.size for c in changed)
+            terms = [(w * o if np.isfinite(o).all() else w[w != 0] * o[w != 0]) for w, o in zip(v, outs, strict=True)]
+            size = sum(float(np.abs(term).sum()) for term in terms)
+            return float(sum(term.sum() for term in terms)), size if np.isfinite(size) else 0.0
+
+        # What the rounding of the inputs makes of them is noise too.
+        terms = 0.0
+        for i, g, part in zip(self.wrt, grads, u, strict=True):
+            product = np.abs(self.leaves[i] * g * part)
+            terms += float(product[np.isfinite(product)].sum())
+        with quiet():
+            found = directional(phi, scale=scale * shrink, magnitude=terms, eps=self.eps)
+            if coarse and not fine:
+                found = directional(phi, scale=scale * shrink, magnitude=terms, eps=FLOAT32)
+        return found
+
+    def compare(self, u: Arrays, v: Arrays, grads: Arrays) -> Verdict:
+        """Compare <u, grads> with the numeric slope of <v, f> along u."""
+        verdict = self._judge(self.slope(u, v, grads), u, grads)
+        if not verdict.wrong:
+            return verdict
+        if np.isfinite(verdict.analytic) and verdict.excess * verdict.allowed <= 8 * self._lost_digits(u, v, grads):
+            return replace(verdict, excess=np.nan, kind="unresolved")
+        # Only a difference that smaller steps, which see finer structure, do not explain is a failure.
+        for shrink in (0.37, 1e-3, 1e-5):
+            closer = self.slope(u, v, grads, shrink=shrink)
+            if not closer.decided:
+                continue
+            apart = abs(closer.value - verdict.slope.value)
+            if closer.kind != verdict.kind or apart > APART * (closer.error + verdict.slope.error):
+                closer_verdict = self._judge(closer, u, grads)
+                if not closer_verdict.wrong:
+                    return closer_verdict
+        if np.isfinite(verdict.analytic) and (verdict.kind == "kink" or sum(o.size for o in self.outs) > 1):
+            if self._rows_are_subgradients(u, v, grads):
+                return Verdict(verdict.slope, verdict.analytic, verdict.allowed, 1.0, "kink")
+        return verdict
+
+    def _judge(self, slope: Slope, u: Arrays, grads: Arrays) -> Verdict:
+        products = [g[part != 0] * part[part != 0] for g, part in zip(grads, u, strict=True)]
+        analytic = float(sum(p.sum() for p in products))
+        if not slope.decided:
+            return Verdict(slope, analytic, np.nan, np.nan, slope.kind)
+        largest = max((float(np.abs(p).max(initial=0)) for p in products), default=0.0)
+        low, high = sorted((slope.left, slope.right)) if slope.kind == "kink" else (slope.value, slope.value)
+        allowed = 8 * slope.error + RELATIVE * max(abs(low), abs(high)) + 5e-324
+        if not np.isfinite(analytic):
+            return Verdict(slope, analytic, allowed, np.inf, slope.kind)
+        allowed += CANCELLATION * largest
+        excess = max(low - analytic, analytic - high, 0.0) / allowed
+        if excess <= 1 and allowed > 0.01 * max(abs(low), abs(high), largest) and allowed > 1e-6 * self.typical(u):
+            return Verdict(slope, analytic, allowed, np.nan, "unresolved")  # too coarse to call it right
+        return Verdict(slope, analytic, allowed, excess, slope.kind)
+
+    def _lost_digits(self, u: Arrays, v: Arrays, grads: Arrays) -> float:
+        """How far <u, gradient> moves when all inputs are scaled by 1 and a few last bits: digits that the rule loses.
+
+        One factor for all inputs, so that ties stay ties and zeros zeros; a jump of the gradient is not a loss of digits.
+        """
+        here, moved = list(self.leaves), []
+        try:
+            for bits in (-3, -2, -1, 1, 2, 3):
+                self.leaves = [leaf * (1 + bits * 2.0**-52) for leaf in here]
+                moved.append(abs(_inner(self.gradients(v), u) - _inner(grads, u)))
+        finally:
+            self.leaves = here
+        largest = max((float(np.abs(g[part != 0]).max(initial=0)) for g, part in zip(grads, u, strict=True)), default=0.0)
+        length = float(np.sqrt(sum((part * part).sum() for part in u)))
+        return max(max(moved) if max(moved) <= 1e-5 * largest else 0.0, rounding(v) * length)
+
+    def typical(self, u: Arrays) -> float:
+        """Slope that the size of the outputs and inputs lets one expect."""
+        return (max((float(np.abs(o).max(initial=0)) for o in self.outs), default=0.0) or 1.0) / self.scale(u)
+
+    def _rows_are_subgradients(self, u: Arrays, v: Arrays, grads: Arrays) -> bool:
+        """Whether each output's own gradient, along u, lies between derivatives nearby (Clarke's subgradient).
+
+        Row by row, because a sum of outputs that are each at a kink may have a slope that no choice at the kinks gives.
+        """
+        weights = np.concatenate([w.reshape(-1) for w in v])
+        outs = np.concatenate([o.reshape(-1) for o in self.outs])
+        slopes = self._slopes_nearby(u, grads)
+        seen = np.where(np.isfinite(slopes), slopes, np.nan)
+        if np.isnan(seen).all(axis=0).any():
+            return False
+        low, high = np.nanmin(seen, axis=0), np.nanmax(seen, axis=0)
+        slack = 1e-4 * np.maximum(np.abs(low), np.abs(high)) + 1e-8 * np.abs(outs) / self.scale(u)
+        rows = np.flatnonzero((high - low > 10 * slack) & (weights != 0))
+        if not len(rows):
+            return False  # no output is at a kink here, so this is no excuse
+        rest = weights.copy()
+        rest[rows] = 0.0
+        total, smooth = 0.0, self._parts(rest)
+        if rest.any():  # the other outputs must be right as usual
+            grads_of_rest = self.gradients(smooth)
+            if self._judge(self.slope(u, smooth, grads_of_rest), u, grads_of_rest).wrong:
+                return False
+            total = _inner(grads_of_rest, u)
+        for row in rows[:MAX_ROWS]:
+            analytic = _inner(self.gradients(self._parts(np.eye(1, len(weights), row)[0])), u)
+            total += weights[row] * analytic
+            if not low[row] - slack[row] <= analytic <= high[row] + slack[row]:
+                return False
+        # They must also add up: a backward pass that is not linear in the cotangent has no such rows.
+        size = np.abs(weights[rows]) @ np.maximum(np.abs(low), np.abs(high))[rows] + abs(total)
+        return len(rows) > MAX_ROWS or bool(abs(total - _inner(grads, u)) <= 1e-3 * size)
+
+    def _parts(self, flat: Array) -> list[Array]:
+        """Cotangents, one for each output, from one flat array."""
+        parts = np.split(flat, np.cumsum([o.size for o in self.outs])[:-1])
+        return [part.reshape(o.shape) for part, o in zip(parts, self.outs, strict=True)]
+
+    def _slopes_nearby(self, u: Arrays, grads: Arrays) -> Array:
+        """Slopes of every output along u at points nearby: random ones, and those that the gradient itself leads to."""
+        rng, distance = np.random.default_rng(0), 1e-5 * self.scale(u)
+        shifts = [[rng.uniform(-1, 1, g.shape) for g in grads] for _ in range(64)]
+        for sizes in (grads, [np.abs(g) for g in grads]):
+            largest = max(float(np.abs(g).max(initial=0)) for g in sizes) or 1.0
+            shifts += [[sign * g / largest for g in sizes] for sign in (1.0, -1.0)]
+        found, here = [], list(self.leaves)
+        try:
+            for shift in shifts:
+                self.leaves = list(here)
+                for i, part in zip(self.wrt, shift, strict=True):
+                    self.leaves[i] = here[i] + distance * part
+                step = 0.01 * distance
+                ahead, behind = self.forward(step, u), self.forward(-step, u)
+                with quiet():
+                    rows = [(a - b).reshape(-1) / (2 * step) for a, b in zip(ahead, behind, strict=True)]
+                found.append(np.concatenate(rows))
+        finally:
+            self.leaves = here
+        return np.array(found)
+
+
+def rounding(v: Arrays, eps: float = 2.0**-52) -> float:
+    """What the last bits of numbers of the cotangent's size, in the middle of a backward pass, may leave in a gradient.
+
+    p - 1 of a softmax that is nearly one-hot, or a row minus its mean, is a difference of such numbers.
+    """
+    return 64 * eps * max((float(np.abs(w).max(initial=0)) for w in v), default=0.0) + 5e-324
+
+
+def as_gradient(gradient: Array | float | None, leaf: Array) -> Array:
+    """A returned gradient as a float64 array of the leaf's shape; one of another shape becomes NaN (and is reported)."""
+    if gradient is None:
+        return np.zeros(leaf.shape)
+    array = np.asarray(gradient, np.float64)
+    return array if array.shape == leaf.shape else np.full(leaf.shape, np.nan)
+
+
+def _inner(grads: Arrays, u: Arrays) -> float:
+    return float(sum((g[part != 0] * part[part != 0]).sum() for g, part in zip(grads, u, strict=True)))

@@ -1,0 +1,234 @@
+"""What a gradient must be besides the right number. Each property yields words for what is wrong; none is fine.
+
+A property is a function of an `Example` and yields (message, leaf index or None). Those that compare numbers scale
+their tolerance to the numbers compared.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinygrad_lite.gradcheck.check import Arrays, Point, as_gradient, direction, rounding
+from tinygrad_lite.gradcheck.layout import Array, lay_out
+from tinygrad_lite.gradcheck.target import Target
+
+Finding = tuple[str, int | None]
+
+
+@dataclass
+class Example:
+    """One call of a target: what went in, what came out, and the same point on the numeric side."""
+
+    target: Target
+    wrt: Sequence[int]
+    point: Point
+    v: Arrays  # cotangents in the layout given
+    seed: int
+    reference: Callable[..., Any] | None = None
+
+    def __post_init__(self) -> None:
+        arrays = [a for a in [*_arrays(self.target.args), *self.target.leaves] if isinstance(a, np.ndarray)]
+        self._before = [(a, a.copy()) for a in arrays] + [(w, np.array(w)) for w in self.v]
+        self.outs, self.pull = self.target.run(self.target.leaves)
+        self.v = [
+            w.astype(o.dtype) if o.dtype != w.dtype and o.dtype.kind == "f" else w
+            for w, o in zip(self.v, self.outs, strict=True)
+        ]
+        self.raw = self.pull(self.v)
+        self.grads = [as_gradient(self.raw[i], self.target.leaves[i]) for i in self.wrt]
+        self.changed = [a for a, copy in self._before if not np.array_equal(a, copy, equal_nan=a.dtype.kind == "f")]
+
+    def gradients(self, v: Arrays, leaves: Arrays | None = None) -> list[Array]:
+        leaves = self.target.leaves if leaves is None else leaves
+        raw = self.target.run(leaves)[1](v)
+        return [as_gradient(raw[i], self.target.leaves[i]) for i in self.wrt]
+
+
+def shape(example: Example) -> Iterator[Finding]:
+    """Gradients are arrays of the shape and dtype of their argument."""
+    for i in example.wrt:
+        gradient, leaf = example.raw[i], example.target.leaves[i]
+        if gradient is None:
+            continue
+        if not isinstance(gradient, (np.ndarray, np.generic, float)):
+            yield f"gradient is a {type(gradient).__name__}, not an array", i
+        elif np.shape(gradient) != leaf.shape:
+            yield f"gradient has shape {np.shape(gradient)}, its argument {leaf.shape}", i
+        elif np.asarray(gradient).dtype != leaf.dtype:
+            yield f"gradient has dtype {np.asarray(gradient).dtype}, its argument {leaf.dtype}", i
+
+
+def untouched(example: Example) -> Iterator[Finding]:
+    """Neither the arguments nor the cotangent are written into."""
+    for array in example.changed:
+        index = next((i for i, leaf in enumerate(example.target.leaves) if leaf is array), None)
+        what = "the cotangent" if any(array is w for w in example.v) else "an argument"
+        yield f"{what} of shape {array.shape} was written into", index
+
+
+def alias(example: Example) -> Iterator[Finding]:
+    """No gradient shares memory with an argument or with another gradient.
+
+    A rule may return (a view of) the cotangent, as an engine must not write into what it was given; two gradients that
+    are both the cotangent are therefore let pass for rules, not for what an engine leaves in `.grad`.
+    """
+    arrays = [(i, g) for i in example.wrt if isinstance(g := example.raw[i], np.ndarray) and g.size]
+    rule = example.target.backend == "rule"
+    for place, (i, g) in enumerate(arrays):
+        if any(np.shares_memory(g, leaf) for leaf in example.target.leaves):
+            yield "gradient shares memory with an argument", i
+        for j, other in arrays[:place]:
+            of_cotangent = any(np.shares_memory(g, w) for w in example.v)
+            if np.shares_memory(g, other) and not (rule and of_cotangent):
+                yield f"gradient shares memory with that of {example.target.names[j]}", i
+
+
+def deterministic(example: Example) -> Iterator[Finding]:
+    """Twice the same call gives the same bits, and so does pulling back twice."""
+    outs, pull = example.target.run(example.target.leaves)
+    if any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(outs, example.outs, strict=True)):
+        yield "two calls give different outputs: the function is random or keeps state; pass it a generator", None
+        return
+    again = [pull(example.v)]
+    if example.target.backend == "rule":
+        again.append(example.pull(example.v))
+    for grads in again:
+        for i in example.wrt:
+            if not np.array_equal(as_gradient(grads[i], example.target.leaves[i]), _of(example, i), equal_nan=True):
+                yield "two backward calls give different gradients", i
+
+
+def linear(example: Example) -> Iterator[Finding]:
+    """vjp(-2 v) = -2 vjp(v) to the last bits, and vjp(v + w) = vjp(v) + vjp(w)."""
+    w = direction("gauss", example.seed + 1, [o.shape for o in example.outs])
+    w = [part.astype(v.dtype) for part, v in zip(w, example.v, strict=True)]
+    doubled = example.gradients([-2 * v for v in example.v])
+    other, both = example.gradients(w), example.gradients([v + part for v, part in zip(example.v, w, strict=True)])
+    for i, g, g2, gw, gb in zip(example.wrt, example.grads, doubled, other, both, strict=True):
+        dtype = example.target.leaves[i].dtype
+        tiny = 1e30 * float(np.finfo(dtype).tiny) if dtype == np.float64 else float(np.finfo(dtype).tiny)
+        if _differ(g2, -2 * g, 64 * float(np.finfo(dtype).eps) * np.abs(g2) + tiny):
+            yield "gradient is not linear in the cotangent: vjp(-2 v) is not -2 vjp(v)", i
+        elif _differ(gb, g + gw, max(_slack(part, example.v, dtype) for part in (g, gw, gb)) + tiny):
+            yield "gradient is not linear in the cotangent: vjp(v + w) is not vjp(v) + vjp(w)", i
+
+
+def zero(example: Example) -> Iterator[Finding]:
+    """A cotangent of zeros gives gradients of exact zeros, where the gradient is finite."""
+    grads = example.gradients([np.zeros_like(v) for v in example.v])
+    for i, g, ordinary in zip(example.wrt, grads, example.grads, strict=True):
+        if np.isfinite(ordinary).all() and np.any(g != 0):
+            yield f"a zero cotangent gives {g[g != 0].flat[0]!r}", i
+
+
+def layout(example: Example) -> Iterator[Finding]:
+    """The memory layout of arguments and cotangent changes neither the output nor the gradient."""
+    plain = [lay_out(leaf, "C") for leaf in example.target.leaves]
+    runs = [([lay_out(a, kind) for a in plain], [lay_out(v, kind) for v in example.v]) for kind in ("C", "F", "reversed")]
+    for leaves, v in runs:
+        outs, pull = example.target.run(leaves)
+        raw = pull(v)
+        for out, expected in zip(outs, example.outs, strict=True):
+            if out.shape == expected.shape and _differ(out, expected, _rounding(expected)):
+                yield "the output depends on the memory layout of the input", None
+        for i, g in zip(example.wrt, example.grads, strict=True):
+            other = as_gradient(raw[i], leaves[i])
+            if _differ(other, g, _slack(g, example.v, example.target.leaves[i].dtype)) and _matters(example, i, other, g):
+                yield "the gradient depends on the memory layout", i
+
+
+def _matters(example: Example, i: int, one: Array, other: Array) -> bool:
+    """Whether a difference between two gradients is one of right and wrong, not of two choices at a tie."""
+    if example.target.leaves[i].dtype != np.float64:
+        return _differ(one, other, 0.01 * max(_size(one), _size(other)))
+    position = example.wrt.index(i)
+    entry = int(np.nanargmax(np.abs(np.where(np.isfinite(one - other), one - other, 0))))
+    u = [np.zeros(example.point.leaves[j].shape) for j in example.wrt]
+    u[position].reshape(-1)[entry] = 1.0
+    v = [np.array(w, np.float64) for w in example.v]
+    kinds = []
+    for g in (one, other):
+        grads = list(example.grads)
+        grads[position] = g
+        kinds.append(example.point.compare(u, v, grads).wrong)
+    return any(kinds)
+
+
+def precision(example: Example) -> Iterator[Finding]:
+    """In float32 the gradient is that of float64, to what float32 can hold.
+
+    What it can hold is measured: where inputs that differ in their last bits give other float32 gradients, the
+    function loses digits there, and may.
+    """
+    target, rng = example.target, np.random.default_rng(example.seed)
+    single = [leaf.astype(np.float32, order="K") for leaf in target.leaves]
+    nudged = [
+        [(leaf * (1 + 2.0**-21 * rng.standard_normal(leaf.shape))).astype(np.float32) for leaf in single] for _ in range(4)
+    ]
+    v = [np.asarray(w, np.float64) for w in example.v]
+    try:
+        outs = target.run(single)[0]
+        low = [np.asarray(w, o.dtype) for w, o in zip(v, outs, strict=True)]
+        got, *near = [target.run(leaves)[1](low) for leaves in [single, *nudged]]
+    except (TypeError, ValueError):
+        return  # a rule may refuse float32
+    outs64, pull = target.run([leaf.astype(np.float64) for leaf in single])
+    want = pull(v)
+    if not all(np.isfinite(o).all() and (np.abs(o) < 1e30).all() for o in [*outs, *outs64]):
+        return
+    for i in example.wrt:
+        leaf = target.leaves[i]
+        one, exact = as_gradient(got[i], leaf), as_gradient(want[i], leaf)
+        loss = max(_size(as_gradient(other[i], leaf) - one) for other in near)
+        if np.isfinite(exact).all() and _size(exact) < 1e30:  # noqa: SIM102
+            if not np.isfinite(one).all() or _differ(one, exact, 1e-3 * _size(exact) + 16 * loss + rounding(v, 2.0**-23)):
+                yield "the float32 gradient is not that of float64", i
+
+
+def forward(example: Example) -> Iterator[Finding]:
+    """The output equals that of the reference."""
+    if example.reference is None:
+        return
+    expected = example.reference(*example.target.args, **dict(example.target.kwargs))
+    wanted = list(expected) if isinstance(expected, (tuple, list)) else [expected]
+    for got, want in zip(example.outs, wanted, strict=True):
+        if got.shape != np.shape(want):
+            yield f"the output has shape {got.shape}, the reference {np.shape(want)}", None
+        elif _differ(got, np.asarray(want), _rounding(np.asarray(want, np.float64), got.dtype)):
+            yield "the output is not that of the reference", None
+
+
+PROPERTIES: dict[str, Callable[[Example], Iterator[Finding]]] = {
+    p.__name__: p for p in (shape, untouched, alias, deterministic, forward, linear, zero, layout, precision)
+}
+
+
+def _arrays(value: Any) -> list[Any]:
+    return [a for item in value for a in _arrays(item)] if isinstance(value, (tuple, list)) else [value]
+
+
+def _of(example: Example, i: int) -> Array:
+    return example.grads[list(example.wrt).index(i)]
+
+
+def _size(array: Array) -> float:
+    finite = np.abs(array[np.isfinite(array)])
+    return float(finite.max(initial=0))
+
+
+def _rounding(array: Array, dtype: Any = np.float64) -> float:
+    """What summing in another order may change, generously: 2e-9 of the largest number, 1e-4 in float32."""
+    narrow = any(np.dtype(d).kind == "f" and np.finfo(d).eps > 1e-10 for d in (dtype, array.dtype))
+    return (1e-4 if narrow else 2e-9) * _size(array)
+
+
+def _slack(array: Array, v: Arrays, dtype: Any) -> float:
+    return _rounding(array, dtype) + 16 * rounding(v, float(np.finfo(dtype).eps))
+
+
+def _differ(one: Array, other: Array, allowed: Any) -> bool:
+    """Whether two arrays differ by more than allowed anywhere both are finite."""
+    both = np.isfinite(one) & np.isfinite(other)
+    return bool(np.any(both & (np.abs(np.where(both, one - other, 0.0)) > allowed)))

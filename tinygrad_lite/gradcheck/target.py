@@ -1,0 +1,223 @@
+"""Whatever has a gradient, called in one way: differentiable arrays in; outputs and a pull-back of cotangents out."""
+
+import copy
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from tinygrad_lite.errors import DtypeError, GradientError
+from tinygrad_lite.gradcheck.layout import Array
+
+Pull = Callable[[Sequence[Array]], list[Any]]
+Call = Callable[..., Any]  # call(leaves, convert): fn with these differentiable arguments; convert is for the others
+Backend = Callable[[Call, Sequence[Array]], tuple[list[Array], Pull]]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence NumPy about infinities and means of nothing, as fuzzing asks for them on purpose."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield
+
+
+@dataclass
+class Target:
+    """A function at the arguments of one example.
+
+    Attributes
+    ----------
+    fn : a rule (arrays -> (output, vjp)), a pair (forward, backward), a function of Tensors, a Module, or a function
+        of another framework. backward(g, *args, **kwargs) is called like forward, with the cotangent first.
+    args, kwargs : arguments. Float arrays in args, also inside lists and tuples, are differentiable; everything else
+        (integer and boolean arrays, numbers, kwargs) is given as it is. kwargs are copied for every call, so that a
+        random generator among them starts from the same state each time.
+    backend : how fn is called; see `detect`.
+    """
+
+    fn: Any
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    backend: str | Backend | None = None
+
+    def __post_init__(self) -> None:
+        if not any(isinstance(leaf, np.ndarray) for leaf in _flatten(self.args)):
+            self.args = tuple(np.asarray(a) if isinstance(a, float) else a for a in self.args)
+        if self.backend is None:
+            self.backend = detect(self.fn, self.args, self.kwargs)
+
+    @property
+    def name(self) -> str:
+        fn = self.fn[0] if isinstance(self.fn, tuple) else self.fn
+        return getattr(fn, "__qualname__", None) or type(fn).__name__
+
+    @cached_property
+    def leaves(self) -> list[Array]:
+        """The differentiable arrays: those among the arguments and, for a Module, its parameters."""
+        found = [leaf for leaf in _flatten(self.args) if _is_float(leaf)]
+        return found + ([p.data for _, p in self.fn.named_parameters()] if self.backend == "module" else [])
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Names of the leaves, as the function's signature has them."""
+        fn = self.fn[0] if isinstance(self.fn, tuple) else getattr(self.fn, "forward", self.fn)
+        try:
+            parameters = list(inspect.signature(fn).parameters.values())
+        except (TypeError, ValueError):
+            parameters = []
+        names = []
+        for i, arg in enumerate(self.args):
+            named = i < len(parameters) and parameters[i].kind is not inspect.Parameter.VAR_POSITIONAL
+            base = parameters[i].name if named else f"args[{i}]"
+            inner = list(_flatten([arg]))
+            suffixes = [""] if isinstance(arg, np.ndarray) else [f"[{j}]" for j in range(len(inner))]
+            names += [base + s for s, leaf in zip(suffixes, inner, strict=True) if _is_float(leaf)]
+        return names + ([name for name, _ in self.fn.named_parameters()] if self.backend == "module" else [])
+
+    def run(self, leaves: Sequence[Array]) -> tuple[list[Array], Pull]:
+        """Outputs at the leaves, and the function from cotangents (one per output) to gradients (one per leaf)."""
+        backend = BACKENDS[self.backend] if isinstance(self.backend, str) else self.backend
+        assert backend is not None
+        with quiet():
+            outs, pull = backend(self._call_module if self.backend == "module" else self._call, leaves)
+
+        def aligned(cotangents: Sequence[Array]) -> list[Any]:
+            with quiet():
+                return self._align(pull(cotangents))
+
+        return outs, aligned
+
+    def _align(self, grads: list[Any]) -> list[Any]:
+        """One gradient per leaf, from a rule that may also return one (None, say) for each integer or static argument."""
+        inner = _flatten(grads)
+        for found in (grads, inner):
+            for places in (self.leaves, [a for a in _flatten(self.args) if isinstance(a, np.ndarray)], _flatten(self.args)):
+                if len(found) == len(places):
+                    wanted = [len(places) == len(self.leaves) or _is_float(place) for place in places]
+                    return [g for g, want in zip(found, wanted, strict=True) if want]
+        raise GradientError(
+            f"{self.name}: vjp returned {len(grads)} gradient(s) for {len(self.leaves)} float array(s); "
+            "return a tuple with one gradient for each array argument, in order."
+        )
+
+    def _call(self, leaves: Sequence[Any], convert: Callable[[Array], Any] = lambda array: array) -> Any:
+        rest = iter(leaves)
+        args = _rebuild(self.args, lambda leaf: next(rest) if _is_float(leaf) else convert(leaf))
+        kwargs = copy.deepcopy(dict(self.kwargs)) if self.kwargs else {}
+        if isinstance(self.fn, tuple):
+            forward, backward = self.fn
+            return forward(*args, **kwargs), lambda g: backward(g, *args, **kwargs)
+        return self.fn(*args, **kwargs)
+
+    def _call_module(self, leaves: Sequence[Any], convert: Callable[[Array], Any] = lambda array: array) -> Any:
+        module = copy.deepcopy(self.fn)  # running statistics and random generators stay as they were
+        parameters = [p for _, p in module.named_parameters()]
+        inputs, values = leaves[: len(leaves) - len(parameters)], leaves[len(leaves) - len(parameters) :]
+        for parameter, value in zip(parameters, values, strict=True):
+            parameter.data, parameter._node = value.data, value._node  # the gradient goes to the leaf
+        return Target(module, self.args, self.kwargs, "tensor")._call(inputs, convert)
+
+
+def detect(fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """Name of the backend for fn, known by what fn is or by what it returns."""
+    if isinstance(fn, tuple):
+        return "rule"
+    home = {base.__module__.partition(".")[0] for base in type(fn).__mro__}
+    if "torch" in home:
+        return "torch"
+    if hasattr(fn, "named_parameters"):
+        return "module"
+    try:
+        with quiet():
+            result = Target(fn, args, kwargs, "rule")._call([leaf for leaf in _flatten(args) if _is_float(leaf)])
+    except Exception as error:
+        return _detect_by_trying(fn, args, kwargs, error)
+    if isinstance(result, tuple) and len(result) == 2 and callable(result[1]):
+        return "rule"
+    first = result[0] if isinstance(result, (tuple, list)) and result else result
+    for module, name in (("tinygrad_lite", "tensor"), ("jaxlib", "jax"), ("jax", "jax"), ("torch", "torch")):
+        if type(first).__module__.partition(".")[0] == module:
+            return name
+    raise DtypeError(
+        f"gradient check: {getattr(fn, '__qualname__', fn)} must return (output, vjp) or Tensors, but returned "
+        f"{type(result).__name__}; give a rule, a pair (forward, backward), a function of Tensors, or backend='autograd'."
+    )
+
+
+def _detect_by_trying(fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: Exception) -> str:
+    """Fn refused arrays: perhaps it takes the tensors of a framework."""
+    for name in ("tensor", "torch") if "torch" in sys.modules else ("tensor",):
+        target = Target(fn, args, kwargs, name)
+        try:
+            target.run(target.leaves)
+        except Exception:  # the first error is the one that tells what is wrong
+            continue
+        return name
+    raise error
+
+
+def _is_float(leaf: Any) -> bool:
+    return isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f"
+
+
+def _flatten(value: Any) -> list[Any]:
+    return [leaf for item in value for leaf in _flatten(item)] if isinstance(value, (tuple, list)) else [value]
+
+
+def _rebuild(value: Any, replace: Callable[[Any], Any]) -> Any:
+    if isinstance(value, (tuple, list)):
+        return type(value)(_rebuild(item, replace) for item in value)
+    return replace(value) if isinstance(value, np.ndarray) else value
+
+
+def _rule(call: Call, leaves: Sequence[Array]) -> tuple[list[Array], Pull]:
+    out, vjp = call(leaves)
+    outs = list(out) if isinstance(out, (tuple, list)) else [out]
+
+    def pull(cotangents: Sequence[Array]) -> list[Any]:
+        if not isinstance(out, (tuple, list)):
+            grads = vjp(cotangents[0])
+        elif _takes(vjp, len(outs)):
+            grads = vjp(*cotangents)
+        else:
+            grads = vjp(tuple(cotangents))
+        return list(grads) if isinstance(grads, (tuple, list)) else [grads]
+
+    return [np.asarray(o) for o in outs], pull
+
+
+def _takes(vjp: Callable[..., Any], count: int) -> bool:
+    """Whether vjp has a parameter for each of several cotangents, not one for all."""
+    try:
+        kinds = [p.kind for p in inspect.signature(vjp).parameters.values() if p.default is p.empty]
+    except (TypeError, ValueError):
+        return False
+    return count > 1 and (len(kinds) == count or inspect.Parameter.VAR_POSITIONAL in kinds)
+
+
+def _tensor(call: Call, leaves: Sequence[Array]) -> tuple[list[Array], Pull]:
+    from tinygrad_lite.tensor import Tensor
+
+    tensors = [Tensor(leaf, requires_grad=True) for leaf in leaves]
+    out = call(tensors)
+    outs = list(out) if isinstance(out, (tuple, list)) else [out]
+
+    def pull(cotangents: Sequence[Array]) -> list[Any]:
+        if len(outs) == 1:
+            if outs[0].requires_grad:
+                outs[0].backward(cotangents[0])
+        else:
+            sum((o * Tensor(g)).sum() for o, g in zip(outs, cotangents, strict=True)).backward()
+        return [t.grad for t in tensors]
+
+    return [o.data for o in outs], pull
+
+
+BACKENDS: dict[str, Backend] = {"rule": _rule, "tensor": _tensor, "module": _tensor}

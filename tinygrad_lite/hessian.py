@@ -1,0 +1,102 @@
+"""Second derivatives by a complex step through the backward pass: exact to rounding, with no step size to choose.
+
+With g the gradient, Im g(x + i h v) / h is H v for any tiny h, as rules run on complex numbers: nothing is subtracted,
+so nothing cancels. Source: Squire & Trapp, SIAM Review 40 (1998).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tinygrad_lite._types import Array
+from tinygrad_lite.errors import DtypeError, ShapeError
+from tinygrad_lite.tensor import Tensor
+
+STEP = 1e-30  # its square vanishes beside any number, and it is itself far from the smallest
+
+
+def hvp(fn: Callable[[Tensor], Tensor], x: ArrayLike | Tensor, v: ArrayLike) -> Array:
+    """Hessian of fn at x times v.
+
+    Parameters
+    ----------
+    fn : function of one Tensor that gives a Tensor with one element
+    x : array of any shape, floating
+    v : array of the shape of x
+
+    Returns
+    -------
+    ndarray, float64, of the shape of x
+
+    Raises
+    ------
+    ShapeError : fn(x) has more than one element, or v does not have the shape of x.
+    DtypeError : something in fn does not run on complex numbers, or drops their imaginary part.
+
+    Notes
+    -----
+    At a kink (relu at 0) it is the second derivative of the side that the rules choose.
+
+    Examples
+    --------
+    >>> hvp(lambda x: (x**3).sum(), np.array([1.0, 2.0]), np.array([1.0, 1.0]))
+    array([ 6., 12.])
+    """
+    point = np.asarray(x.data if isinstance(x, Tensor) else x, np.float64)
+    direction = np.asarray(v, np.float64)
+    if direction.shape != point.shape:
+        raise ShapeError(f"hvp: v must have the shape of x, got v.shape={direction.shape}, x.shape={point.shape}.")
+    largest = float(np.abs(direction).max(initial=0))
+    if not largest:
+        return np.zeros(point.shape)
+    step = STEP / largest
+    leaf = Tensor(point + 1j * step * direction, requires_grad=True)
+    try:
+        out = fn(leaf)
+        if out.data.size != 1:
+            raise ShapeError(f"hvp: fn must give one number, got shape {out.shape}; sum it, or weigh its elements.")
+        if out.data.dtype.kind != "c":
+            raise DtypeError(
+                f"hvp: fn gave {out.data.dtype} for complex input: an operation in it drops the imaginary part "
+                "(a cast, a comparison, .data); use operations of Tensors all the way."
+            )
+        out.backward(np.ones(out.shape, out.data.dtype))
+    except TypeError as error:
+        if isinstance(error, (DtypeError, ShapeError)) and str(error).startswith("hvp"):
+            raise
+        raise DtypeError(f"hvp: an operation in fn does not run on complex numbers ({error}).") from error
+    grad: Any = leaf.grad
+    if grad is None:
+        return np.zeros(point.shape)
+    if grad.dtype.kind != "c":
+        raise DtypeError(f"hvp: the gradient came back as {grad.dtype}: a rule in fn drops the imaginary part.")
+    return np.asarray(grad.imag / step)
+
+
+def hessian(fn: Callable[[Tensor], Tensor], x: ArrayLike | Tensor) -> Array:
+    """Hessian of fn at x, one `hvp` for each element of x.
+
+    Parameters
+    ----------
+    fn : function of one Tensor that gives a Tensor with one element
+    x : array of any shape, floating
+
+    Returns
+    -------
+    ndarray, float64, shape (*x.shape, *x.shape)
+
+    Raises
+    ------
+    ShapeError, DtypeError : as for `hvp`
+
+    Examples
+    --------
+    >>> hessian(lambda x: x[0] ** 2 * x[1], np.array([1.0, 3.0]))
+    array([[6., 2.],
+           [2., 0.]])
+    """
+    point = np.asarray(x.data if isinstance(x, Tensor) else x, np.float64)
+    columns = [hvp(fn, point, unit.reshape(point.shape)) for unit in np.eye(point.size)]
+    return np.array(columns).reshape(*point.shape, *point.shape)
