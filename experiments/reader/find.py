@@ -131,7 +131,6 @@ def ink_strength(gray: Floats, width: int, *, light: bool) -> Floats:
     size = max(3, round(width * scale)) | 1
     operation = cv2.MORPH_OPEN if light else cv2.MORPH_CLOSE
     page = cv2.morphologyEx(small, operation, np.ones((size, size), np.uint8), borderType=cv2.BORDER_REPLICATE)
-    page = cv2.GaussianBlur(page, (0, 0), size / 8)
     if scale < 1:
         page = cv2.resize(page, gray.shape[::-1], interpolation=cv2.INTER_LINEAR)
     away = (gray - page) / np.maximum(255 - page, 40) if light else (page - gray) / np.maximum(page, 25)

@@ -15,13 +15,14 @@ from experiments.reader.find import Box, Floats, Mask, Part
 from experiments.reader.normalise import stroke_width
 
 # Costs, in log-probability. Set on pages of MNIST's training digits (README of models/weights).
-CUT = 0.30  # a cut, however thin the ink there
-CUT_INK = 0.12  # and for each stroke width of ink that it crosses beyond the first
+CUT = 1.0  # a cut, however thin the ink there
+CUT_INK = 0.15  # and for each stroke width of ink that it crosses beyond the first
 JOIN = 0.15  # parts joined, touching or not
 JOIN_GAP = 4.0  # and for each digit height between them
 WIDE = 1.5  # wider than high, for each height
 SMALL = 2.5  # lower than the page's digits
 LEANS = (0.0, 0.25, 0.5, -0.25)  # of cuts, columns to the right for each row up
+LOW = 0.8  # lower than is usual, for each usual height
 SKIP = 0.4  # ink left out
 SKIP_INK = 5.0  # and for each usual digit's worth of it
 LONGEST = 6  # pieces in a digit at most
@@ -192,7 +193,7 @@ def hypotheses(cluster: Cluster, index: int, unit: float) -> list[Hypothesis]:
                 break
             if height > 2.2 * unit and last > first and cluster.count > 1:
                 continue
-            shape = WIDE * max(0.0, width / height - 1.1) + SMALL * max(0.0, 0.55 - height / unit)
+            shape = WIDE * max(0.0, width / height - 1.1) + SMALL * max(0.0, 0.55 - height / unit) + LOW * max(0.0, 0.9 - height / unit)
             ends = [first - 2, last - 1]  # the cuts on both sides; each is paid for half by either neighbour
             crossed = [cluster.cuts[i] for i in ends if i >= 0 and cluster.cuts[i] >= 0]
             cutting = sum(CUT + CUT_INK * max(0.0, ink - 1) for ink in crossed) / 2
