@@ -25,7 +25,7 @@ LEANS = (0.0, 0.25, 0.5, -0.25)  # of cuts, columns to the right for each row up
 LOW = 0.8  # lower than is usual, for each usual height
 SKIP = 0.4  # ink left out
 SKIP_INK = 5.0  # and for each usual digit's worth of it
-LONGEST = 6  # pieces in a digit at most
+LONGEST = 25  # pieces in a digit at most: a digit that needed no cut must still be one of the choices
 
 
 @dataclass
@@ -133,7 +133,7 @@ def make_cluster(group: list[Part], cut: list[bool], contrast: Floats) -> Cluste
     for part, is_cut in zip(group, cut, strict=True):
         x, y, w, h = part.box
         view = canvas[y - y0 : y - y0 + h, x - x0 : x - x0 + w]
-        ways = seams(_strength(part, contrast), most=int(np.clip(6 * w / h, 5, 24))) if is_cut else []
+        ways = seams(_strength(part, contrast), most=int(np.clip(5 * w / h, 4, 24))) if is_cut else []
         piece = np.zeros((h, w), np.int32)
         edge = np.zeros(h, np.int64)
         for columns, _ in ways:
