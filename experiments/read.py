@@ -21,8 +21,7 @@ from experiments.reader.load import UnreadableImageError, load
 from experiments.reader.page import Reader, Reading
 from experiments.runs import write_json
 from models.lenet import LeNet
-from tinygrad_lite import TinygradError
-from tinygrad_lite import serialize
+from tinygrad_lite import TinygradError, serialize
 
 WEIGHTS = Path(__file__).parent.parent / "models" / "weights" / "lenet.safetensors"
 

@@ -80,9 +80,7 @@ def accuracy(net: LeNet, images: NDArray[np.uint8], labels: NDArray[np.integer[A
     return right / len(images)
 
 
-def train(
-    options: argparse.Namespace, training: mnist.Digits, kept_out: mnist.Digits
-) -> tuple[LeNet, list[dict[str, float]]]:
+def train(options: argparse.Namespace, training: mnist.Digits, kept_out: mnist.Digits) -> tuple[LeNet, list[dict[str, float]]]:
     """Train by the recipe; return the net with averaged weights, and figures for every round."""
     weights, order = (np.random.default_rng(s) for s in np.random.SeedSequence(options.seed).spawn(2))
     net = LeNet(weights, dropout=options.dropout)
@@ -141,9 +139,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m experiments.train_reader", description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("runs/train_reader"), help="folder for weights and figures")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rounds", type=int, default=16, help="rounds of fresh examples")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of fresh examples")
     parser.add_argument("--size", type=int, default=100_000, help="examples a round")
-    parser.add_argument("--passes", type=int, default=2, help="times each round is gone through")
+    parser.add_argument("--passes", type=int, default=3, help="times each round is gone through")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--weight-decay", type=float, default=0.02)

@@ -7,10 +7,10 @@ import pytest
 
 pytest.importorskip("cv2", reason="OpenCV is not installed")
 
-from experiments import mnist, pages  # noqa: E402
-from experiments.paper import DIFFICULTIES, Digit, Page, make_page  # noqa: E402
-from experiments.reader.page import Digit as Read  # noqa: E402
-from experiments.reader.page import Reading  # noqa: E402
+from experiments import mnist, pages
+from experiments.paper import DIFFICULTIES, Digit, Page, make_page
+from experiments.reader.page import Digit as Read
+from experiments.reader.page import Reading
 
 
 @pytest.fixture(scope="module")

@@ -339,7 +339,9 @@ def test_seams_pass_between_leaning_strokes():
 
 
 def test_best_runs_join_what_is_broken_and_cut_what_touches():
-    cluster = split.Cluster((0, 0, 40, 20), np.repeat(np.repeat([[1, 2, 3, 4]], 20, 0), 10, 1).astype(np.int32), 4, [-1.0, 0.5, -1.0, -1.0])
+    cluster = split.Cluster(
+        (0, 0, 40, 20), np.repeat(np.repeat([[1, 2, 3, 4]], 20, 0), 10, 1).astype(np.int32), 4, [-1.0, 0.5, -1.0, -1.0]
+    )
     found = split.hypotheses(cluster, 0, 20.0)
     assert {(h.first, h.last) for h in found} >= {(1, 1), (1, 2), (2, 2), (3, 4), (4, 4)}
     scores = np.array([-0.01 if (h.first, h.last) in ((1, 2), (3, 4)) else -2.0 for h in found], np.float32)

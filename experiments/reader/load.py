@@ -66,9 +66,7 @@ def load(path: Path) -> tuple[NDArray[np.uint8], float]:
             f"load: expected an image, {path} is none that Pillow knows{_guess(path)}; save it as PNG or JPEG."
         ) from None
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError) as error:
-        raise UnreadableImageError(
-            f"load: {path} is damaged or incomplete ({error}); copy or export it again."
-        ) from None
+        raise UnreadableImageError(f"load: {path} is damaged or incomplete ({error}); copy or export it again.") from None
     long_side = max(pixels.shape[:2])
     if long_side > LONG_SIDE:
         scale = LONG_SIDE / long_side
@@ -102,5 +100,10 @@ def _guess(path: Path) -> str:
         head = file.read(16)
     if head[4:8] == b"ftyp":
         return " (it looks like HEIC or a video)" if head[8:11] in (b"hei", b"mif", b"msf") else " (it looks like a video)"
-    kinds = {b"%PDF": "a PDF", b"PK\x03\x04": "a ZIP or office file", b"RIFF": "a sound or a video", b"\x1aE\xdf\xa3": "a video"}
+    kinds = {
+        b"%PDF": "a PDF",
+        b"PK\x03\x04": "a ZIP or office file",
+        b"RIFF": "a sound or a video",
+        b"\x1aE\xdf\xa3": "a video",
+    }
     return next((f" (it looks like {name})" for magic, name in kinds.items() if head.startswith(magic)), "")

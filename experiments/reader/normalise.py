@@ -28,9 +28,7 @@ def crop(ink: Image, level: float = 0.25) -> Image:
     return ink[y : y + h, x : x + w] if w and h else ink[:1, :1]
 
 
-def normalise(
-    ink: Image, *, thickness: float = 0.0, shear: float = 0.0, shift: tuple[float, float] = (0.0, 0.0)
-) -> Image:
+def normalise(ink: Image, *, thickness: float = 0.0, shear: float = 0.0, shift: tuple[float, float] = (0.0, 0.0)) -> Image:
     """Make a 28x28 image of one digit as MNIST's were: longer side 20, centre of mass in the middle, background 0.
 
     Parameters

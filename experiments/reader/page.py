@@ -11,8 +11,8 @@ import tinygrad_lite.functional as F
 from experiments.reader import find, order, split
 from experiments.reader.find import Box, Floats, Ink, Part
 from experiments.reader.normalise import normalise, stroke_width
-from experiments.reader.split import Hypothesis
 from experiments.reader.rules import darkest, without_rules
+from experiments.reader.split import Hypothesis
 from models.lenet import LeNet
 from tinygrad_lite import no_grad
 

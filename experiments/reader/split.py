@@ -15,8 +15,8 @@ from experiments.reader.find import Box, Floats, Mask, Part
 from experiments.reader.normalise import stroke_width
 
 # Costs, in log-probability. Set on pages of MNIST's training digits (README of models/weights).
-CUT = 1.0  # a cut, however thin the ink there
-CUT_INK = 0.15  # and for each stroke width of ink that it crosses beyond the first
+CUT = 0.5  # a cut, however thin the ink there
+CUT_INK = 0.12  # and for each stroke width of ink that it crosses beyond the first
 JOIN = 0.15  # parts joined, touching or not
 JOIN_GAP = 4.0  # and for each digit height between them
 WIDE = 1.5  # wider than high, for each height
@@ -193,7 +193,11 @@ def hypotheses(cluster: Cluster, index: int, unit: float) -> list[Hypothesis]:
                 break
             if height > 2.2 * unit and last > first and cluster.count > 1:
                 continue
-            shape = WIDE * max(0.0, width / height - 1.1) + SMALL * max(0.0, 0.55 - height / unit) + LOW * max(0.0, 0.9 - height / unit)
+            shape = (
+                WIDE * max(0.0, width / height - 1.1)
+                + SMALL * max(0.0, 0.55 - height / unit)
+                + LOW * max(0.0, 0.9 - height / unit)
+            )
             ends = [first - 2, last - 1]  # the cuts on both sides; each is paid for half by either neighbour
             crossed = [cluster.cuts[i] for i in ends if i >= 0 and cluster.cuts[i] >= 0]
             cutting = sum(CUT + CUT_INK * max(0.0, ink - 1) for ink in crossed) / 2
