@@ -93,14 +93,15 @@ def make_page(
         y = top + line * size * leading
         touching = False
         previous: Floats | None = None
+        last_x = last_scale = 0.0  # of previous
         for index in queue[:per_row]:
             glyph = bend(images[index].astype(np.float32) / 255, rng, strength=0.25, width=pen + rng.normal(0, 0.1))
             if has["rough"]:
                 glyph = _worn(glyph, rng)
             scale = size / GLYPH * float(np.exp(rng.normal(0, 0.07)))
             if touching and previous is not None:
-                scale = last_scale  # noqa: F821 (set with previous, below)
-                x = last_x + touch(previous, glyph, rng, overlap=rng.uniform(0, 4))[1] * scale  # noqa: F821
+                scale = last_scale
+                x = last_x + touch(previous, glyph, rng, overlap=rng.uniform(0, 4))[1] * scale
             box = _lay(ink, glyph, scale, (x, y + rng.normal(0, 0.04) * size * (not touching)), hand, ground)
             if box is None:
                 continue
@@ -141,7 +142,8 @@ def _lay(
         return None
     middle = glyph.shape[0] / 2
     # glyph -> sheet: scaled, leaned about its middle; sheet -> picture: the homography, straight enough over one digit
-    sheet = np.array([[scale, -lean * scale, at[0] + (lean * middle - columns[0]) * scale], [0, scale, at[1] - middle * scale], [0, 0, 1]])  # fmt: skip
+    left = at[0] + (lean * middle - columns[0]) * scale
+    sheet = np.array([[scale, -lean * scale, left], [0, scale, at[1] - middle * scale], [0, 0, 1]])
     both = ground @ sheet
     points = np.array([[0, 0], [glyph.shape[1], 0], [0, glyph.shape[0]]], np.float32)
     moved = cv2.perspectiveTransform(points[None], both)[0]

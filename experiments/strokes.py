@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a template a line
 """Digits drawn with a pen from a few templates: forms that MNIST's American hands seldom wrote.
 
 MNIST has few 1s with a flag and a foot, 7s with a bar, 4s open at the top, 8s of two rings, and 5s whose bar stands

@@ -27,7 +27,7 @@ def without_rules(mask: Mask, *, share: float = 0.3) -> Mask | None:
     """
     length = share * min(mask.shape)
     # Look only at what is long: on most pages that is nothing, and costs nothing.
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     long = np.hypot(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT]) >= 0.5 * length
     long[0] = False
     if not long.any():

@@ -56,7 +56,7 @@ def seams(ink: Floats, most: int = 8) -> list[tuple[NDArray[np.int64], float]]:
     A cut is the path of least ink, downwards or diagonally, within a band about a starting line. Narrow bands along
     leaning lines keep the path from going round a narrow digit; a wide one follows overhanging strokes.
     """
-    height, width = ink.shape
+    height = len(ink)
     scale = min(1.0, 48 / height)
     small = cv2.resize(ink, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     rows, columns = small.shape
@@ -93,7 +93,7 @@ def _paths(ink: Floats, lines: list[tuple[int, float]], band: int) -> NDArray[np
     -------
     int64, (rows, len(lines)): the paths' columns; they may leave the picture.
     """
-    rows, columns = ink.shape
+    rows = len(ink)
     middles, leans = np.array([m for m, _ in lines]), np.array([lean for _, lean in lines])
     margin = band + rows
     cost = np.pad(ink + 0.02, ((0, 0), (margin, margin)), constant_values=0.02)
