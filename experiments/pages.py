@@ -1,0 +1,183 @@
+"""Make pages of digits with exact truth, or measure the reader on them: `python -m experiments.pages --evaluate`.
+
+The pages are made of MNIST's test digits (`--split test`); whoever tunes the reader uses `--split kept-out`, the last
+5,000 training digits, which the net has not been trained on either.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments import mnist
+from experiments.paper import DIFFICULTIES, Page, make_page
+from experiments.read import WEIGHTS, load_reader
+from experiments.reader.draw import annotated, save_png
+from experiments.reader.find import Box
+from experiments.reader.page import Reader, Reading
+from experiments.runs import environment, write_json
+from experiments.train_reader import KEPT_OUT
+from tinygrad_lite import TinygradError
+
+MOST = 60  # digits on a page
+COUNTS = ("pages", "digits", "found", "matched", "right", "pairs", "pairs_right", "rows", "rows_right")
+
+
+def make_pages(
+    images: NDArray[np.uint8], labels: NDArray[np.integer[Any]], total: int, seed: int, difficulties: tuple[str, ...]
+) -> Iterator[Page]:
+    """Yield pages with `total` digits in all, each used once while they last, the same number for every difficulty."""
+    queue = np.random.default_rng(seed).permutation(len(images)).tolist()
+    for number, difficulty in enumerate(difficulties):
+        share = total // len(difficulties) + (number < total % len(difficulties))
+        rng = np.random.default_rng((seed, DIFFICULTIES.index(difficulty)))
+        while share > 0:
+            count = min(share, int(rng.integers(1, MOST + 1)))
+            share -= count
+            if len(queue) < count:
+                queue += rng.permutation(len(images)).tolist()
+            yield make_page(images, labels, [queue.pop() for _ in range(count)], difficulty, rng)
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Return the area shared by two boxes over the area of both (IoU)."""
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    shared = max(0, width) * max(0, height)
+    return shared / max(1, a[2] * a[3] + b[2] * b[3] - shared)
+
+
+def match(page: Page, reading: Reading, least: float = 0.5) -> dict[int, int]:
+    """Pair what is written with what was found, best overlap first: index of the one to index of the other."""
+    shares = [
+        (overlap(written.box, found.box), i, j)
+        for i, written in enumerate(page.digits)
+        for j, found in enumerate(reading.digits)
+    ]
+    pairs: dict[int, int] = {}
+    for share, i, j in sorted(shares, reverse=True):
+        if share < least:
+            break
+        if i not in pairs and j not in pairs.values():
+            pairs[i] = j
+    return pairs
+
+
+def count(page: Page, reading: Reading) -> dict[str, int]:
+    """Count what was found and read right on a page. A digit is right when its box is found and its value is."""
+    pairs = match(page, reading)
+    right = {i for i, j in pairs.items() if page.digits[i].digit == reading.digits[j].digit}
+    touching = [(i, d.partner) for i, d in enumerate(page.digits) if d.partner is not None and i < d.partner]
+    rows = page.truth()["rows"]
+    # In order: a row counts when it is read as a whole, and after the rows that came before it.
+    lines, rows_right = reading.lines(), 0
+    for row in rows:
+        if row in lines:
+            rows_right += 1
+            lines = lines[lines.index(row) + 1 :]
+    values = (1, len(page.digits), len(reading.digits), len(pairs), len(right), len(touching),
+              sum(i in right and j in right for i, j in touching), len(rows), rows_right)  # fmt: skip
+    return dict(zip(COUNTS, values, strict=True))
+
+
+def figures(counts: dict[str, int]) -> dict[str, float | None]:
+    """Turn counts into shares; None where there was nothing to count."""
+
+    def share(part: str, whole: str) -> float | None:
+        return round(counts[part] / counts[whole], 4) if counts[whole] else None
+
+    return {
+        "precision": share("matched", "found"),
+        "recall": share("matched", "digits"),
+        "digits_right": share("right", "digits"),
+        "digits_right_on_right_boxes": share("right", "matched"),
+        "pairs_right": share("pairs_right", "pairs"),
+        "rows_right": share("rows_right", "rows"),
+    }
+
+
+def evaluate(reader: Reader, pages: Iterator[Page], wrong: Path | None = None) -> dict[str, dict[str, int]]:
+    """Read pages; return counts by difficulty and "all". Pages with a mistake are drawn into the folder `wrong`."""
+    table: dict[str, dict[str, int]] = {}
+    for number, page in enumerate(pages):
+        reading = reader.read(page.image)
+        counted = count(page, reading)
+        for name in (page.difficulty, "all"):
+            row = table.setdefault(name, dict.fromkeys(COUNTS, 0))
+            for key, value in counted.items():
+                row[key] += value
+        if wrong is not None and (counted["right"] < counted["digits"] or counted["found"] > counted["matched"]):
+            save_png(wrong / f"{page.difficulty}-{number}.png", annotated(page.image, reading))
+    if "all" in table:
+        table["all"] = table.pop("all")  # last
+    return table
+
+
+def table_of(table: dict[str, dict[str, int]]) -> str:
+    """Lay the figures out for reading."""
+    lines = [f"{'':10} {'digits':>6} {'precision':>9} {'recall':>7} {'right':>7} {'pairs':>13} {'whole rows':>13}"]
+    for name, counts in table.items():
+        shares = {key: f"{value:.1%}" if value is not None else "-" for key, value in figures(counts).items()}
+        pairs = f"{counts['pairs_right']}/{counts['pairs']} {shares['pairs_right']}" if counts["pairs"] else "-"
+        rows = f"{counts['rows_right']}/{counts['rows']} {shares['rows_right']}"
+        lines.append(
+            f"{name:10} {counts['digits']:6} {shares['precision']:>9} {shares['recall']:>7} "
+            f"{shares['digits_right']:>7} {pairs:>13} {rows:>13}"
+        )
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.pages", description=__doc__.split("\n")[0])
+    parser.add_argument("--evaluate", action="store_true", help="read the pages and print how well")
+    parser.add_argument("--digits", type=int, default=1_000, help="in all")
+    parser.add_argument("--difficulty", choices=DIFFICULTIES, nargs="+", default=list(DIFFICULTIES))
+    parser.add_argument("--split", choices=("test", "kept-out"), default="test", help="which digits of MNIST")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS)
+    parser.add_argument("--out", type=Path, default=Path("runs/pages"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--dry-run", action="store_true", help="one small page of each difficulty, in seconds")
+    options = parser.parse_args(argv)
+    if options.digits < 1:
+        parser.error(f"--digits: expected at least 1, got {options.digits}")
+    if options.dry_run:
+        options.digits = 4 * len(options.difficulty)
+    cv2.setNumThreads(2)
+    try:
+        training, test = mnist.load()
+        digits = test if options.split == "test" else mnist.Digits(*(a[-KEPT_OUT:] for a in training))
+        pages = make_pages(*digits, options.digits, options.seed, tuple(options.difficulty))
+        options.out.mkdir(parents=True, exist_ok=True)
+        if options.evaluate:
+            wrong = options.out / "wrong"
+            wrong.mkdir(exist_ok=True)
+            for old in wrong.glob("*.png"):
+                old.unlink()
+            table = evaluate(load_reader(options.weights), pages, wrong)
+            print(table_of(table))
+            settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
+            result = {name: {**counts, **figures(counts)} for name, counts in table.items()}
+            write_json(options.out / "pages.json", {"settings": settings, "result": result, "environment": environment()})
+            print(f"Wrote pages.json, and {len(list(wrong.glob('*.png')))} pages with a mistake in wrong/, to {options.out}.")
+            return 0
+        truth = []
+        for number, page in enumerate(pages):
+            name = f"{page.difficulty}-{number}.png"
+            save_png(options.out / name, page.image)
+            truth.append({"file": name, **page.truth()})
+        write_json(options.out / "truth.json", truth)
+        print(f"Wrote {len(truth)} pages and truth.json to {options.out}.")
+    except (TinygradError, OSError) as error:
+        print(f"pages: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

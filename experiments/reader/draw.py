@@ -1,0 +1,71 @@
+"""The reader's work shown: the picture with what was read on it, and the digits as the net saw them."""
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.reader.page import Reading
+
+Picture = NDArray[np.uint8]
+SURE, UNSURE = (0, 140, 0), (220, 60, 0)  # RGB
+
+
+def annotated(picture: Picture, reading: Reading) -> Picture:
+    """Draw boxes, digits and confidences on a copy, (h, w, 3); what is unsure is orange with its second guess."""
+    grow = max(1.0, 900 / max(picture.shape[:2]))
+    drawn = np.ascontiguousarray(cv2.resize(picture, None, fx=grow, fy=grow, interpolation=cv2.INTER_CUBIC))
+    for digit in reading.digits:
+        x, y, w, h = (round(n * grow) for n in digit.box)
+        colour = UNSURE if digit.unsure else SURE
+        pad = max(2, h // 20)
+        cv2.rectangle(drawn, (x - pad, y - pad), (x + w + pad, y + h + pad), colour, max(1, h // 50))
+        words = f"{digit.digit} {digit.confidence:.0%}" + (f" or {digit.second}?" if digit.unsure else "")
+        size = float(np.clip(h / 130, 0.35, 1.1))
+        _write(drawn, words, (x - pad, y - 2 * pad), size, colour)
+    if not reading.digits:
+        _write(drawn, "no digits found", (10, 40), 1.0, UNSURE)
+    return np.asarray(drawn, np.uint8)
+
+
+def contact_sheet(reading: Reading, zoom: int = 3, columns: int = 12) -> Picture:
+    """Lay out the 28x28 inputs as the net saw them, in reading order, each with its two best guesses below."""
+    side = 28 * zoom
+    order = [i for row in reading.rows for i in row]
+    tiles = []
+    for i in order:
+        digit = reading.digits[i]
+        tile = np.full((side + 30, side + 6, 3), 255, np.uint8)
+        shown = cv2.resize(np.round(digit.image * 255).astype(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST)
+        tile[3 : side + 3, 3 : side + 3] = shown[..., None]
+        colour = UNSURE if digit.unsure else SURE
+        _write(tile, f"{digit.digit}  {digit.confidence:.0%}", (4, side + 14), 0.38, colour)
+        _write(tile, f"{digit.second}  {digit.second_confidence:.0%}", (4, side + 27), 0.33, (120, 120, 120))
+        tiles.append(tile)
+    if not tiles:
+        sheet = np.full((60, 260, 3), 255, np.uint8)
+        _write(sheet, "no digits found", (10, 36), 0.7, UNSURE)
+        return sheet
+    columns = min(columns, len(tiles))
+    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
+    return np.vstack([np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)])
+
+
+def save_png(path: Path, picture: Picture) -> None:
+    """Write a picture, (h, w, 3) RGB, aside and rename it when it is whole."""
+    data = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
+    aside = path.with_name(f".{path.name}.part")
+    aside.write_bytes(data)
+    os.replace(aside, path)
+
+
+def _write(picture: Picture, words: str, at: tuple[int, int], size: float, colour: tuple[int, int, int]) -> None:
+    """Write words on a white label inside the picture."""
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    (width, height), below = cv2.getTextSize(words, font, size, 1)
+    x = int(np.clip(at[0], 0, max(0, picture.shape[1] - width)))
+    y = int(np.clip(at[1], height + 2, max(height + 2, picture.shape[0] - below)))
+    cv2.rectangle(picture, (x, y - height - 1), (x + width, y + below // 2), (255, 255, 255), -1)
+    cv2.putText(picture, words, (x, y), font, size, colour, 1, cv2.LINE_AA)

@@ -1,0 +1,178 @@
+"""Where the ink is: a picture to a few candidate masks of ink, and a mask to the parts that digits are made of.
+
+No single rule finds the ink on every page, so a few are tried, and the reader keeps the one whose parts the net reads
+best (`reader.read_page`). What they share: the page is estimated by a grey closing, which follows a shadow's hard edge
+where a blur or a median would smear it into a false stroke; the threshold lies half way up the strokes' own edges
+(Kittler, Illingworth & Foeglein 1985), where Otsu's drifts when ink covers a hundredth of the page; and it follows the
+local strength of the ink, so that faint pencil survives beside a marker.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.uint8]
+Box = tuple[int, int, int, int]
+
+WORKING_SIDE = 900  # smaller pictures are enlarged, so that a stroke is a few pixels wide
+
+
+@dataclass(frozen=True)
+class Ink:
+    """One guess at what is ink: how strong it is, (h, w) in [0, 1], and where it is, (h, w) of 0 and 1."""
+
+    strength: Floats  # evened out: about 1 in the middle of any stroke, faint or strong
+    contrast: Floats  # as it is on the page, 0 to 1
+    gray: Floats  # the picture, 0 to 255
+    mask: Mask
+    light: bool  # ink lighter than the page
+    name: str
+
+
+@dataclass
+class Part:
+    """Connected ink: its box (x, y, w, h) on the page and its mask, (h, w) of 0 and 1."""
+
+    box: Box
+    mask: Mask
+
+    @property
+    def area(self) -> int:
+        """Pixels of ink."""
+        return int(self.mask.sum())
+
+
+def enlarge(picture: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
+    """Enlarge a small picture to WORKING_SIDE, at most eightfold; return it and the factor."""
+    factor = float(np.clip(WORKING_SIDE / max(picture.shape[:2]), 1, 8))
+    if factor < 1.05:
+        return picture, 1.0
+    return np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC), np.uint8), factor
+
+
+def to_gray(picture: NDArray[np.uint8]) -> Floats:
+    """Mix red, green and blue so that ink stands out most from the page around it, whatever the colours of both.
+
+    The mix is the main direction in which pixels differ from their surroundings; a plain luminance loses yellow ink on
+    white, or red on blue.
+    """
+    small = cv2.resize(picture, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    page = cv2.medianBlur(small, max(3, (min(min(small.shape[:2]) // 8, 40)) | 1))
+    away = small.reshape(-1, 3).astype(np.float32) - page.reshape(-1, 3)
+    size = np.abs(away).sum(1)
+    away = away[size >= np.quantile(size, 0.97)]
+    _, vectors = np.linalg.eigh(away.T @ away)
+    weights = vectors[:, -1] * np.sign(vectors[:, -1].sum() or 1)
+    luminance = np.array([0.299, 0.587, 0.114])
+    weights = np.clip(weights, 0, None) / max(float(np.clip(weights, 0, None).sum()), 1e-6)
+    weights = 0.7 * weights + 0.3 * luminance
+    return np.asarray(cv2.transform(picture, weights[None].astype(np.float32)), np.float32)
+
+
+def candidates(gray: Floats, *, single: bool = False) -> Iterator[Ink]:
+    """Guess what is ink in a few ways, the likeliest first.
+
+    Parameters
+    ----------
+    gray : float32, (h, w), 0 to 255
+    single : bool
+        One digit fills most of the picture, so its strokes may be very wide.
+    """
+    short = min(gray.shape)
+    # (kernel of the page, share of the threshold), the best first. A wide kernel is for wide strokes.
+    ways = [(0.12, 1.0), (0.4, 1.0), (0.7, 1.0), (0.12, 0.65)] if single else [
+        (0.05, 1.0), (0.12, 1.0), (0.05, 0.65), (0.4, 1.0), (0.12, 0.65)]  # fmt: skip
+    polarities = _polarities(gray, short)
+    before: dict[bool, Mask] = {}
+    for width, factor in ways:
+        for light in polarities:
+            for blur in (1.0, 1.8, 3.0):  # more only where the noise asks for it
+                smooth = cv2.GaussianBlur(gray, (0, 0), blur)
+                strength = ink_strength(smooth, max(9, round(width * short)), light=light)
+                found = threshold(strength, short, factor)
+                if found is None or found[2]:
+                    break
+            if found is None:
+                continue
+            evened, mask, _ = found
+            if light in before and np.count_nonzero(mask != before[light]) < 0.01 * np.count_nonzero(mask):
+                continue  # seen already
+            before[light] = mask
+            name = f"{'light' if light else 'dark'} ink, page {width:g}, threshold {factor:g}, blur {blur:g}"
+            yield Ink(evened, strength, smooth, mask, light, name)
+
+
+def _polarities(gray: Floats, short: int) -> list[bool]:
+    """Say whether the ink is lighter than the page: both, the likelier first, when the picture does not tell."""
+    scale = min(1.0, 150 / short)
+    small = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    wide = round(0.5 * min(small.shape)) | 1  # ink covers less than half of any such window
+    page = cv2.medianBlur(cv2.copyMakeBorder(small, *(wide,) * 4, cv2.BORDER_REFLECT), wide)[wide:-wide, wide:-wide]
+    away = np.log(small + 16.0) - np.log(page + 16.0)  # in shadow and in light alike
+    light, dark = (float((np.clip(side, 0, None) ** 2).sum()) for side in (away, -away))
+    first = light > dark
+    return [first, not first] if max(dark, light) < 3 * min(dark, light) else [first]
+
+
+def ink_strength(gray: Floats, width: int, *, light: bool) -> Floats:
+    """Measure how far each pixel is from the page, as a share of the page's brightness there; the page is 0.
+
+    Parameters
+    ----------
+    width : int
+        Pixels; wider than any stroke, and as narrow as that allows.
+    """
+    scale = min(1.0, 40 / width)  # a wide closing needs few pixels
+    small = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else gray
+    size = max(3, round(width * scale)) | 1
+    operation = cv2.MORPH_OPEN if light else cv2.MORPH_CLOSE
+    page = cv2.morphologyEx(small, operation, np.ones((size, size), np.uint8), borderType=cv2.BORDER_REPLICATE)
+    if scale < 1:
+        page = cv2.resize(page, gray.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    away = (gray - page) / np.maximum(255 - page, 40) if light else (page - gray) / np.maximum(page, 25)
+    return np.asarray(np.clip(away, 0, 1), np.float32)
+
+
+def threshold(strength: Floats, short: int, factor: float = 1.0) -> tuple[Floats, Mask, bool] | None:
+    """Tell ink from page.
+
+    Returns
+    -------
+    (strength with ink near 1, mask, whether the ink is well above the noise), or None where nothing stands out.
+    """
+    dx, dy = cv2.Sobel(strength, cv2.CV_32F, 1, 0), cv2.Sobel(strength, cv2.CV_32F, 0, 1)
+    edges = dx * dx + dy * dy
+    edges[edges < np.quantile(edges[::4, ::4], 0.9)] = 0  # the noise of the page has many weak edges
+    total = float(edges.sum())
+    if total <= 0:
+        return None
+    middle = float((strength * edges).sum()) / total
+    noise = float(np.median(strength[::4, ::4]))
+    spread = float(np.median(np.abs(strength[::4, ::4] - noise))) * 1.5
+    floor = max(noise + 4 * spread, 0.03)
+    level = max(factor * middle, floor)
+    # Local strength: the strongest ink within about a digit, carried a little further than the stroke.
+    scale = min(1.0, 200 / short)
+    small = cv2.resize(strength, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    reach = max(3, round(0.06 * min(small.shape))) | 1
+    near = cv2.dilate(small, np.ones((reach, reach), np.uint8))
+    near = cv2.GaussianBlur(near, (0, 0), reach / 3)
+    near = cv2.resize(near, strength.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    local = np.clip(0.5 * near * factor, max(0.5 * level, floor), 1.5 * level)
+    mask = (strength > local).astype(np.uint8)
+    return np.asarray(np.clip(strength / np.maximum(2 * local, 1e-3), 0, 1), np.float32), mask, floor < 0.6 * middle
+
+
+def parts(mask: Mask) -> list[Part]:
+    """List the connected parts of a mask, without what is too small to see."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    found = []
+    for i in range(1, count):
+        x, y, w, h, area = (int(n) for n in stats[i])
+        if area >= 12 and max(w, h) >= 6:
+            found.append(Part((x, y, w, h), (labels[y : y + h, x : x + w] == i).astype(np.uint8)))
+    return found

@@ -1,0 +1,109 @@
+"""An image file, of whatever kind, as an upright RGB picture of a size worth looking at; or words about why not."""
+
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from tinygrad_lite.errors import FileFormatError
+
+LONG_SIDE = 1600  # pixels kept of a photograph: digits on a full page are still 30 pixels high
+MAX_PIXELS = 80_000_000  # decoded whole, this takes a quarter of a gigabyte
+VIDEO = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".3gp", ".mpg", ".mpeg", ".wmv"}
+
+
+class UnreadableImageError(FileFormatError):
+    """A file that is no picture the reader can take; the message says why and what to do."""
+
+
+def load(path: Path) -> tuple[NDArray[np.uint8], float]:
+    """Load a picture as a person would see it.
+
+    Parameters
+    ----------
+    path : Path
+        JPEG, PNG, WebP, BMP, TIFF, GIF (its first frame): whatever Pillow reads. Rotated as EXIF says; transparent
+        pixels become whichever of white and black the ink stands out from; 16 bits a pixel are stretched to 8.
+
+    Returns
+    -------
+    (uint8 (h, w, 3), float)
+        RGB, its longer side LONG_SIDE at most, and how many of the file's pixels one of its pixels is wide.
+
+    Raises
+    ------
+    UnreadableImageError : missing, empty, not an image, truncated, too large, or a video.
+    """
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise UnreadableImageError(f"load: expected an image file, {path} {what}; check the name.")
+    if path.stat().st_size == 0:
+        raise UnreadableImageError(f"load: expected an image file, {path} has 0 bytes; copy or export it again.")
+    if path.suffix.lower() in VIDEO:
+        raise UnreadableImageError(f"load: expected an image, {path} is a video; save one of its frames as PNG or JPEG.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's own warning about size: the check below is stricter
+            with Image.open(path) as file:
+                width, height = file.size
+                if width * height > MAX_PIXELS:
+                    raise UnreadableImageError(
+                        f"load: expected at most {MAX_PIXELS // 1_000_000} megapixels, {path} has "
+                        f"{width * height / 1e6:.0f} ({width}x{height}); shrink it first."
+                    )
+                # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, which saves most of the time.
+                file.draft(None, (LONG_SIDE, LONG_SIDE))
+                file.load()
+                picture = ImageOps.exif_transpose(file)
+                pixels = _rgb(picture)
+    except UnreadableImageError:
+        raise
+    except UnidentifiedImageError:
+        raise UnreadableImageError(
+            f"load: expected an image, {path} is none that Pillow knows{_guess(path)}; save it as PNG or JPEG."
+        ) from None
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError) as error:
+        raise UnreadableImageError(f"load: {path} is damaged or incomplete ({error}); copy or export it again.") from None
+    long_side = max(pixels.shape[:2])
+    if long_side > LONG_SIDE:
+        scale = LONG_SIDE / long_side
+        pixels = np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.ascontiguousarray(pixels), max(width, height) / max(pixels.shape[:2])
+
+
+def _rgb(picture: Image.Image) -> NDArray[np.uint8]:
+    """Bring any mode to RGB of 8 bits."""
+    if picture.mode.startswith("I") or picture.mode == "F":  # 16 or 32 bits, gray
+        values = np.asarray(picture, np.float64)
+        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+        low, high = float(values.min()), float(values.max())
+        gray = (values - low) / max(high - low, 1e-9) * 255
+        return np.repeat(np.round(gray).astype(np.uint8)[..., None], 3, axis=2)
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        rgba = np.asarray(picture.convert("RGBA"), np.float32)
+        alpha = rgba[..., 3:] / 255
+        if alpha.min() < 1:
+            # Drawn on nothing: dark ink wants a white page and light ink a black one.
+            shown = float((rgba[..., :3] * alpha).sum() / max(3 * float(alpha.sum()), 1e-6))
+            page = 255.0 if shown < 128 else 0.0
+            return np.asarray(np.round(rgba[..., :3] * alpha + page * (1 - alpha)), np.uint8)
+        return np.asarray(rgba[..., :3], np.uint8)
+    return np.asarray(picture.convert("RGB"), np.uint8)
+
+
+def _guess(path: Path) -> str:
+    """Say what a file that is no image seems to be, by its first bytes."""
+    with path.open("rb") as file:
+        head = file.read(16)
+    if head[4:8] == b"ftyp":
+        return " (it looks like HEIC or a video)" if head[8:11] in (b"hei", b"mif", b"msf") else " (it looks like a video)"
+    kinds = {
+        b"%PDF": "a PDF",
+        b"PK\x03\x04": "a ZIP or office file",
+        b"RIFF": "a sound or a video",
+        b"\x1aE\xdf\xa3": "a video",
+    }
+    return next((f" (it looks like {name})" for magic, name in kinds.items() if head.startswith(magic)), "")

@@ -1,0 +1,97 @@
+"""Ruled lines, squares and frames taken off a mask, the strokes that cross them left whole."""
+
+import cv2
+import numpy as np
+
+from experiments.reader.find import Ink, Mask
+
+
+def without_rules(mask: Mask, *, share: float = 0.3) -> Mask | None:
+    """Erase long straight lines.
+
+    Parameters
+    ----------
+    mask : uint8, (h, w), of 0 and 1
+    share : float
+        How long a line must be, in shorter sides of the picture.
+
+    Returns
+    -------
+    uint8, (h, w), or None where there is no such line.
+
+    Notes
+    -----
+    Lines are found by a probabilistic Hough transform, so they may run at any angle. Along each one the run of ink
+    across it is measured: where that is as thick as the line mostly is there is nothing but line, and it goes; where
+    it is thicker a stroke crosses, and it stays.
+    """
+    length = share * min(mask.shape)
+    # Look only at what is long: on most pages that is nothing, and costs nothing.
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    long = np.hypot(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT]) >= 0.5 * length
+    long[0] = False
+    if not long.any():
+        return None
+    looked = long[labels].astype(np.uint8)
+    scale = min(1.0, 800 / max(mask.shape))
+    small = cv2.resize(looked * 255, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    found = cv2.HoughLinesP(
+        (small > 60).astype(np.uint8), 1, np.pi / 360, round(0.35 * length * scale), None, length * scale, 8
+    )
+    if found is None:
+        return None
+    result = mask.copy()
+    for x0, y0, x1, y1 in found.reshape(-1, 4) / scale:
+        _erase(result, looked, np.array([x0, y0]), np.array([x1, y1]))
+    # Crumbs of the line beside the runs that went.
+    return cv2.morphologyEx(result, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+
+
+def darkest(ink: Ink) -> Mask | None:
+    """Keep the darker of two kinds of ink, such as a pen's and a faint printed grid's; None where there is but one."""
+    inked = ink.mask > 0
+    if not inked.any():
+        return None
+    values = np.round(ink.contrast[inked] * 255).astype(np.uint8)
+    level, _ = cv2.threshold(values, 0, 255, cv2.THRESH_OTSU)
+    dark = values > level
+    share = float(dark.mean())
+    if not 0.02 < share < 0.98:
+        return None
+    apart = share * (1 - share) * (float(values[dark].mean()) - float(values[~dark].mean())) ** 2
+    if apart < 0.7 * float(values.var()):
+        return None
+    return (inked & (ink.contrast * 255 > level)).astype(np.uint8)
+
+
+def _erase(result: Mask, mask: Mask, start: np.ndarray, stop: np.ndarray) -> None:
+    """Erase one line from result, as measured on mask."""
+    length = float(np.hypot(*(stop - start)))
+    along = (stop - start) / max(length, 1e-6)
+    more = max(12, 0.6 * length)  # further on: the line may be broken by strokes and go on behind them
+    start, steps = start - more * along, int((length + 2 * more) / 0.7)
+    across = np.array([-along[1], along[0]])
+    reach = 14
+    offsets = np.arange(-reach, reach + 0.1, 0.7)
+    points = start + np.arange(steps)[:, None, None] * 0.7 * along + offsets[None, :, None] * across
+    columns = np.round(points[..., 0]).astype(int)
+    rows = np.round(points[..., 1]).astype(int)
+    inside = (columns >= 0) & (columns < mask.shape[1]) & (rows >= 0) & (rows < mask.shape[0])
+    columns, rows = columns.clip(0, mask.shape[1] - 1), rows.clip(0, mask.shape[0] - 1)
+    ink = (mask[rows, columns] > 0) & inside  # (steps, offsets)
+    middle = len(offsets) // 2
+    # The run of ink that holds, or is nearest to, the line's middle (within 3 pixels).
+    near = np.abs(offsets) <= 3
+    distance = np.where(ink & near, np.abs(offsets), np.inf)
+    seed = distance.argmin(1)
+    hit = np.isfinite(distance.min(1))
+    index = np.arange(len(offsets))
+    page_before = np.where(~ink & (index <= seed[:, None]), index, -1).max(1)
+    page_after = np.where(~ink & (index >= seed[:, None]), index, len(offsets)).min(1)
+    thick = page_after - page_before - 1
+    usual = float(np.percentile(thick[hit], 35))
+    if usual > 0.6 * middle:  # an area's edge, not a line
+        return
+    line = hit & (thick <= 1.5 * usual + 1.5)
+    gone = line[:, None] & (index > page_before[:, None] - 1) & (index < page_after[:, None] + 1)
+    result[rows[gone], columns[gone]] = 0

@@ -1,0 +1,242 @@
+"""Parts of ink to digits: what is broken is joined and what touches is cut, whichever way the net reads best.
+
+Every cluster of parts is cut into more pieces than it has digits. A digit is then a run of neighbouring pieces, and
+dynamic programming picks the runs whose sum of log-probabilities, less what the cuts and joins cost, is largest.
+Source: over-segmentation with a recogniser's scores, LeCun et al. 1998, section V.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.reader.find import Box, Floats, Mask, Part
+from experiments.reader.normalise import stroke_width
+
+# Costs, in log-probability. Set on pages of MNIST's training digits (README of models/weights).
+CUT = 0.5  # a cut, however thin the ink there
+CUT_INK = 0.12  # and for each stroke width of ink that it crosses beyond the first
+JOIN = 0.15  # parts joined, touching or not
+JOIN_GAP = 4.0  # and for each digit height between them
+WIDE = 1.5  # wider than high, for each height
+SMALL = 2.5  # lower than the page's digits
+LEANS = (0.0, 0.25, 0.5, -0.25)  # of cuts, columns to the right for each row up
+LOW = 0.8  # lower than is usual, for each usual height
+SKIP = 0.4  # ink left out
+SKIP_INK = 5.0  # and for each usual digit's worth of it
+LONGEST = 25  # pieces in a digit at most: a digit that needed no cut must still be one of the choices
+
+
+@dataclass
+class Cluster:
+    """Neighbouring parts on one canvas: box on the page, (h, w) piece numbers from 1 (0: page), left to right."""
+
+    box: Box
+    pieces: NDArray[np.int32]
+    count: int
+    cuts: list[float]  # after piece i: stroke widths of ink cut through; -1 where nothing was cut
+
+
+def seams(ink: Floats, most: int = 8) -> list[tuple[NDArray[np.int64], float]]:
+    """Find ways to cut a part from top to bottom through little ink.
+
+    Parameters
+    ----------
+    ink : float32, (h, w), in [0, 1]
+        Strength, 0 off the part; between strokes that only just touch it is weaker than in their middle.
+
+    Returns
+    -------
+    list of (columns (h,), ink)
+        For each cut, left to right, its column in every row and the stroke widths of ink it crosses.
+
+    Notes
+    -----
+    A cut is the path of least ink, downwards or diagonally, within a band about a starting line. Narrow bands along
+    leaning lines keep the path from going round a narrow digit; a wide one follows overhanging strokes.
+    """
+    height = len(ink)
+    scale = min(1.0, 48 / height)
+    small = cv2.resize(ink, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    rows, columns = small.shape
+    if columns < 4:
+        return []
+    starts = np.arange(1, columns - 1, max(1, rows // 24))
+    narrow = [(start, lean) for lean in LEANS for start in starts]
+    paths = np.hstack(
+        [
+            _paths(small, narrow, max(2, round(0.1 * rows))),
+            _paths(small, [(start, 0.0) for start in starts], max(3, round(0.3 * rows))),
+        ]
+    )
+    pen = max(1.0, stroke_width((small > 0.25).astype(np.uint8)) if (small > 0.25).any() else 1.0)
+    inside = paths.clip(0, columns - 1)
+    crossed = (np.take_along_axis(small, inside, 1) * ((paths >= 0) & (paths < columns))).sum(0) / pen
+    ink_left = np.stack([(small * (np.arange(columns) < paths[:, [i]])).sum() for i in range(paths.shape[1])])
+    share = ink_left / max(float(small.sum()), 1e-6)
+    chosen: list[int] = []
+    for i in np.argsort(crossed, kind="stable"):
+        if 0.06 < share[i] < 0.94 and crossed[i] < 8 and all(abs(share[i] - share[j]) > 0.05 for j in chosen):
+            chosen.append(int(i))
+        if len(chosen) == most:
+            break
+    chosen.sort(key=lambda i: share[i])
+    at = np.minimum((np.arange(height) * scale).astype(int), rows - 1)
+    return [(np.round(paths[at, i] / scale).astype(np.int64), float(crossed[i])) for i in chosen]
+
+
+def _paths(ink: Floats, lines: list[tuple[int, float]], band: int) -> NDArray[np.int64]:
+    """Find the path of least ink near each line (column in the middle row, columns to the right for each row up).
+
+    Returns
+    -------
+    int64, (rows, len(lines)): the paths' columns; they may leave the picture.
+    """
+    rows = len(ink)
+    middles, leans = np.array([m for m, _ in lines]), np.array([lean for _, lean in lines])
+    margin = band + rows
+    cost = np.pad(ink + 0.02, ((0, 0), (margin, margin)), constant_values=0.02)
+    lefts = [middles + np.round(leans * (rows / 2 - row)).astype(np.int64) - band for row in range(rows)]
+    steps = np.arange(2 * band + 1)
+    total = np.zeros((len(lines), len(steps)))
+    came = np.zeros((rows, *total.shape), np.int8)
+    wall = np.full((len(lines), 1), np.inf)
+    for row in range(rows):
+        here = cost[row][(lefts[row][:, None] + steps + margin).clip(0, cost.shape[1] - 1)]
+        if row:
+            options = np.stack([np.hstack([wall, total[:, :-1]]), total - 0.05, np.hstack([total[:, 1:], wall])])
+            choice = options.argmin(0)
+            came[row] = choice - 1
+            # a step aside crosses ink over a longer way
+            total = np.take_along_axis(options, choice[None], 0)[0] + here * np.where(choice == 1, 1.0, 1.3)
+        else:
+            total = here.copy()
+    end = total.argmin(1)
+    paths = np.zeros((rows, len(lines)), np.int64)
+    for row in range(rows - 1, -1, -1):
+        paths[row] = lefts[row] + end
+        end = end + came[row][np.arange(len(lines)), end]
+    return paths
+
+
+def make_cluster(group: list[Part], cut: list[bool], contrast: Floats) -> Cluster:
+    """Lay parts on one canvas and number their pieces from left to right; part i is cut up where cut[i].
+
+    contrast, (h, w) in [0, 1], is of the whole page.
+    """
+    x0, y0 = min(p.box[0] for p in group), min(p.box[1] for p in group)
+    x1, y1 = max(p.box[0] + p.box[2] for p in group), max(p.box[1] + p.box[3] for p in group)
+    canvas = np.zeros((y1 - y0, x1 - x0), np.int32)
+    centres: list[tuple[float, int, float]] = []  # x, piece, ink cut through after it
+    number = 0
+    for part, is_cut in zip(group, cut, strict=True):
+        x, y, w, h = part.box
+        view = canvas[y - y0 : y - y0 + h, x - x0 : x - x0 + w]
+        ways = seams(_strength(part, contrast), most=int(np.clip(5 * w / h, 4, 24))) if is_cut else []
+        piece = np.zeros((h, w), np.int32)
+        edge = np.zeros(h, np.int64)
+        for columns, _ in ways:
+            edge = np.maximum(edge, columns)
+            piece += np.arange(w) >= edge[:, None]
+        inked = part.mask > 0
+        for k in range(len(ways) + 1):
+            mine = inked & (piece == k)
+            if mine.any():
+                number += 1
+                view[mine] = number
+                after = ways[k][1] if k < len(ways) else -1.0
+                centres.append((x - x0 + float(np.flatnonzero(mine.any(0)).mean()), number, after))
+    centres.sort()
+    order = np.zeros(number + 1, np.int32)
+    for new, (_, old, _) in enumerate(centres, 1):
+        order[old] = new
+    return Cluster((x0, y0, x1 - x0, y1 - y0), order[canvas], number, [after for _, _, after in centres])
+
+
+def _strength(part: Part, contrast: Floats) -> Floats:
+    """Return the ink of a part, 1 in the middle of its strokes."""
+    x, y, w, h = part.box
+    seen = contrast[y : y + h, x : x + w] * part.mask
+    level = max(1e-3, float(np.percentile(seen[part.mask > 0], 75)))
+    return np.asarray(np.clip(seen / level, 0, 1) ** 2, np.float32)
+
+
+@dataclass
+class Hypothesis:
+    """Pieces first to last (from 1) of a cluster taken for one digit."""
+
+    cluster: int
+    first: int
+    last: int
+    box: Box  # on the page
+    mask: Mask
+    cost: float
+
+
+def hypotheses(cluster: Cluster, index: int, unit: float) -> list[Hypothesis]:
+    """List the runs of pieces that could be one digit by their shape; unit is the usual height of a digit, pixels."""
+    found = []
+    x0, y0 = cluster.box[:2]
+    boxes = [cv2.boundingRect((cluster.pieces == i).astype(np.uint8)) for i in range(1, cluster.count + 1)]
+    for first in range(1, cluster.count + 1):
+        left, top, right, bottom = 10**9, 10**9, 0, 0
+        cost = 0.0
+        for last in range(first, min(cluster.count, first + LONGEST - 1) + 1):
+            x, y, w, h = boxes[last - 1]
+            if last > first and cluster.cuts[last - 2] < 0:
+                gap = max(0, x - right, y - bottom, top - (y + h)) / unit
+                cost += JOIN + JOIN_GAP * gap
+            left, top, right, bottom = min(left, x), min(top, y), max(right, x + w), max(bottom, y + h)
+            width, height = right - left, bottom - top
+            if width > 1.7 * max(height, unit) and last > first:
+                break
+            if height > 2.2 * unit and last > first and cluster.count > 1:
+                continue
+            shape = (
+                WIDE * max(0.0, width / height - 1.1)
+                + SMALL * max(0.0, 0.55 - height / unit)
+                + LOW * max(0.0, 0.9 - height / unit)
+            )
+            ends = [first - 2, last - 1]  # the cuts on both sides; each is paid for half by either neighbour
+            crossed = [cluster.cuts[i] for i in ends if i >= 0 and cluster.cuts[i] >= 0]
+            cutting = sum(CUT + CUT_INK * max(0.0, ink - 1) for ink in crossed) / 2
+            view = cluster.pieces[top:bottom, left:right]
+            mask = ((view >= first) & (view <= last)).astype(np.uint8)
+            box = (x0 + left, y0 + top, width, height)
+            found.append(Hypothesis(index, first, last, box, mask, cost + shape + cutting))
+    return found
+
+
+def best_runs(cluster: Cluster, found: list[Hypothesis], scores: Floats, usual_ink: float) -> list[int]:
+    """Choose runs that do not overlap and whose scores sum to most.
+
+    Parameters
+    ----------
+    found : list of Hypothesis
+        All of this cluster.
+    scores : float32, (len(found),)
+        The largest log-probability of each.
+    usual_ink : float
+        Pixels of ink in a digit of this page.
+
+    Returns
+    -------
+    list of int
+        Indices into found, left to right.
+    """
+    ink = np.bincount(cluster.pieces.ravel(), minlength=cluster.count + 1) / usual_ink
+    best = [0.0] + [-np.inf] * cluster.count
+    chosen: list[list[int]] = [[] for _ in range(cluster.count + 1)]
+    by_last: dict[int, list[int]] = {}
+    for i, one in enumerate(found):
+        by_last.setdefault(one.last, []).append(i)
+    for last in range(1, cluster.count + 1):
+        best[last] = best[last - 1] - SKIP * min(1.0, 5 * ink[last]) - SKIP_INK * ink[last]
+        chosen[last] = chosen[last - 1]
+        for i in by_last.get(last, []):
+            total = best[found[i].first - 1] + float(scores[i]) - found[i].cost
+            if total > best[last]:
+                best[last] = total
+                chosen[last] = [*chosen[found[i].first - 1], i]
+    return chosen[-1]

@@ -1,0 +1,181 @@
+"""Train the weights that read photographs: `python -m experiments.train_reader --out models/weights`.
+
+LeNet on distorted digits of MNIST's training set (`experiments.augment`), made afresh for every round in processes of
+their own while the net trains on the round before. The last 5,000 training images are kept out: they judge the
+recipe, and the pages that the reader was tuned on are made of them. The test set is read once, at the end.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+import tinygrad_lite.functional as F
+from experiments import mnist
+from experiments.augment import Picker, examples
+from experiments.runs import environment, write_json
+from models.lenet import LeNet
+from tinygrad_lite import Tensor, TinygradError, no_grad, optim
+from tinygrad_lite.serialize import save
+
+KEPT_OUT = 5_000
+CHUNK = 2_000  # examples made by one call of a worker, each with a seed of its own
+AVERAGE = 0.999  # of the weights, a step
+Examples = tuple[NDArray[np.uint8], NDArray[np.float32]]
+
+
+def as_input(images: NDArray[np.uint8]) -> Tensor:
+    """Bytes (n, 28, 28) -> float32 (n, 1, 28, 28) in [0, 1], the batch innermost in memory, where conv2d wants it."""
+    scaled = np.multiply(images.transpose(1, 2, 0), np.float32(1 / 255), order="C")
+    return Tensor(scaled.transpose(2, 0, 1)[:, None])
+
+
+_picker: Picker  # of a worker, made once by _start
+
+
+def _start(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
+    global _picker
+    cv2.setNumThreads(1)
+    _picker = Picker(images, labels)
+
+
+def _make(seed: tuple[int, int, int], count: int) -> Examples:
+    return examples(_picker, count, np.random.default_rng(seed))
+
+
+def rounds(digits: mnist.Digits, seed: int, count: int, size: int, workers: int) -> Iterator[Examples]:
+    """Yield `count` rounds of `size` fresh examples; the next is made while this one is used."""
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_start, initargs=tuple(digits)) as pool:
+
+        def order(number: int) -> list[Any]:
+            chunks = range(0, size, CHUNK)
+            return [pool.submit(_make, (seed, number, start), min(CHUNK, size - start)) for start in chunks]
+
+        waiting = order(0)
+        for number in range(count):
+            made = [job.result() for job in waiting]
+            waiting = order(number + 1) if number + 1 < count else []
+            yield np.concatenate([images for images, _ in made]), np.concatenate([targets for _, targets in made])
+
+
+def accuracy(net: LeNet, images: NDArray[np.uint8], labels: NDArray[np.integer[Any]]) -> float:
+    """Return the share of images read right."""
+    net.eval()
+    with no_grad():
+        right = sum(
+            int((net(as_input(images[i : i + 500])).numpy().argmax(1) == labels[i : i + 500]).sum())
+            for i in range(0, len(images), 500)
+        )
+    net.train()
+    return right / len(images)
+
+
+def train(options: argparse.Namespace, training: mnist.Digits, kept_out: mnist.Digits) -> tuple[LeNet, list[dict[str, float]]]:
+    """Train by the recipe; return the net with averaged weights, and figures for every round."""
+    weights, order = (np.random.default_rng(s) for s in np.random.SeedSequence(options.seed).spawn(2))
+    net = LeNet(weights, dropout=options.dropout)
+    steps_a_pass = options.size // options.batch_size
+    steps = options.rounds * options.passes * steps_a_pass
+    named = list(net.named_parameters())
+    groups = [
+        {"params": [p for name, p in named if not name.endswith("bias")]},
+        {"params": [p for name, p in named if name.endswith("bias")], "weight_decay": 0.0},
+    ]
+    optimizer = optim.AdamW(groups, lr=options.lr, weight_decay=options.weight_decay)
+    schedule = optim.LRScheduler(optimizer, optim.one_cycle(steps, warmup=0.15))
+    average = {name: p.data.copy() for name, p in named}
+    averaged = LeNet(np.random.default_rng(0))
+    # How well digits are read that were worn in the same way, but that no training example is made of.
+    worn, worn_targets = examples(
+        Picker(*kept_out, drawn=0.0), options.check, np.random.default_rng((options.seed, 10**6)), junk=0, plain=0
+    )
+    figures = []
+    begun = time.perf_counter()
+    made = rounds(training, options.seed, options.rounds, options.size, options.workers)
+    step = 0
+    for number, (images, targets) in enumerate(made, 1):
+        total = 0.0
+        for _ in range(options.passes):
+            shuffled = order.permutation(len(images))
+            for i in range(steps_a_pass):
+                batch = shuffled[i * options.batch_size : (i + 1) * options.batch_size]
+                log_probs = F.log_softmax(net(as_input(images[batch])), dim=1)
+                loss = -F.sum(log_probs * targets[batch]) / len(batch)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                step += 1
+                total += loss.item()
+                keep = min(AVERAGE, step / (step + 10))
+                for name, p in named:
+                    average[name] += (1 - keep) * (p.data - average[name])
+        averaged.load_state_dict(average)
+        figures.append(
+            {
+                "round": number,
+                "loss": round(total / (options.passes * steps_a_pass), 4),
+                "kept_out_worn": round(accuracy(averaged, worn, worn_targets.argmax(1)), 4),
+                "kept_out": round(accuracy(averaged, *kept_out), 4),
+                "seconds": round(time.perf_counter() - begun, 1),
+            }
+        )
+        print(", ".join(f"{name} {value:g}" for name, value in figures[-1].items()), flush=True)
+    return averaged, figures
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.train_reader", description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/train_reader"), help="folder for weights and figures")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of fresh examples")
+    parser.add_argument("--size", type=int, default=100_000, help="examples a round")
+    parser.add_argument("--passes", type=int, default=3, help="times each round is gone through")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--weight-decay", type=float, default=0.02)
+    parser.add_argument("--dropout", type=float, default=0.3)
+    parser.add_argument("--check", type=int, default=4_000, help="worn digits to judge by")
+    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="processes making examples")
+    parser.add_argument("--dry-run", action="store_true", help="a few small rounds, in seconds")
+    options = parser.parse_args(argv)
+    if options.dry_run:
+        options.rounds, options.size, options.check, options.workers = 2, 1_000, 200, 1
+    try:
+        digits, test = mnist.load()
+        kept = len(digits.images) - KEPT_OUT
+        training = mnist.Digits(digits.images[:kept], digits.labels[:kept])
+        kept_out = mnist.Digits(digits.images[kept:], digits.labels[kept:])
+        net, figures = train(options, training, kept_out)
+        options.out.mkdir(parents=True, exist_ok=True)
+        settings = {name: value for name, value in vars(options).items() if name not in ("out", "workers", "dry_run")}
+        result = {
+            "settings": settings,
+            "rounds": figures,
+            "test_accuracy": accuracy(net, *test),
+            "environment": environment(),
+        }
+        metadata = {"recipe": "experiments.train_reader", **{name: str(value) for name, value in settings.items()}}
+        save(net.state_dict(), options.out / "lenet.safetensors", metadata)
+        write_json(options.out / "train_reader.json", result)
+    except (TinygradError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{result['test_accuracy']:.2%} of the {len(test.images):,} test digits read right.")
+    print(f"Wrote lenet.safetensors and train_reader.json to {options.out}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""Test pages: exact truth, repeatable, and a measure that sees mistakes."""
+
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cv2", reason="OpenCV is not installed")
+
+from experiments import mnist, pages
+from experiments.paper import DIFFICULTIES, Digit, Page, make_page
+from experiments.reader.page import Digit as Read
+from experiments.reader.page import Reading
+
+
+@pytest.fixture(scope="module")
+def digits():
+    training, _ = mnist.load()
+    return mnist.Digits(training.images[-500:], training.labels[-500:])
+
+
+def reading_of(page, change=None):
+    """A reading that is right in everything, but for what `change` does to its digits."""
+    found = [Read(d.box, d.digit, 0.99, 0, 0.0, np.zeros((28, 28), np.float32)) for d in page.digits]
+    reading = Reading(found, [list(row) for row in page.rows])
+    if change:
+        change(reading)
+    return reading
+
+
+@pytest.mark.parametrize("difficulty", DIFFICULTIES)
+def test_truth_is_where_the_ink_is(digits, difficulty):
+    rng = np.random.default_rng(3)
+    page = make_page(*digits, list(range(24)), difficulty, rng)
+    assert page.image.dtype == np.uint8
+    height, width = page.image.shape[:2]
+    written = [i for row in page.rows for i in row]
+    assert written == list(range(len(page.digits)))
+    assert len(page.digits) >= 22  # one that would leave the picture is left out
+    gray = page.image.astype(float).mean(2)
+    for digit in page.digits:
+        x, y, w, h = digit.box
+        assert 0 <= x < x + w <= width
+        assert 0 <= y < y + h <= height
+        wide, high = w // 2, h // 3
+        inside = gray[y : y + h, x : x + w]
+        page_near = np.median(gray[max(0, y - high) : y + h + high, max(0, x - wide) : x + w + wide])
+        dark, light = page_near - np.percentile(inside, 3), np.percentile(inside, 97) - page_near
+        # some mixed pages have light ink
+        shown = {"dark": light, "mixed": max(dark, light)}.get(difficulty, dark)
+        assert shown > (2 if difficulty in ("mixed", "rough") else 8)
+
+
+def test_partners_are_mutual_and_touch(digits):
+    page = make_page(*digits, list(range(40)), "touching", np.random.default_rng(0))
+    paired = [(i, d.partner) for i, d in enumerate(page.digits) if d.partner is not None]
+    assert len(paired) >= 8
+    for i, j in paired:
+        assert page.digits[j].partner == i
+        a, b = sorted((page.digits[i].box, page.digits[j].box))
+        assert b[0] <= a[0] + a[2] + 1  # the right one's box begins where the left one's ends, or before
+
+
+def test_pages_are_repeatable_and_use_each_digit_once(digits):
+    made = list(pages.make_pages(*digits, 60, 4, ("clean", "rules")))
+    again = list(pages.make_pages(*digits, 60, 4, ("clean", "rules")))
+    other = list(pages.make_pages(*digits, 60, 5, ("clean", "rules")))
+    for one, two in zip(made, again, strict=True):
+        np.testing.assert_array_equal(one.image, two.image)
+        assert one.truth() == two.truth()
+    assert [p.truth() for p in made] != [p.truth() for p in other]
+    assert 55 <= sum(len(p.digits) for p in made) <= 60
+
+
+def test_a_right_reading_counts_as_right(digits):
+    page = make_page(*digits, list(range(30)), "touching", np.random.default_rng(1))
+    counted = pages.count(page, reading_of(page))
+    assert counted["matched"] == counted["right"] == counted["digits"] == counted["found"] == len(page.digits)
+    assert counted["pairs_right"] == counted["pairs"] > 0
+    assert counted["rows_right"] == counted["rows"] > 0
+
+
+def test_each_kind_of_mistake_is_seen(digits):
+    page = make_page(*digits, list(range(30)), "touching", np.random.default_rng(1))
+    right = pages.count(page, reading_of(page))
+    first = next(i for i, d in enumerate(page.digits) if d.partner is not None)
+
+    def misread(reading):
+        reading.digits[first].digit = (reading.digits[first].digit + 1) % 10
+
+    def shift(reading):
+        x, y, w, h = reading.digits[first].box
+        reading.digits[first].box = (x + 3 * w, y + 3 * h, w, h)
+
+    def swap(reading):
+        reading.rows[0], reading.rows[1] = reading.rows[1], reading.rows[0]
+
+    for change, changed in (
+        (misread, {"right": -1, "pairs_right": -1, "rows_right": -1}),
+        (shift, {"matched": -1, "right": -1, "pairs_right": -1}),
+        (swap, {"rows_right": -1}),
+    ):
+        counted = pages.count(page, reading_of(page, change))
+        assert {key: counted[key] - right[key] for key in right if counted[key] != right[key]} == changed
+
+
+def test_one_found_box_is_no_two_digits():
+    boxes = [(10, 10, 20, 20), (12, 10, 20, 20)]
+    page = Page(np.zeros((40, 40, 3), np.uint8), "clean", [[0, 1]], [Digit(b, 1) for b in boxes])
+    found = Reading([Read(boxes[0], 1, 1.0, 0, 0.0, np.zeros((28, 28), np.float32))], [[0]])
+    counted = pages.count(page, found)
+    assert (counted["found"], counted["matched"], counted["right"]) == (1, 1, 1)
+
+
+def test_overlap_is_intersection_over_union():
+    assert pages.overlap((0, 0, 4, 4), (0, 0, 4, 4)) == 1
+    assert pages.overlap((0, 0, 4, 4), (2, 0, 4, 4)) == pytest.approx(8 / 24)
+    assert pages.overlap((0, 0, 4, 4), (4, 4, 2, 2)) == 0
+
+
+def test_command_makes_pages_and_measures_them(tmp_path, capsys):
+    assert pages.main(["--dry-run", "--difficulty", "clean", "slant", "--out", str(tmp_path / "made")]) == 0
+    truth = json.loads((tmp_path / "made" / "truth.json").read_text())
+    assert [set(t) for t in truth] == [{"file", "difficulty", "rows", "digits"}] * len(truth)
+    assert all((tmp_path / "made" / t["file"]).stat().st_size > 1000 for t in truth)
+    arguments = ["--evaluate", "--split", "kept-out", "--digits", "40", "--difficulty", "clean", "dark", "--seed", "2"]
+    assert pages.main([*arguments, "--out", str(tmp_path / "read")]) == 0
+    figures = json.loads((tmp_path / "read" / "pages.json").read_text())["result"]
+    assert set(figures) == {"clean", "dark", "all"}
+    assert figures["all"]["precision"] >= 0.95
+    assert figures["all"]["recall"] >= 0.95
+    assert figures["all"]["digits_right"] >= 0.95
+    assert "whole rows" in capsys.readouterr().out

@@ -1,0 +1,362 @@
+"""The reader: files of every kind, pages of every kind, order, and what bad input gets."""
+
+import json
+import struct
+import sys
+import zlib
+
+import numpy as np
+import pytest
+
+cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
+Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+
+from experiments import mnist, read  # noqa: E402
+from experiments.paper import make_page  # noqa: E402
+from experiments.reader import find, order, split  # noqa: E402
+from experiments.reader.load import LONG_SIDE, UnreadableImageError, load  # noqa: E402
+from experiments.reader.page import Reading  # noqa: E402
+from experiments.reader.rules import without_rules  # noqa: E402
+from tinygrad_lite import serialize  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def digits():
+    training, _ = mnist.load()
+    return mnist.Digits(training.images[-500:], training.labels[-500:])
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return read.load_reader()
+
+
+@pytest.fixture(scope="module")
+def clean(digits):
+    """A clean page of twelve digits in two or three rows, and its rows."""
+    page = make_page(*digits, list(range(12)), "clean", np.random.default_rng(1))
+    return page.image, page.truth()["rows"]
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def saved(path, array, mode=None, **options):
+    Image.fromarray(array, mode).save(path, **options)
+    return path
+
+
+def test_every_kind_of_file_reads_the_same(tmp_path, clean, reader):
+    rgb, rows = clean
+    picture = Image.fromarray(rgb)
+    gray = np.asarray(picture.convert("L"))
+    files = [
+        saved(tmp_path / "plain.png", rgb),
+        saved(tmp_path / "gray.png", gray),
+        saved(tmp_path / "photo.jpg", rgb, quality=88),
+        saved(tmp_path / "photo.webp", rgb, quality=90),
+        saved(tmp_path / "scan.tiff", gray),
+        saved(tmp_path / "old.bmp", rgb),
+        saved(tmp_path / "sixteen.png", gray.astype(np.uint16) * 200 + 1000),  # not the whole range
+    ]
+    for name, changed in (
+        ("palette.png", picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=64)),
+        ("palette.gif", picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=64)),
+        ("cmyk.jpg", picture.convert("CMYK")),
+    ):
+        changed.save(tmp_path / name)
+        files.append(tmp_path / name)
+    for path in files:
+        assert reader.read(load(path)[0]).lines() == rows, path.name
+
+
+def test_light_ink_reads_as_dark_ink_does(clean, reader):
+    rgb, rows = clean
+    assert reader.read(255 - rgb).lines() == rows
+
+
+@pytest.mark.parametrize("ink", [0, 255])
+def test_transparent_pages_get_the_page_that_shows_the_ink(tmp_path, clean, reader, ink):
+    rgb, rows = clean
+    strength = 255 - np.asarray(Image.fromarray(rgb).convert("L"), np.float32)
+    alpha = np.clip((strength - np.median(strength)) * 3, 0, 255).astype(np.uint8)
+    rgba = np.dstack([np.full_like(alpha, ink)] * 3 + [alpha])
+    assert reader.read(load(saved(tmp_path / "clear.png", rgba))[0]).lines() == rows
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation_is_undone(tmp_path, clean, orientation):
+    rgb, _ = clean
+    undo = {1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud,
+            5: lambda a: a.transpose(1, 0, 2), 6: lambda a: np.rot90(a, 1),
+            7: lambda a: np.rot90(a.transpose(1, 0, 2), 2), 8: lambda a: np.rot90(a, -1)}  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "turned.png"
+    Image.fromarray(np.ascontiguousarray(undo[orientation](rgb))).save(path, exif=exif)
+    np.testing.assert_array_equal(load(path)[0], rgb)
+
+
+def test_large_photographs_are_shrunk_and_boxes_are_of_the_file(tmp_path, clean, capsys):
+    rgb, rows = clean
+    factor = 2.6 * LONG_SIDE / max(rgb.shape)
+    large = cv2.resize(rgb, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    path = saved(tmp_path / "large.jpg", large, quality=90)
+    picture, scale = load(path)
+    assert max(picture.shape) <= LONG_SIDE
+    assert scale == pytest.approx(max(large.shape) / max(picture.shape))
+    small = saved(tmp_path / "small.png", rgb)
+    assert read.main([str(path), str(small), "--json", "--out", str(tmp_path / "out")]) == 0
+    one, two = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert one["rows"] == two["rows"] == rows
+    for a, b in zip(one["digits"], two["digits"], strict=True):
+        np.testing.assert_allclose(np.array(a["box"]) / factor, b["box"], atol=0.12 * max(b["box"][2:]))
+
+
+# --- what bad input gets ---------------------------------------------------------------------------------------------
+
+
+def huge_png(path):
+    """A PNG whose head announces 120 megapixels; nothing of them is there."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 12_000, 10_000, 8, 2, 0, 0, 0))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b""))
+
+
+def bad_files(folder, rgb):
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "words.png").write_text("this is no picture")
+    (folder / "film.mp4").write_bytes(b"\x00\x00\x00\x18ftypisom" + b"\x00" * 64)
+    (folder / "renamed.jpg").write_bytes(b"\x00\x00\x00\x18ftypisom" + b"\x00" * 64)
+    (folder / "folder.png").mkdir()
+    huge_png(folder / "huge.png")
+    Image.fromarray(rgb).save(folder / "whole.png")
+    Image.fromarray(rgb).save(folder / "whole.jpg")
+    (folder / "cut.png").write_bytes((folder / "whole.png").read_bytes()[:3000])
+    (folder / "cut.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:3000])
+    return {
+        "missing.png": "does not exist",
+        "empty.png": "0 bytes",
+        "words.png": "none that Pillow knows",
+        "film.mp4": "is a video",
+        "renamed.jpg": "looks like a video",
+        "folder.png": "is a folder",
+        "huge.png": r"at most 80 megapixels.*120 \(12000x10000\)",
+        "cut.png": "damaged or incomplete",
+        "cut.jpg": "damaged or incomplete",
+    }
+
+
+def test_bad_files_are_named_and_the_others_are_read(tmp_path, clean, capsys):
+    rgb, rows = clean
+    expected = bad_files(tmp_path, rgb)
+    for name, message in expected.items():
+        with pytest.raises(UnreadableImageError, match=message):
+            load(tmp_path / name)
+    names = [*list(expected)[:4], "whole.png", *list(expected)[4:]]
+    out = tmp_path / "out"
+    assert read.main([*(str(tmp_path / name) for name in names), "--json", "--out", str(out)]) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["rows"] == rows
+    for name in expected:
+        assert str(tmp_path / name) in printed.err
+    assert sorted(p.name for p in out.iterdir()) == ["read.json", "whole.inputs.png", "whole.read.png"]
+
+
+def test_a_page_without_digits_gives_none_and_says_so(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    blank = np.full((500, 700, 3), 200, np.uint8)
+    noisy = np.clip(200 + 8 * rng.standard_normal(blank.shape), 0, 255).astype(np.uint8)
+    gradient = np.repeat(np.linspace(60, 230, 700)[None, :, None], 500, 0).repeat(3, 2).astype(np.uint8)
+    files = [saved(tmp_path / f"{name}.png", a) for name, a in (("blank", blank), ("noisy", noisy), ("slope", gradient))]
+    assert read.main([*map(str, files), "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.count("no digits found") == 3
+    results = json.loads((tmp_path / "out" / "read.json").read_text())
+    assert [(r["rows"], r["digits"]) for r in results] == [([], [])] * 3
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 300), (7, 5)])
+def test_tiny_pictures_do_no_harm(size, reader):
+    for single in (False, True):
+        assert isinstance(reader.read(np.full((*size, 3), 90, np.uint8), single=single), Reading)
+
+
+def test_weights_of_another_net_are_refused_in_words(tmp_path, clean, capsys):
+    picture = saved(tmp_path / "page.png", clean[0])
+    state = serialize.load(read.WEIGHTS)
+    state["fc2.weight"] = state["fc2.weight"][:9]
+    del state["conv1.bias"]
+    serialize.save(state, tmp_path / "other.safetensors")
+    out = tmp_path / "out"
+    assert read.main([str(picture), "--weights", str(tmp_path / "other.safetensors"), "--out", str(out)]) == 1
+    error = capsys.readouterr().err
+    assert "conv1.bias is missing" in error
+    assert "fc2.weight has shape (9, 500), expected (10, 500)" in error
+    assert not out.exists()
+    assert read.main([str(picture), "--weights", str(tmp_path / "none.npz"), "--out", str(out)]) == 1
+    assert "none.npz" in capsys.readouterr().err
+
+
+def test_nothing_pickled_is_loaded(tmp_path, clean, capsys):
+    picture = saved(tmp_path / "page.png", clean[0])
+    np.savez(tmp_path / "evil.npz", **{"conv1.weight": np.array([print], dtype=object)})
+    assert read.main([str(picture), "--weights", str(tmp_path / "evil.npz"), "--out", str(tmp_path / "out")]) == 1
+    assert "evil.npz" in capsys.readouterr().err
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def test_json_has_the_form_that_is_promised(tmp_path, clean, capsys):
+    rgb, rows = clean
+    path = saved(tmp_path / "page.png", rgb)
+    assert read.main([str(path), "--json", "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr()
+    result = json.loads(printed.out)
+    assert set(result) == {"file", "rows", "digits"}
+    assert result["file"] == str(path)
+    assert result["rows"] == rows
+    assert "".join(str(d["digit"]) for d in result["digits"]) == "".join(rows)
+    for digit in result["digits"]:
+        assert set(digit) == {"box", "digit", "confidence", "second", "second_confidence"}
+        assert digit["digit"] != digit["second"]
+        assert 1 >= digit["confidence"] >= digit["second_confidence"] >= 0
+        assert all(isinstance(n, int) for n in digit["box"])
+    assert "read.json" in printed.err
+    for name in ("page.read.png", "page.inputs.png"):
+        assert Image.open(tmp_path / "out" / name).size > (28, 28)
+
+
+def test_two_files_of_one_name_are_both_kept(tmp_path, clean):
+    (tmp_path / "a").mkdir()
+    files = [saved(tmp_path / "page.png", clean[0]), saved(tmp_path / "a" / "page.png", clean[0])]
+    assert read.main([*map(str, files), "--out", str(tmp_path / "out")]) == 0
+    assert {"page.read.png", "page-2.read.png"} <= {p.name for p in (tmp_path / "out").iterdir()}
+
+
+def test_dry_run(tmp_path, capsys):
+    assert read.main(["--dry-run", "--out", str(tmp_path)]) == 0
+    assert "12 digits" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["plain", "inverted", "large", "margins", "frame", "specks"])
+def test_single_digits_of_every_kind(digits, reader, kind):
+    rng = np.random.default_rng(0)
+    right = 0
+    for image, label in zip(digits.images[:40], digits.labels[:40], strict=True):
+        picture = image
+        if kind in ("large", "margins", "frame", "specks"):
+            picture = cv2.resize(image, None, fx=9, fy=9, interpolation=cv2.INTER_CUBIC)
+        if kind == "margins":
+            picture = np.pad(picture, ((120, 10), (15, 260)))
+        if kind == "frame":
+            picture = np.pad(picture, 4)
+            picture[:2], picture[:, -2:] = 255, 255
+        if kind == "specks":
+            picture = picture.copy()
+            for x, y in rng.integers(3, 249, (6, 2)):
+                cv2.circle(picture, (int(x), int(y)), 2, 255, -1)
+        if kind == "inverted":
+            picture = 255 - picture
+        reading = reader.read(np.repeat(picture[..., None], 3, axis=2), single=True)
+        assert len(reading.digits) == 1
+        right += reading.digits[0].digit == label
+    assert right >= 38
+
+
+@pytest.mark.parametrize("difficulty", ["light", "shadow", "rules", "slant", "rough", "dark", "small"])
+def test_pages_of_every_kind(digits, reader, difficulty):
+    page = make_page(*digits, list(range(100, 130)), difficulty, np.random.default_rng(8))
+    lines = reader.read(page.image).lines()
+    rows = page.truth()["rows"]
+    assert len(lines) == len(rows)
+    wrong = sum(a != b for row, line in zip(rows, lines, strict=True) for a, b in zip(row, line, strict=False))
+    assert wrong + abs(sum(map(len, rows)) - sum(map(len, lines))) <= 3
+
+
+# --- the steps -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slope", [-0.25, -0.1, 0.0, 0.17, 0.3])
+def test_rows_in_reading_order_on_turned_pages(slope):
+    rng = np.random.default_rng(0)
+    boxes, expected = [], []
+    for row in range(4):
+        expected.append([])
+        for column in range(7):
+            x, y = 60 * column + rng.integers(-8, 9), 90 * row + rng.integers(-9, 10) + slope * 60 * column
+            expected[-1].append(len(boxes))
+            boxes.append((int(x), int(y), int(rng.integers(8, 35)), int(rng.integers(38, 50))))
+    mixed = rng.permutation(len(boxes))
+    assert [[int(mixed[i]) for i in row] for row in order.rows([boxes[i] for i in mixed])] == expected
+
+
+def test_order_of_one_column_one_row_and_nothing():
+    assert order.rows([]) == []
+    assert order.rows([(10, 10 + 70 * i, 30, 40) for i in range(6)]) == [[i] for i in range(6)]
+    assert order.rows([(10 + 50 * i, 10, 30, 40) for i in (2, 0, 1)]) == [[1, 2, 0]]
+
+
+def test_rules_go_and_strokes_stay():
+    mask = np.zeros((400, 600), np.uint8)
+    cv2.circle(mask, (200, 200), 45, 1, 9)
+    cv2.line(mask, (400, 150), (390, 240), 1, 9)
+    strokes = mask.copy()
+    assert without_rules(mask) is None
+    for y in (90, 200, 310):
+        cv2.line(mask, (0, y), (599, y + 25), 1, 3)
+    bare = without_rules(mask)
+    assert bare is not None
+    rules = (mask > 0) & (strokes == 0)
+    assert bare[rules].mean() < 0.1
+    assert bare[strokes > 0].mean() > 0.9
+    assert len(find.parts(cv2.morphologyEx(bare, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))) == 2
+
+
+def test_a_hard_shadow_is_not_ink():
+    gray = np.full((300, 400), 210, np.float32)
+    gray[:, 200:] *= 0.45
+    dark = find.ink_strength(gray, 31, light=False)
+    assert dark.max() < 0.02
+    gray[140:150, 50:350] *= 0.4
+    assert find.ink_strength(gray, 31, light=False)[145, 60:340].min() > 0.5
+
+
+def test_seams_pass_between_leaning_strokes():
+    ink = np.zeros((80, 60), np.float32)
+    for x in (8, 30):
+        cv2.line(ink, (x, 76), (x + 20, 4), 1.0, 7)
+    cv2.line(ink, (18, 40), (42, 40), 1.0, 5)  # they touch here
+    ways = split.seams(ink)
+    rows = np.arange(80)
+    middle = 19 + (76 - rows) * 20 / 72
+    assert min(np.abs(columns - middle).mean() for columns, _ in ways) < 4
+    best = min(ways, key=lambda way: np.abs(way[0] - middle).mean())
+    assert 0.2 < best[1] < 2.5
+
+
+def test_best_runs_join_what_is_broken_and_cut_what_touches():
+    cluster = split.Cluster(
+        (0, 0, 40, 20), np.repeat(np.repeat([[1, 2, 3, 4]], 20, 0), 10, 1).astype(np.int32), 4, [-1.0, 0.5, -1.0, -1.0]
+    )
+    found = split.hypotheses(cluster, 0, 20.0)
+    assert {(h.first, h.last) for h in found} >= {(1, 1), (1, 2), (2, 2), (3, 4), (4, 4)}
+    scores = np.array([-0.01 if (h.first, h.last) in ((1, 2), (3, 4)) else -2.0 for h in found], np.float32)
+    chosen = split.best_runs(cluster, found, scores, 400.0)
+    assert [(found[i].first, found[i].last) for i in chosen] == [(1, 2), (3, 4)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files cannot be replaced while open there")
+def test_pictures_are_written_whole_or_not_at_all(tmp_path, clean, monkeypatch):
+    path = saved(tmp_path / "page.png", clean[0])
+    out = tmp_path / "out"
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("experiments.reader.draw.os.replace", fail)
+    assert read.main([str(path), "--out", str(out)]) == 1
+    assert not [p for p in out.iterdir() if not p.name.startswith(".")]
