@@ -38,7 +38,11 @@ class Example:
         ]
         self.raw = self.pull(self.v)
         self.grads = [as_gradient(self.raw[i], self.target.leaves[i]) for i in self.wrt]
-        self.changed = [a for a, copy in self._before if not np.array_equal(a, copy, equal_nan=a.dtype.kind == "f")]
+        self.changed = []
+        for array, copy in self._before:
+            if not np.array_equal(array, copy, equal_nan=array.dtype.kind == "f"):
+                self.changed.append(array)
+                np.copyto(array, copy)  # the report shows what went in
 
     def gradients(self, v: Arrays, leaves: Arrays | None = None) -> list[Array]:
         leaves = self.target.leaves if leaves is None else leaves
