@@ -78,8 +78,13 @@ def analyse(seen: Seen, classes: Classes, pairs: int) -> dict[str, Any]:
     }
 
 
-def write(files: Outputs, model: LeNet, train: mnist.Digits, test: mnist.Digits, pairs: int = 2) -> dict[str, Any]:
-    """Analyse a net and write confusion.json, confusion.png, calibration.png and pair-1.png, pair-2.png, ..."""
+def write(
+    files: Outputs, model: LeNet, train: mnist.Digits, test: mnist.Digits, pairs: int = 2, with_reasons: bool = True
+) -> dict[str, Any]:
+    """Analyse a net and write confusion.json, confusion.png, calibration.png and pair-1.png, pair-2.png, ...
+
+    The reasons are in confusion.json in any case, and below the pairs' pictures where `with_reasons`.
+    """
     missing = sorted(set(range(10)) - set(train.labels.tolist()))
     if missing:
         raise RunError(f"confusion: needs training images of every digit, but has none of {missing}; use more of them.")
@@ -89,7 +94,7 @@ def write(files: Outputs, model: LeNet, train: mnist.Digits, test: mnist.Digits,
     files.figure("confusion.png", confusion_pictures.draw_matrix(np.array(found["matrix"])))
     files.figure("calibration.png", confusion_pictures.draw_calibration(found))
     for i, pair in enumerate(found["pairs"], 1):
-        files.figure(f"pair-{i}.png", confusion_pictures.draw_pair(pair, seen, classes))
+        files.figure(f"pair-{i}.png", confusion_pictures.draw_pair(pair, seen, classes, with_reasons))
     return found
 
 

@@ -100,19 +100,20 @@ def draw_calibration(found: dict[str, Any]) -> Figure:
     return figure
 
 
-def draw_pair(pair: dict[str, Any], seen: Seen, classes: Classes) -> Figure:
-    """Draw what the classes look like, the digits read wrongly with their nearest training images, and the reason."""
+def draw_pair(pair: dict[str, Any], seen: Seen, classes: Classes, with_reason: bool = True) -> Figure:
+    """Draw what the classes look like, the digits read wrongly with their nearest training images, and the reason in words."""
     a, b = pair["pair"]
     directions, examples = pair["directions"], pair["examples"][:SHOWN]
     reason = "\n".join(textwrap.fill(paragraph, 170) for paragraph in pair["reason"].split("\n"))
-    lines = reason.count("\n") + 1
+    lines = reason.count("\n") + 1 if with_reason else 0
     height = 7.0 + 0.19 * lines  # inches
     figure = plt.figure(figsize=(14, height))
     counts = "; ".join(f"{one['true']} read as {one['guess']}: {one['count']} of {one['of']:,}" for one in directions)
     title = f"{a} and {b}   ({counts}"
     title += f"; the first {SHOWN} are shown)" if len(pair["examples"]) > SHOWN else ")"
     figure.text(0.012, 1 - 0.15 / height, title, fontsize=14, weight="bold", va="top")
-    figure.text(0.012, 0.12 / height, reason, fontsize=10, va="bottom")
+    if with_reason:
+        figure.text(0.012, 0.12 / height, reason, fontsize=10, va="bottom")
 
     bottom, top = (0.35 + 0.19 * lines) / height, 1 - 0.85 / height
     left = figure.add_gridspec(3, 2, left=0.012, right=0.225, bottom=bottom, top=top, wspace=0.08, hspace=0.32)

@@ -51,6 +51,10 @@ class Outputs:
         self.names.append(name)
         return self._aside / name
 
+    def written(self, name: str) -> Path:
+        """Give the place where file `name` lies now."""
+        return self._aside / name
+
     def figure(self, name: str, figure: Figure) -> None:
         """Write a picture and close it."""
         figure.savefig(self.path(name))

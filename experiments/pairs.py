@@ -268,7 +268,7 @@ def _direction_words(one: dict[str, Any]) -> str:
     text = f"{who} {', '.join(parts[:-1])}{' and ' if parts[:-1] else ''}{parts[-1]}."
     own, other = one["neighbours_true"], one["neighbours_guess"]
     verdict = (
-        f"already in the features {'they look' if many else 'it looks'} like {guess}s"
+        f"already in the features {f'they look like {guess}s' if many else f'it looks like a {guess}'}"
         if other > own
         else f"in the features {'they are' if many else 'it is'} among {true}s, and it is the last layer that errs"
     )

@@ -87,6 +87,14 @@ def test_resuming_gives_what_an_unbroken_run_gives(done, seed):
     assert [next(resumed) for _ in range(7)] == whole[done:]
 
 
+def test_resuming_after_a_whole_pass_begins_a_new_one():
+    first, second = batches(0), batches(0)
+    order(first)
+    second.load_state_dict(first.state_dict())
+    assert order(second) == order(first)
+    assert second.epoch == 2
+
+
 def test_a_pass_that_was_broken_off_is_not_resumed():
     loader = batches(None)
     for _ in loader:

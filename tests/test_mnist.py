@@ -121,6 +121,23 @@ def test_damaged_gzip(folder, place):
     refuses(folder, rf"{TEST_IMAGES}\.gz is not a whole gzip file")
 
 
+def test_every_kind_of_damage_to_a_gzip_file_is_one_error(folder):
+    file = folder / f"{TEST_IMAGES}.gz"
+    pixels = bytes(i * i % 7 for i in range(5 * 784))  # random ones would be stored as they are
+    whole = gzip.compress(images_file(5)[:16] + pixels)
+    file.write_bytes(whole)
+    expected = mnist.load(folder)[1].images
+    for place in range(len(whole)):
+        raw = bytearray(whole)
+        raw[place] ^= 255
+        file.write_bytes(raw)
+        try:
+            found = mnist.load(folder)[1].images
+        except FileFormatError:
+            continue
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_checksum_of_the_own_files(tmp_path, monkeypatch):
     for file in mnist.DATA_DIR.glob("*-ubyte*"):
         shutil.copy(file, tmp_path)

@@ -256,6 +256,8 @@ def test_nothing_that_rules_were_given_or_gave_is_written_into():
     h = freeze(F.relu(freeze(F.conv2d(freeze(x), freeze(w), padding=1))))
     h = freeze(F.max_pool2d(h, 2)) + freeze(F.avg_pool2d(h, 2))
     h = freeze(h.flatten(1))
+    h = freeze(F.linear(h, Tensor(rng.normal(size=(7, h.shape[1])))))
+    h = freeze(h @ Tensor(rng.normal(size=(7, 7))))
     h = h + freeze(h) * 2.0 + h
     loss = F.cross_entropy(freeze(h), np.array([0, 5]))
     cotangent = np.array(2.0)

@@ -1,8 +1,12 @@
 """The same numbers as PyTorch: LeNet, every function with its options, optimisers. Skipped where torch is not installed.
 
+This file is long because it goes through every function and its options.
+
 We differ on purpose in these: max and min over an axis give values only; the slope of sigmoid keeps its digits in the upper
 tail, where PyTorch's is s (1 - s); labels out of range and other mistakes raise before anything is computed; a 0-d NumPy array
 is an array, and float64 beside float32 gives float64, where PyTorch lets 0-d tensors give way.
+
+This file is long because it goes through all functions, one comparison each.
 """
 
 import numpy as np

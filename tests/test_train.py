@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import mnist
+from experiments import mnist, training
 from experiments.recipes import RECIPES, make_model, make_optimizer
 from experiments.runs import read_metrics
 from experiments.train import main
@@ -70,7 +70,7 @@ def test_dry_run_as_a_user_types_it(tmp_path):
 
     weights = serialize.load(folder / "model.safetensors")
     assert sum(w.size for w in weights.values()) == PARAMETERS == 431_080
-    assert serialize.load_metadata(folder / "model.safetensors") == {"recipe": "quick", "seed": "0"}
+    assert serialize.load_metadata(folder / "model.safetensors") == {"relu_after_conv": "True", "pixel_scale": "255.0"}
 
 
 def test_the_written_weights_have_the_written_accuracy(tmp_path):
@@ -176,9 +176,7 @@ def breaking(monkeypatch):
     """Make the update of a chosen step put a NaN into a chosen parameter."""
 
     def break_at(step, name):
-        from experiments import train
-
-        make = train.make_optimizer
+        make = training.make_optimizer
 
         def make_breaking(recipe, model, steps):
             optimizer, scheduler = make(recipe, model, steps)
@@ -193,7 +191,7 @@ def breaking(monkeypatch):
             monkeypatch.setattr(optimizer, "step", step_and_break)
             return optimizer, scheduler
 
-        monkeypatch.setattr(train, "make_optimizer", make_breaking)
+        monkeypatch.setattr(training, "make_optimizer", make_breaking)
 
     return break_at
 

@@ -4,6 +4,7 @@ A file is written aside and renamed when it is whole: whoever looks sees the old
 """
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -21,6 +22,7 @@ from tinygrad_lite.errors import DtypeError, FileFormatError
 
 SUFFIXES = (".safetensors", ".npz")
 CHECKSUM = "sha256"  # in the metadata of .safetensors files and in the comment of .npz files
+OURS = "tinygrad_lite"  # the one entry of the metadata: the library writes several in an order of chance
 
 
 def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
@@ -100,12 +102,14 @@ _DAMAGE = (ValueError, KeyError, EOFError, OSError, RuntimeError, MemoryError, z
 
 
 def _read_npz(path: Path) -> dict[str, Array]:
-    size = path.stat().st_size
-    with zipfile.ZipFile(path) as archive:
+    content = path.read_bytes()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
         entries = archive.infolist()
-        if sum(entry.file_size for entry in entries) > max(1 << 26, 200 * size):
-            raise ValueError(f"its {size} bytes would unpack to more than 200 times as many")
+        if sum(entry.file_size for entry in entries) > max(1 << 26, 200 * len(content)):
+            raise ValueError(f"its {len(content)} bytes would unpack to more than 200 times as many")
         arrays = {entry.filename.removesuffix(".npy"): _read_array(archive, entry) for entry in entries}
+        if int.from_bytes(content[content.rfind(b"PK\5\6") + 20 :][:2], "little") != len(archive.comment):
+            raise ValueError("it is cut off")
         ours = archive.comment.startswith(CHECKSUM.encode()) or re.search(b"[0-9a-f]{64}", archive.comment)
         if ours and archive.comment != f"{CHECKSUM} {_digest(arrays, {})}".encode():
             raise ValueError("its checksum differs, so it is damaged")
@@ -131,11 +135,14 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
     arrays: dict[str, Array] = _safetensors().load(content)  # checks names, sizes and places against the length
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     metadata: dict[str, str] = header.get("__metadata__", {})
-    # Known by its look too: damage to its name must not switch the check off.
-    sums = [key for key, value in metadata.items() if key == CHECKSUM or re.fullmatch("[0-9a-f]{64}", value)]
-    if sums and metadata.pop(sums[0]) != _digest(arrays, metadata):
+    # Known by its look too, 64 hexadecimal digits at the end: damage to the entry's name must not switch the check off.
+    ours = next((t for key, t in metadata.items() if key == OURS or len(re.findall("[0-9a-f]", t[-66:])) > 48), None)
+    if ours is None:  # another program's file, which has no checksum
+        return arrays, metadata
+    given = json.loads(ours)
+    if not isinstance(given, dict) or given.pop(CHECKSUM, None) != _digest(arrays, given):
         raise ValueError("its checksum differs, so it is damaged")
-    return arrays, metadata
+    return arrays, given
 
 
 def _digest(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> str:
@@ -157,7 +164,7 @@ def _checked(path: str | os.PathLike[str]) -> Path:
 def _safetensors_bytes(arrays: dict[str, Array], metadata: Mapping[str, str] | None) -> bytes:
     given = dict(metadata or {})
     try:
-        content: bytes = _safetensors().save(arrays, {**given, CHECKSUM: _digest(arrays, given)})
+        content: bytes = _safetensors().save(arrays, {OURS: json.dumps({**given, CHECKSUM: _digest(arrays, given)})})
     except _safetensors().SafetensorError as error:
         raise DtypeError(f"save: .safetensors files cannot hold one of these arrays ({error}); use .npz.") from None
     return content
