@@ -15,7 +15,7 @@ from tinygrad_lite.tape import no_grad
 from tinygrad_lite.tensor import Tensor, apply
 
 VALUES = st.sampled_from((0.0, 1.0, -1.0, 0.5, 2.0)).flatmap(lambda a: st.sampled_from((1.0, -2.0, 0.25)).map(lambda b: (a, b)))
-PARTIALS = {  # of a op b, element by element
+PARTIALS: dict[str, tuple[Any, Any]] = {  # of a op b, element by element
     "add": (lambda a, b: a + b, lambda a, b: (np.ones(2), np.ones(2))),
     "sub": (lambda a, b: a - b, lambda a, b: (np.ones(2), -np.ones(2))),
     "mul": (lambda a, b: a * b, lambda a, b: (b, a)),

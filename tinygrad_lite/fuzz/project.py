@@ -181,7 +181,7 @@ def _erfc(x: Any) -> Any:
 def _nll(x: Any, targets: Any, reduction: str, label_smoothing: float = 0.0) -> Any:
     one_hot = np.moveaxis(np.eye(x.shape[1])[targets], -1, 1) * (1 - label_smoothing) + label_smoothing / x.shape[1]
     losses = -(one_hot * x).sum(1)
-    return {"mean": np.mean, "sum": np.sum, "none": np.array}[reduction](losses)
+    return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()
 
 
 def _log_softmax(x: Any, axis: int) -> Any:
@@ -290,7 +290,7 @@ LAYERS: tuple[OpSpec, ...] = (
     _layer("LayerNorm", lambda rng: nn.LayerNorm((3,)), _f32(2, 3)),
     _layer("Flatten", lambda rng: nn.Flatten(), IMAGES),
     _layer("Identity", lambda rng: nn.Identity(), _f32(2)),
-    *(_layer(name, lambda rng, name=name: getattr(nn, name)(), _f32(2, 3))
+    *(OpSpec(f"nn.{name}", getattr(nn, name)(), _f32(2, 3))
       for name in ("ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Sigmoid", "Tanh", "Softplus")),
     _layer("CrossEntropyLoss", lambda rng: nn.CrossEntropyLoss(label_smoothing=0.1),
            _f32(3, 4).map(lambda x: ((x, np.array([0, 3, 3])), {}))),

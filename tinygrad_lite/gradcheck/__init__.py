@@ -128,6 +128,7 @@ def _examine(
                 report.failures += [Failure(name, message, leaf) for message, leaf in PROPERTIES[name](example)]
         if point.finite and (properties == "all" or "value" in chosen):
             _values(report, example, probes, kinks, full)
+        example.restore()
     except GradientError as error:
         report.failures.append(Failure("shape", str(error)))
     except Exception as error:

@@ -38,7 +38,16 @@ class Example:
         ]
         self.raw = self.pull(self.v)
         self.grads = [as_gradient(self.raw[i], self.target.leaves[i]) for i in self.wrt]
-        self.changed = [a for a, copy in self._before if not np.array_equal(a, copy, equal_nan=a.dtype.kind == "f")]
+        self.changed = self.restore()
+
+    def restore(self) -> list[Array]:
+        """Undo what the rule wrote into arguments and cotangent, so that a report shows what went in; which they were."""
+        changed = []
+        for array, copy in self._before:
+            if not np.array_equal(array, copy, equal_nan=array.dtype.kind == "f"):
+                changed.append(array)
+                np.copyto(array, copy)
+        return changed
 
     def gradients(self, v: Arrays, leaves: Arrays | None = None) -> list[Array]:
         leaves = self.target.leaves if leaves is None else leaves

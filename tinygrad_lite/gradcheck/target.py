@@ -138,7 +138,7 @@ def detect(fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
         return "module"
     try:
         with quiet():
-            result = Target(fn, args, kwargs, "rule")._call([leaf for leaf in _flatten(args) if _is_float(leaf)])
+            result = Target(fn, args, kwargs, "rule")._call([leaf.copy() for leaf in _flatten(args) if _is_float(leaf)])
     except Exception as error:
         return _detect_by_trying(fn, args, kwargs, error)
     if isinstance(result, tuple) and len(result) == 2 and callable(result[1]):
