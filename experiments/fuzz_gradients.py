@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         image = rng.random((2, 1, 28, 28)).astype(np.float32) * rng.choice((0.0, 1.0), (2, 1, 28, 28)).astype(np.float32)
         for name in Target(model, (image,)).names:
             try:
-                report = check_grad(model, image, wrt=[name], probes=1 if args.dry_run else 2, seed=args.seed + cases, full=False,
+                report = check_grad(model, image, wrt=[name], probes=1 if args.dry_run else 2,
+                                    seed=args.seed + cases, full=False,
                                     properties=["value"])  # fmt: skip
             except GradientError as error:
                 print(error)

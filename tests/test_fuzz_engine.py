@@ -20,6 +20,16 @@ def run(examples=200):
     run_state_machine_as_test(GraphMachine, settings=chosen)
 
 
+def is_caught():
+    """Whether the machine fails, and by an assertion of its own: a crash of the planted engine would prove nothing."""
+    caught = False
+    try:
+        run(examples=1000)
+    except* AssertionError:
+        caught = True
+    return caught
+
+
 def test_the_right_engine_passes_the_same_run():
     run()
 
@@ -31,13 +41,13 @@ def last_wins(root, cotangent):
     while order:
         node = order.pop()
         g = pending.pop(node, None)
-        if node.vjp is None:
+        if isinstance(node, tape.Leaf):
             leaves.append((node, g))
         else:
-            for parent, gradient in zip(node.parents, node.vjp(g), strict=True):
+            for parent, gradient in zip(node.parents, tape._gradients(node, g), strict=True):
                 if parent is not None:
-                    pending[parent] = gradient
-            node.vjp, node.parents, node.freed = None, (), True
+                    pending[parent] = gradient  # noqa: PERF403 (the planted error is that it overwrites)
+            node.vjp, node.parents = None, ()
     for node, g in leaves:
         node.grad = np.array(g) if node.grad is None else node.grad + g
 
@@ -45,7 +55,7 @@ def last_wins(root, cotangent):
 def assigns(root, cotangent):
     """Gradients are assigned and not added up over backward passes."""
     for node in tape._reachable(root):
-        if node.vjp is None:
+        if isinstance(node, tape.Leaf):
             node.grad = None
     original(root, cotangent)
 
@@ -55,7 +65,7 @@ def not_freed(root, cotangent):
     nodes = [(node, node.vjp, node.parents) for node in tape._reachable(root) if node.vjp]
     original(root, cotangent)
     for node, vjp, parents in nodes:
-        node.vjp, node.parents, node.freed = vjp, parents, False
+        node.vjp, node.parents = vjp, parents
 
 
 original = tape.backward
@@ -64,8 +74,7 @@ original = tape.backward
 @pytest.mark.parametrize("wrong", [last_wins, assigns, not_freed])
 def test_wrong_engines_are_caught(wrong, monkeypatch):
     monkeypatch.setattr(tape, "backward", wrong)
-    with pytest.raises(BaseException):  # noqa: B017, PT011 - an AssertionError, or a group of them
-        run()
+    assert is_caught()
 
 
 def test_a_no_grad_that_forgets_exceptions_is_caught(monkeypatch):
@@ -76,8 +85,7 @@ def test_a_no_grad_that_forgets_exceptions_is_caught(monkeypatch):
 
     monkeypatch.setattr(no_grad, "__exit__", leave)
     try:
-        with pytest.raises(BaseException):  # noqa: B017, PT011
-            run()
+        assert is_caught()
     finally:
         tape.state.recording = True
 

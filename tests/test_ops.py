@@ -22,9 +22,9 @@ def rules():
     modules = [m for name, m in sys.modules.items() if name.startswith(ops.__name__ + ".")]
     for module in modules:
         for name, function in vars(module).items():
-            if inspect.isfunction(function) and function.__module__ == module.__name__ and not name.startswith("_"):
-                if inspect.signature(function).return_annotation in ("RuleResult", F.elementwise.RuleResult):
-                    yield f"{module.__name__.rpartition('.')[2]}.{name}"
+            own = inspect.isfunction(function) and function.__module__ == module.__name__ and not name.startswith("_")
+            if own and inspect.signature(function).return_annotation in ("RuleResult", F.elementwise.RuleResult):
+                yield f"{module.__name__.rpartition('.')[2]}.{name}"
 
 
 def missing(wanted, table):

@@ -1,4 +1,7 @@
-"""A picture to the digits on it: every step of the reader in order."""
+"""A picture to the digits on it: every step of the reader in order.
+
+This file is long because it is the one place where the steps, and the choices between their results, stand together.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace

@@ -147,7 +147,8 @@ def _with_bar(jobs: list[tuple[str, Any, str]], quiet: bool) -> Iterable[tuple[s
 def _row(report: FuzzReport) -> dict[str, Any]:
     return {
         "right": bool(report), "examples": report.examples, "decided": round(report.decided, 4), "kinds": dict(report.kinds),
-        "worst excess": report.largest if not report else report.excess, "seconds": round(report.seconds, 2), "seed": report.seed,
+        "worst excess": report.largest if not report else report.excess,
+        "seconds": round(report.seconds, 2), "seed": report.seed,
         "property": None if report.failure is None else report.failure.worst.name,
         "examples to failure": report.examples_to_failure,
     }  # fmt: skip

@@ -271,9 +271,9 @@ class _Check:
             error.add_note(f"called with {_arguments(arguments)!r}"[:500])
             raise
         self.backend = target.backend
-        if self.guessed and not result and result.worst.name == "error":
-            if all(leaf.ndim == 0 or leaf.size == 0 for leaf in target.leaves):
-                reject()  # nor is the rule perhaps meant for these shapes
+        refused = self.guessed and not result and result.worst.name == "error"
+        if refused and all(leaf.ndim == 0 or leaf.size == 0 for leaf in target.leaves):
+            reject()  # nor is the rule perhaps meant for these shapes
         return result
 
 

@@ -129,9 +129,9 @@ class Point:
                 closer_verdict = self._judge(closer, u, grads)
                 if not closer_verdict.wrong:
                     return closer_verdict
-        if np.isfinite(verdict.analytic) and (verdict.kind == "kink" or sum(o.size for o in self.outs) > 1):
-            if self._rows_are_subgradients(u, v, grads):
-                return Verdict(verdict.slope, verdict.analytic, verdict.allowed, 1.0, "kink")
+        may_be_kink = verdict.kind == "kink" or sum(o.size for o in self.outs) > 1
+        if np.isfinite(verdict.analytic) and may_be_kink and self._rows_are_subgradients(u, v, grads):
+            return Verdict(verdict.slope, verdict.analytic, verdict.allowed, 1.0, "kink")
         return verdict
 
     def _judge(self, slope: Slope, u: Arrays, grads: Arrays) -> Verdict:
