@@ -13,7 +13,7 @@ from experiments.runs import read_metrics
 
 
 def draw_curves(folder: Path, title: str) -> Path:
-    """Write curves.png: training loss and accuracy of each step, faint, with a running mean, and the test set's as dots."""
+    """Write curves.png: training loss, and running means of loss and accuracy, and the test set's as dots."""
     lines = read_metrics(folder)
     steps = [line for line in lines if "loss" in line]
     tests = [line for line in lines if "test_loss" in line]
@@ -21,8 +21,9 @@ def draw_curves(folder: Path, title: str) -> Path:
     for axes, key, factor in ((left, "loss", 1.0), (right, "accuracy", 100.0)):
         x = np.array([line["step"] for line in steps])
         y = factor * np.array([line[key] for line in steps])
-        axes.plot(x, y, color="tab:blue", alpha=0.2, linewidth=0.6, label="training batches")
-        axes.plot(x, _running_mean(y), color="tab:blue", label="their running mean")
+        if key == "loss":  # the accuracies of single batches are a few steps apart, and hide the rest
+            axes.plot(x, y, color="tab:blue", alpha=0.2, linewidth=0.6, label="training batches")
+        axes.plot(x, _running_mean(y), color="tab:blue", label="training batches, running mean")
         test_x = [line["step"] for line in tests]
         test_y = [factor * line[f"test_{key}"] for line in tests]
         axes.plot(test_x, test_y, "o-", color="tab:orange", markersize=4, label=f"test set, last {test_y[-1]:.4g}")
