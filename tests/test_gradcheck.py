@@ -10,6 +10,7 @@ import pytest
 from tinygrad_lite.errors import GradientError, ShapeError
 from tinygrad_lite.gradcheck import check_grad, directional, lay_out
 from tinygrad_lite.gradcheck.layout import LAYOUTS, array_code, layout_of
+from tinygrad_lite.ops import elementwise
 
 KNOWN = {
     "exp": (math.exp, math.exp),
@@ -229,3 +230,38 @@ def test_arguments_are_checked():
 def test_no_hypothesis_is_needed():
     code = "import sys; import tinygrad_lite.gradcheck; sys.exit('hypothesis' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def cube(slope=3.0):
+    return lambda x: (x * x * x, lambda g: (g * slope * x * x,))
+
+
+def test_complex_step_sees_what_no_difference_quotient_can():
+    x = np.array([0.7, -1.3])
+    wrong = cube(3 * (1 + 1e-9))
+    assert check_grad(wrong, x)  # below what the numeric slope is allowed
+    with pytest.raises(GradientError, match="slope"):
+        check_grad(wrong, x, complex_step=True)
+    assert check_grad(cube(), x, complex_step=True)
+
+
+def test_complex_step_is_not_asked_where_it_is_not_valid():
+    def real_part(x):  # loses the imaginary part without a word
+        return x.real**2 + 0j * x, lambda g: (2 * g * x,)
+
+    def size(x):
+        return np.abs(x), lambda g: (g * np.sign(x),)
+
+    def refuses(x):
+        return np.hypot(x, 1.0), lambda g: (g * x / np.hypot(x, 1.0),)
+
+    for rule in (real_part, size, refuses):
+        assert check_grad(lambda x, rule=rule: (np.real(rule(x)[0]) if rule is real_part else rule(x)[0], rule(x)[1]),
+                          np.array([0.7, -1.3]), complex_step=True)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "rule", [elementwise.sigmoid, elementwise.gelu, elementwise.silu, elementwise.elu, elementwise.softplus, elementwise.tanh]
+)
+def test_the_projects_own_rules_agree_with_the_complex_step(rule):
+    assert check_grad(rule, np.random.default_rng(0).standard_normal((3, 4)), complex_step=True)

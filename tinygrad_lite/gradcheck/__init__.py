@@ -34,6 +34,7 @@ def check_grad(
     properties: str | Sequence[str] = "all",
     reference: Callable[..., Any] | None = None,
     backend: str | Backend | None = None,
+    complex_step: bool = False,
     raise_error: bool = True,
 ) -> GradReport:
     """Check the gradient of fn at one point.
@@ -57,6 +58,9 @@ def check_grad(
     properties : "all", or names out of shape, untouched, alias, deterministic, forward, linear, zero, layout, precision
     reference : function of the same arguments that gives the right output (for the property forward)
     backend : "rule", "tensor", "module", "torch", "jax", "autograd"; found out by default
+    complex_step : bool
+        Ask for a second opinion that is exact to rounding, and sees errors of 1e-11, where fn is analytic and takes complex
+        numbers: the slope as Im f(x + ih u) / h. Where it is not valid, the numeric slope decides alone.
     raise_error : whether a wrong gradient raises
 
     Returns
@@ -87,6 +91,7 @@ def check_grad(
         properties=properties,
         reference=reference,
         full=full,
+        complex_step=complex_step,
     )
     report.settings = settings
     if raise_error:
@@ -111,6 +116,7 @@ def _examine(
     properties: str | Sequence[str] = "all",
     reference: Callable[..., Any] | None = None,
     full: bool | None = None,
+    complex_step: bool = False,
 ) -> GradReport:
     chosen = list(PROPERTIES) if properties == "all" else [properties] if isinstance(properties, str) else list(properties)
     unknown = [name for name in chosen if name not in (*PROPERTIES, "value")]
@@ -127,7 +133,7 @@ def _examine(
             if name in PROPERTIES and (point.finite or name in ("shape", "untouched", "alias")):
                 report.failures += [Failure(name, message, leaf) for message, leaf in PROPERTIES[name](example)]
         if point.finite and (properties == "all" or "value" in chosen):
-            _values(report, example, probes, kinks, full)
+            _values(report, example, probes, kinks, full, complex_step)
         example.restore()
     except GradientError as error:
         report.failures.append(Failure("shape", str(error)))
@@ -140,7 +146,9 @@ def _examine(
     return report
 
 
-def _values(report: GradReport, example: Example, probes: Sequence[Probe], kinks: str, full: bool | None) -> None:
+def _values(
+    report: GradReport, example: Example, probes: Sequence[Probe], kinks: str, full: bool | None, complex_step: bool
+) -> None:
     """Compare the gradient with the oracle along the probes, at entries that are not finite, and entry by entry."""
     point, wrt = example.point, list(example.wrt)
     v = [np.array(w, np.float64) for w in example.v]
@@ -157,6 +165,8 @@ def _values(report: GradReport, example: Example, probes: Sequence[Probe], kinks
         wanted += [direction("onehot", k, shapes) for k in range(total)]
     for u in wanted:
         verdict = point.compare(u, v, grads)
+        if complex_step and not verdict.wrong:
+            verdict = point.second_opinion(u, v, grads, verdict)
         if verdict.wrong and not np.isfinite(verdict.analytic):
             # A cotangent of 0 hides an infinite slope (of sqrt at 0) from the function, but not 0 * inf from the rule.
             everywhere = direction("gauss", report.seed, [w.shape for w in v])
