@@ -11,6 +11,7 @@ from tinygrad_lite.errors import GradientError, ShapeError
 from tinygrad_lite.gradcheck import check_grad, directional, lay_out
 from tinygrad_lite.gradcheck.layout import LAYOUTS, array_code, layout_of
 from tinygrad_lite.ops import elementwise
+from tinygrad_lite.ops.norm import normalize
 
 KNOWN = {
     "exp": (math.exp, math.exp),
@@ -243,6 +244,11 @@ def test_complex_step_sees_what_no_difference_quotient_can():
     with pytest.raises(GradientError, match="slope"):
         check_grad(wrong, x, complex_step=True)
     assert check_grad(cube(), x, complex_step=True)
+
+
+def test_complex_step_allows_for_terms_that_cancel():
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    assert check_grad(normalize, x, kwargs={"axes": (1,)}, cotangent=x, complex_step=True)  # a gradient of 1e-6 of its terms
 
 
 def test_complex_step_is_not_asked_where_it_is_not_valid():

@@ -130,14 +130,16 @@ class Point:
         return float(sum((w * o.imag).sum() for w, o in zip(v, outs, strict=True)) / 1e-30)
 
     def second_opinion(self, u: Arrays, v: Arrays, grads: Arrays, verdict: Verdict) -> Verdict:
-        """Compare with the complex step to 1e-11 of the largest term, where that is valid; else the verdict as it is."""
+        """Compare with the complex step to 1e-11 and rounding, where that is valid; else the verdict as it is."""
         slope = self.complex_slope(u, v)
         if slope is None or verdict.kind != "smooth" or not np.isfinite(verdict.analytic):
             return verdict
         if not abs(slope - verdict.slope.value) <= 8 * verdict.slope.error + 1e-6 * abs(slope):
             return verdict
         largest = max((float(np.abs(g * part).max(initial=0)) for g, part in zip(grads, u, strict=True)), default=0.0)
-        allowed = 1e-11 * max(abs(slope), largest) + 5e-324
+        # A rule whose terms cancel keeps the rounding of the terms.
+        terms = self.typical(u) * sum(float(np.abs(w).sum()) for w in v) * sum(float(np.abs(part).sum()) for part in u)
+        allowed = 1e-11 * max(abs(slope), largest) + 2.0**-50 * terms
         exact = replace(verdict.slope, value=slope, left=slope, right=slope, error=allowed)
         return Verdict(exact, verdict.analytic, allowed, abs(verdict.analytic - slope) / allowed, "smooth")
 
