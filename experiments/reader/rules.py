@@ -47,6 +47,49 @@ def without_rules(mask: Mask, *, share: float = 0.3) -> Mask | None:
     return cv2.morphologyEx(result, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
 
 
+def without_frames(mask: Mask) -> Mask | None:
+    """Erase what is drawn around digits: frames, the cells of a form, a ring; None where there is no such thing.
+
+    A frame has holes, and in a hole lies ink as large as a digit would be: a quarter of the hole's height, or, in a
+    hole that takes up half of the picture, two pieces of a twenty-fifth. Neither is smaller than four widths of its line,
+    so that a speck in a 0 makes no frame of it.
+    """
+    outlines, tree = cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
+    frames = []
+    for i, (_, _, first_hole, parent) in enumerate(tree[0] if outlines else ()):
+        depth = 0  # 0: ink, 1: a hole in it, 2: ink in that hole, and so on
+        while parent >= 0:
+            depth, parent = depth + 1, tree[0][parent][3]
+        if depth % 2 or first_hole < 0:
+            continue
+        holes = _siblings(tree[0], first_hole)
+        area = cv2.contourArea(outlines[i]) - sum(cv2.contourArea(outlines[k]) for k in holes)
+        pen = 2 * area / (cv2.arcLength(outlines[i], True) + sum(cv2.arcLength(outlines[k], True) for k in holes))
+        for hole in holes:
+            height = cv2.boundingRect(outlines[hole])[3]
+            inside = np.array([max(cv2.boundingRect(outlines[k])[2:]) for k in _siblings(tree[0], tree[0][hole][2])])
+            large = inside >= 4 * pen
+            if (large & (inside > 0.25 * height)).any() or (
+                height > 0.5 * mask.shape[0] and (large & (inside > 0.04 * height)).sum() > 1
+            ):
+                frames.append(i)
+                break
+    if not frames:
+        return None
+    _, labels = cv2.connectedComponents(mask, connectivity=8)
+    gone = [labels[outlines[i][0, 0, 1], outlines[i][0, 0, 0]] for i in frames]
+    return (mask * ~np.isin(labels, gone)).astype(np.uint8)
+
+
+def _siblings(tree: np.ndarray, first: int) -> list[int]:
+    """List a contour and those after it on the same level; none for -1."""
+    found = []
+    while first >= 0:
+        found.append(first)
+        first = int(tree[first][0])
+    return found
+
+
 def darkest(ink: Ink) -> Mask | None:
     """Keep the darker of two kinds of ink, such as a pen's and a faint printed grid's; None where there is but one."""
     inked = ink.mask > 0
