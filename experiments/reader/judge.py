@@ -6,6 +6,7 @@ from experiments.reader.find import Floats, Ink, Part
 from experiments.reader.normalise import stroke_width
 from experiments.reader.split import Hypothesis
 
+LOWEST = 9  # pixels; what is lower is noise, or cannot be read
 REJECT = 0.25  # below this confidence it is taken for something else than a digit
 REJECT_ODD = 0.90  # the same for what is unlike the page's other digits in size, pen or darkness
 
@@ -32,6 +33,8 @@ def plausible(found: list[Part], shape: tuple[int, ...]) -> tuple[list[Part], fl
     by_height = np.argsort(heights)
     weights = np.cumsum(heights[by_height] ** 2)
     unit = float(heights[by_height][np.searchsorted(weights, weights[-1] / 2)])
+    if unit < LOWEST:
+        return [], 1.0
     result = []
     for part in kept:
         _, _, w, h = part.box

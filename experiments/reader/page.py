@@ -19,6 +19,7 @@ from models.pair import WIDTH, PairNet
 from tinygrad_lite import no_grad
 
 UNSURE = 0.75  # below this confidence a digit is marked as unsure
+LEAST = 6  # pixels of a picture's shorter side; on less no digit can be told from another
 MOST_PARTS = 400  # on a page; what is smaller than so many others is noise
 # The normalisations that the last reading is the mean of: (thickness, shear).
 VIEWS = ((0.0, 0.0), (0.7, 0.0), (-0.6, 0.0), (0.0, 0.15), (0.0, -0.15))
@@ -102,6 +103,8 @@ class Reader:
         Reading
             Boxes in pixels of `picture`.
         """
+        if min(picture.shape[:2]) < LEAST:
+            return Reading()
         best, sure = self._read_picture(picture, single=single)
         sheet = None if sure and best.confidence() > 0.95 else find.sheet(picture)
         if sheet is not None:
