@@ -31,15 +31,20 @@ def annotated(picture: Picture, reading: Reading) -> Picture:
 
 
 def contact_sheet(reading: Reading, zoom: int = 3, columns: int = 12) -> Picture:
-    """Lay out the 28x28 inputs as the net saw them, in reading order, each with its two best guesses below."""
+    """Lay out the inputs as the net saw them, in reading order, each with its two best guesses below.
+
+    Both digits of a touching pair show the 28x40 picture of the pair.
+    """
     side = 28 * zoom
     order = [i for row in reading.rows for i in row]
     tiles = []
     for i in order:
         digit = reading.digits[i]
         tile = np.full((side + 30, side + 6, 3), 255, np.uint8)
-        shown = cv2.resize(np.round(digit.image * 255).astype(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST)
-        tile[3 : side + 3, 3 : side + 3] = shown[..., None]
+        high, wide = (round(n * side / max(digit.image.shape)) for n in digit.image.shape)
+        shown = cv2.resize(np.round(digit.image * 255).astype(np.uint8), (wide, high), interpolation=cv2.INTER_NEAREST)
+        top = 3 + side - high
+        tile[top : top + high, 3 : 3 + wide] = shown[..., None]
         colour = UNSURE if digit.unsure else SURE
         _write(tile, f"{digit.digit}  {digit.confidence:.0%}", (4, side + 14), 0.38, colour)
         _write(tile, f"{digit.second}  {digit.second_confidence:.0%}", (4, side + 27), 0.33, (120, 120, 120))

@@ -85,7 +85,7 @@ def unlike(chosen: list[Hypothesis], ink: Ink, sure: list[float]) -> Floats:
 
 def accept(digit: int, confidence: float, odd: float) -> bool:
     """Say whether a digit is believed; a straight line is as sure a 1 as any, so an odd 1 is not."""
-    if odd > 5 or (odd > 1.2 and digit == 1):
+    if odd > 5 or (odd > 2 and digit == 1):
         return False
     return confidence >= (REJECT_ODD if odd > 1 else REJECT)
 

@@ -170,7 +170,7 @@ class Reader:
         reading.digits = [d for d, o in zip(digits, odd, strict=True) if accept(d.digit, d.confidence, float(o))]
         sure = np.array([d.confidence for d in reading.digits])
         # Weighed by size: a digit in pieces, each of them read as something, must not count for more than the whole.
-        sizes = np.array([np.sqrt(d.box[2] * d.box[3]) for d in reading.digits])
+        sizes = np.array([max(d.box[2:]) for d in reading.digits])
         score = float(((sure - 0.5) * sizes).sum())
         rejected = len(digits) - len(reading.digits)
         return reading, score, not rejected and bool(sure.size) and float(sure.min()) > 0.8

@@ -5,7 +5,7 @@ dynamic programming picks the runs whose sum of log-probabilities, less what the
 Source: over-segmentation with a recogniser's scores, LeCun et al. 1998, section V.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from experiments.reader.normalise import stroke_width
 CUT = 0.5  # a cut, however thin the ink there
 CUT_INK = 0.12  # and for each stroke width of ink that it crosses beyond the first
 PAIR = 0.5  # two digits read at once
+LOW_HALF = 8.0  # a half of a pair that is lower than the pair, for each of its heights
 JOIN = 0.15  # parts joined, touching or not
 JOIN_GAP = 4.0  # and for each digit height between them
 WIDE = 1.5  # wider than high, for each height
@@ -246,15 +247,26 @@ def _halve(pair: Hypothesis, found: list[Hypothesis]) -> list[Hypothesis]:
 
     def fit(cut: int) -> float:
         left, right = lefts[cut], rights[cut + 1]
-        return float(left.log_probs[0, a] + right.log_probs[0, b]) - left.cost - right.cost
+        low = 2 - (left.box[3] + right.box[3]) / pair.box[3]  # both are of one hand, about as high as the pair
+        return float(left.log_probs[0, a] + right.log_probs[0, b]) - left.cost - right.cost - LOW_HALF * low
 
     cuts = [last for last in lefts if last + 1 in rights]
     if cuts:
         cut = max(cuts, key=fit)
-        return [lefts[cut], rights[cut + 1]]
+        return [_as_high(half, pair) for half in (lefts[cut], rights[cut + 1])]
     x, y, w, h = pair.box
     half = max(1, w // 2)
     return [
         Hypothesis((x, y, half, h), pair.mask[:, :half], pair.first, pair.last),
         Hypothesis((x + half, y, w - half, h), pair.mask[:, half:], pair.first, pair.last),
     ]
+
+
+def _as_high(half: Hypothesis, pair: Hypothesis) -> Hypothesis:
+    """Give a half that the cut left too low, its stroke being the other's too, the height of the pair."""
+    x, y, w, h = half.box
+    if h >= 0.75 * pair.box[3]:
+        return half
+    above = y - pair.box[1]
+    mask = cv2.copyMakeBorder(half.mask, above, pair.box[3] - above - h, 0, 0, cv2.BORDER_CONSTANT)
+    return replace(half, box=(x, pair.box[1], w, pair.box[3]), mask=mask)
