@@ -310,11 +310,11 @@ def test_a_shadow_is_no_table(digits, reader):
 def test_touching_digits_are_read_as_pairs(digits, reader):
     rng = np.random.default_rng(0)
     right = pairs = 0
-    for k in range(4):
+    for k in range(2):
         page = make_page(*digits, list(range(30 * k, 30 * k + 30)), "touching", rng)
         counted = pages.count(page, reader.read(page.image))
         right, pairs = right + counted["pairs_right"], pairs + counted["pairs"]
-    assert pairs > 30
+    assert pairs > 15
     assert right >= 0.8 * pairs  # 0.6 where each is cut and the halves are read
     assert any(d.image.shape == (28, 40) for d in reader.read(page.image).digits)
 

@@ -7,6 +7,7 @@ from experiments.reader.find import Ink, Mask
 
 REACH = 14  # pixels to either side of a line that are looked at
 
+
 def without_rules(mask: Mask, *, share: float = 0.3) -> Mask | None:
     """Erase long straight lines.
 

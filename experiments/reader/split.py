@@ -17,7 +17,6 @@ from experiments.reader.normalise import stroke_width
 # Costs, in log-probability. Set on pages of MNIST's training digits (README of models/weights).
 CUT = 0.5  # a cut, however thin the ink there
 CUT_INK = 0.12  # and for each stroke width of ink that it crosses beyond the first
-PAIR = 0.5  # two digits read at once
 LOW_HALF = 8.0  # a half of a pair that is lower than the pair, for each of its heights
 JOIN = 0.15  # parts joined, touching or not
 JOIN_GAP = 4.0  # and for each digit height between them
@@ -208,7 +207,7 @@ def hypotheses(cluster: Cluster, unit: float, *, pairs: bool = False) -> list[Hy
             if width <= 1.7 * max(height, unit) or last == first:
                 found.append(Hypothesis(box, mask, first, last, cost + cutting + shape + WIDE * max(0.0, width / height - 1.1)))
             if pairs and cluster.cut and height > 0.6 * unit and 0.3 * height < width:
-                found.append(Hypothesis(box, mask, first, last, cost + cutting + shape + PAIR, pair=True))
+                found.append(Hypothesis(box, mask, first, last, cost + cutting + shape, pair=True))
     return found
 
 
