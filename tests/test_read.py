@@ -380,6 +380,12 @@ def test_frames_go_and_what_is_in_them_stays():
         cv2.rectangle(mask, corner, (corner[0] + 100, 220), 1, 3)
     np.testing.assert_array_equal(without_frames(mask), wanted)
     mask = wanted.copy()
+    for x in range(15, 500, 45):  # squared paper, one digit in a square, one across the lines
+        cv2.line(mask, (x, 0), (x, 299), 1, 2)
+    for y in range(15, 300, 45):
+        cv2.line(mask, (0, y), (499, y), 1, 2)
+    assert without_frames(mask) is None
+    mask = wanted.copy()
     cv2.ellipse(mask, (400, 150), (60, 50), 0, 0, 360, 1, 5)  # a ring about one of them
     cv2.rectangle(mask, (5, 5), (490, 290), 1, 3)  # and a frame about all
     np.testing.assert_array_equal(without_frames(mask), wanted)

@@ -56,7 +56,8 @@ def without_frames(mask: Mask) -> Mask | None:
 
     A frame has holes, and in a hole lies ink as large as a digit would be: a quarter of the hole's height, or, in a
     hole that takes up half of the picture, two pieces of a twenty-fifth. Neither is smaller than four widths of its line,
-    so that a speck in a 0 makes no frame of it.
+    so that a speck in a 0 makes no frame of it. And half of its cells hold ink: squared paper, whose lines the digits
+    cross, is no frame.
     """
     outlines, tree = cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
     frames = []
@@ -69,15 +70,17 @@ def without_frames(mask: Mask) -> Mask | None:
         holes = _siblings(tree[0], first_hole)
         area = cv2.contourArea(outlines[i]) - sum(cv2.contourArea(outlines[k]) for k in holes)
         pen = 2 * area / (cv2.arcLength(outlines[i], True) + sum(cv2.arcLength(outlines[k], True) for k in holes))
-        for hole in holes:
-            height = cv2.boundingRect(outlines[hole])[3]
+        heights = {hole: cv2.boundingRect(outlines[hole])[3] for hole in holes}
+        cells = filled = 0
+        for hole, height in heights.items():
             inside = np.array([max(cv2.boundingRect(outlines[k])[2:]) for k in _siblings(tree[0], tree[0][hole][2])])
             large = inside >= 4 * pen
-            if (large & (inside > 0.25 * height)).any() or (
+            cells += height > 0.5 * max(heights.values())
+            filled += (large & (inside > 0.25 * height)).any() or (
                 height > 0.5 * mask.shape[0] and (large & (inside > 0.04 * height)).sum() > 1
-            ):
-                frames.append(i)
-                break
+            )
+        if filled >= max(1, 0.5 * cells):
+            frames.append(i)
     if not frames:
         return None
     _, labels = cv2.connectedComponents(mask, connectivity=8)
