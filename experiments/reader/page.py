@@ -106,7 +106,8 @@ class Reader:
         if min(picture.shape[:2]) < LEAST:
             return Reading()
         best, sure = self._read_picture(picture, single=single)
-        sheet = None if sure and best.confidence() > 0.95 else find.sheet(picture)
+        clear = best.confidence() > 0.93 and (sure or len(best.digits) > 4)  # a table's grain is read as a few odd digits
+        sheet = None if clear else find.sheet(picture)
         if sheet is not None:
             alone, (x, y, _, _) = sheet
             reading, _ = self._read_picture(alone, single=single)

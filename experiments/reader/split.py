@@ -207,7 +207,7 @@ def hypotheses(cluster: Cluster, unit: float, *, pairs: bool = False) -> list[Hy
             if width <= 1.7 * max(height, unit) or last == first:
                 found.append(Hypothesis(box, mask, first, last, cost + cutting + shape + WIDE * max(0.0, width / height - 1.1)))
             if pairs and cluster.cut and height > 0.6 * unit and 0.3 * height < width:
-                found.append(Hypothesis(box, mask, first, last, cost + cutting + shape, pair=True))
+                found.append(Hypothesis(box, mask, first, last, cost + cutting + 2 * shape, pair=True))
     return found
 
 
