@@ -5,11 +5,12 @@ import pytest
 
 cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
 
-from experiments import mnist, train_reader  # noqa: E402
-from experiments.augment import Picker  # noqa: E402
+from experiments import mnist, strokes, train_reader  # noqa: E402
+from experiments.augment import Picker, piece  # noqa: E402
 from experiments.reader.normalise import normalise  # noqa: E402
+from experiments.reader.page import Reader  # noqa: E402
 from experiments.touching import couple, no_couple, pair_examples  # noqa: E402
-from models.load import load_pairs  # noqa: E402
+from models.load import load_lenet, load_pairs  # noqa: E402
 from models.pair import PairNet  # noqa: E402
 from tinygrad_lite import ShapeError, serialize  # noqa: E402
 
@@ -93,3 +94,17 @@ def test_training_makes_weights_and_figures(tmp_path, capsys):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["pairs.json", "pairs.safetensors"]
     assert load_pairs(tmp_path / "pairs.safetensors")
     assert "Wrote pairs.safetensors" in capsys.readouterr().out
+
+
+def test_drawn_digits_are_what_they_are_called():
+    rng = np.random.default_rng(0)
+    images = [normalise(strokes.draw(digit, rng)) for digit in range(10) for _ in range(8)]
+    read = Reader(load_lenet()).log_probs(images)
+    assert sum(int(one.argmax()) == k // 8 for k, one in enumerate(read)) > 70
+
+
+def test_a_piece_of_a_digit_is_the_smaller_one(pick):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        ink = pick(rng)[0]
+        assert 0.15 < piece(ink, rng).sum() / ink.sum() < 0.65

@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.reader.load import LONG_SIDE
+
 Floats = NDArray[np.float32]
 Mask = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
@@ -46,12 +48,14 @@ class Part:
         return int(self.mask.sum())
 
 
-def enlarge(picture: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
-    """Enlarge a small picture to WORKING_SIDE, at most eightfold; return it and the factor."""
-    factor = float(np.clip(WORKING_SIDE / max(picture.shape[:2]), 1, 8))
-    if factor < 1.05:
+def fit(picture: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
+    """Enlarge a small picture to WORKING_SIDE, at most eightfold, or shrink a large one to LONG_SIDE; return the factor too."""
+    side = max(picture.shape[:2])
+    factor = LONG_SIDE / side if side > LONG_SIDE else float(np.clip(WORKING_SIDE / side, 1, 8))
+    if 1 <= factor < 1.05:
         return picture, 1.0
-    return np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC), np.uint8), factor
+    how = cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA
+    return np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=how), np.uint8), factor
 
 
 def sheet(picture: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Box] | None:
@@ -78,7 +82,7 @@ def sheet(picture: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Box] | None:
     beside = cv2.dilate(shape, kernel) - shape
     edge = shape
     shape = cv2.erode(cv2.copyMakeBorder(shape, 1, 1, 1, 1, cv2.BORDER_CONSTANT), kernel)[1:-1, 1:-1]
-    edge = edge - shape
+    edge = (edge - shape) * cv2.dilate(beside, kernel)  # not where the picture ends
     if not shape.any() or not beside.any() or np.median(gray[edge > 0]) < 1.2 * np.median(gray[beside > 0]):
         return None
     inside = cv2.resize(shape, picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)

@@ -79,7 +79,9 @@ def unlike(chosen: list[Hypothesis], ink: Ink, sure: list[float]) -> Floats:
     model_edge = float(np.median(edge[np.array(sure) > 0.9])) if len(model) else 0.0
     away = (np.clip(edge - model_edge, 0, None) / 0.6) ** 2
     if len(model) >= 3:
-        away += (((looked - np.median(model, 0)) / (1.5, 0.8, 0.8)) ** 2).sum(1)
+        apart = (looked - np.median(model, 0)) / (1.5, 0.8, 0.8)
+        apart[:, 2] = np.minimum(apart[:, 2], 0)  # only what is fainter: ink out of the shadow is stronger, and no less ink
+        away += (apart**2).sum(1)
     return np.asarray(away, np.float32)
 
 

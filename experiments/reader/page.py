@@ -119,7 +119,7 @@ class Reader:
 
     def _read_picture(self, picture: NDArray[np.uint8], *, single: bool) -> tuple[Reading, bool]:
         """Try one guess at the ink after another: the best reading, without rows, and whether all is sure."""
-        large, factor = find.enlarge(picture)
+        large, factor = find.fit(picture)
         best, best_score, all_sure = Reading(), 0.0, False
         best_of = {True: 0.0, False: 0.0}  # light ink and dark ink
         tried = 0
