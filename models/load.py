@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from models.lenet import LeNet
-from tinygrad_lite import DtypeError, FileFormatError, ShapeError, serialize
+from tinygrad_lite import DtypeError, FileFormatError, ShapeError, _check, serialize
 
 WEIGHTS = Path(__file__).parent / "weights" / "lenet.safetensors"
 
@@ -32,7 +32,7 @@ def load_lenet(path: str | os.PathLike[str] = WEIGHTS) -> LeNet:
     A .safetensors file may say in its metadata that its net has no ReLU after the convolutions ("relu_after_conv": "False")
     or that it was trained on pixels divided by another number ("pixel_scale"), which then goes into the first kernels.
     """
-    source = Path(path)
+    source = _check.path("load_lenet", path)
     if not source.is_file():
         what = "the repository's own weights are not there" if source == WEIGHTS else "there is no such file"
         raise FileNotFoundError(

@@ -237,13 +237,13 @@ for name in public(Tensor):
     elif name != "backward":
         add(f"Tensor.{name}", method(Tensor, name), vars(Tensor)[name], x=x)
 for name in ("add", "sub", "mul", "truediv", "pow", "matmul", "eq", "ne", "lt", "le", "gt", "ge"):
-    add(f"Tensor.__{name}__", lambda x, other, name=name: getattr(operator, name)(x, other), x=A((3, 3)), other=A((3, 3)))
+    add(f"Tensor.__{name}__", lambda x, other, name=name: getattr(operator, name)(tinygrad_lite.as_tensor(x), other), x=A((3, 3)), other=A((3, 3)))
 for function in (abs, operator.neg, len, bool, float, int, list, repr):
     add(f"Tensor.__{function.__name__}__", lambda x, function=function: function(tinygrad_lite.as_tensor(x)), x=A((1,)))
 for function in (np.exp, np.square, np.sum, np.asarray):
-    add(f"np.{function.__name__}", lambda x, function=function: function(x), x=A((3,)))
+    add(f"np.{function.__name__}", lambda x, function=function: function(tinygrad_lite.as_tensor(x)), x=A((3,)))
 for function in (np.maximum, np.add, np.matmul):
-    add(f"np.{function.__name__}", lambda x, other, function=function: function(x, other), x=A((3,), tensor=False), other=A((3,)))
+    add(f"np.{function.__name__}", lambda x, other, function=function: function(other, tinygrad_lite.as_tensor(x)), x=A((3,)), other=A((3,), tensor=False))
 for name, key in (("place", 1), ("places", (0, slice(1, 3))), ("list", [1, 0]), ("mask", A((2, 3, 4, 5), "b")), ("array", A((2,), "i"))):
     add(f"Tensor[{name}]", lambda x, key: tinygrad_lite.as_tensor(x)[key], x=IMAGES, key=key)
 add("Tensor", lambda **a: Tensor(**a), Tensor)
@@ -306,7 +306,7 @@ for optimizer in (optim.SGD, optim.Adam, optim.AdamW):
         params=PARAMS,
     )
 for schedule in (optim.constant, optim.inv, optim.step_decay, optim.cosine, optim.one_cycle):
-    add(f"optim.{schedule.__name__}", lambda step, schedule=schedule, **o: schedule(**o)(step), schedule, step=3)
+    add(f"optim.{schedule.__name__}", lambda schedule=schedule, **o: [schedule(**o)(step) for step in range(12)], schedule)
 
 
 def adam(state=None, key=None):
@@ -361,7 +361,7 @@ add("hessian.hessian", hessian.hessian, fn=lambda x: (x * x).sum(), x=A((2,)))
 CHECK = {"kwargs": {}, "wrt": None, "cotangent": None, "kinks": None, "full": False, "seed": 0, "properties": "shape", "reference": None, "backend": None, "complex_step": False}  # fmt: skip
 add("gradcheck.check_grad", lambda fn, inputs, **o: bool(gradcheck.check_grad(fn, *inputs, probes=2, raise_error=False, **o)), fn=F.sigmoid, inputs=[A((2,), tensor=False)], **CHECK)  # fmt: skip
 add("gradcheck.lay_out", gradcheck.lay_out, array=A((2, 3), tensor=False), layout="F")
-add("fuzz.fuzz_grad", lambda fn, **o: bool(fuzz.fuzz_grad(fn, max_examples=1, raise_error=False, **o)), fn=F.sigmoid, seed=0, kinks=None, properties="shape", wrt=None, backend=None)  # fmt: skip
+add("fuzz.fuzz_grad", lambda fn, **o: bool(fuzz.fuzz_grad(fn, fuzz.tensors((2,)), max_examples=1, raise_error=False, **o)), fn=F.sigmoid, seed=0, kinks=None, properties="shape", wrt=None, backend=None)  # fmt: skip
 add("models.LeNet", lambda x, **o: lenet.LeNet(**o)(x), rng=RNG, relu_after_conv=True, dropout=0.5, x=A((1, 1, 28, 28)))
 add("models.load_lenet", load.load_lenet, path=load.WEIGHTS)
 add("models.lenet_mat.load", lenet_mat.load, path=Path("/nowhere/net.mat"))
@@ -369,8 +369,8 @@ add("models.lenet_mat.load", lenet_mat.load, path=Path("/nowhere/net.mat"))
 
 # -- the judge ---------------------------------------------------------------------------------------------------------
 
-SAYS_WHAT_CAME = re.compile(r"\d|got |found |'")
-FILES = ("serialize.", "models.load")  # may give the system's own errors, which name the file
+SAYS_WHAT_CAME = re.compile(r"\d|is unknown|shape=|got |found |'|without axes|does not require a gradient")
+FILES = ("serialize.", "models.")  # may give the system's own errors, which name the file
 IN_PLACE = ("F.batch_norm", "optim.")  # change what they are given
 REFUSES = {"models.lenet_mat.load", "np.square", "np.sum", "optim.Optimizer", "optim.Optimizer entry", "optim.LRScheduler.load_state_dict", "data.Batches.load_state_dict"}
 counted = {"cases": 0, "refused": 0}
@@ -431,9 +431,9 @@ def judge(name, call, arguments):
         found = ask(name, call, given)
     peak = tracemalloc.get_traced_memory()[1] - held
     sizes = sum(a.nbytes for a in [*before, *found])
-    room = 1 << (23 if name.startswith(("serialize", "models", "fuzz")) else 20)
+    room = 1 << (23 if name.startswith(("serialize", "models", "fuzz")) else 22)
     assert peak < 60 * sizes + room, f"{name}: {peak} bytes of memory for {sizes} bytes in and out"
-    if not any(issubclass(w.category, RuntimeWarning) for w in warned) and not any_number(lambda a: ~np.isfinite(a), before):
+    if name != "Tensor.__pow__" and not any(issubclass(w.category, RuntimeWarning) for w in warned) and not any_number(lambda a: ~np.isfinite(a), before):
         assert not any_number(np.isnan, found), f"{name}: NaN from finite numbers without a word"
     if not name.startswith(IN_PLACE):
         for was, now in zip(before, arrays_in(given), strict=True):

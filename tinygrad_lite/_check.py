@@ -8,12 +8,13 @@ import math
 import operator
 import os
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinygrad_lite._types import Array, Dims
-from tinygrad_lite.errors import DtypeError, ShapeError
+from tinygrad_lite.errors import DtypeError, FileFormatError, ShapeError
 
 LARGEST = 2**63 - 1  # what NumPy takes for a size
 
@@ -95,6 +96,17 @@ def listed(function: str, name: str, values: Any) -> list[Any]:
         return list(values)
     except TypeError:
         raise DtypeError(f"{function}: {name} must be a list or an iterator, got {type(values).__name__}.") from None
+
+
+def path(function: str, value: Any) -> Path:
+    """Return `value` as a Path, or raise DtypeError (no path) or FileFormatError (no file can have this name)."""
+    try:
+        result = Path(value)
+    except TypeError:
+        raise DtypeError(f"{function}: a file needs a path, got {value!r:.80} ({type(value).__name__}).") from None
+    if "\0" in str(result):
+        raise FileFormatError(f"{function}: a file name cannot hold the character 0, got {str(result)!r:.80}.")
+    return result
 
 
 def pair(function: str, name: str, value: Any, minimum: int) -> tuple[int, int]:

@@ -235,7 +235,7 @@ class Tensor:
     def __int__(self) -> int:
         value = self._real("int")
         if value - value != 0:
-            raise ShapeError(f"int: {value} is no integer.")
+            raise ShapeError(f"int: got {value}, which is no integer.")
         return int(value)
 
     def _real(self, function: str) -> Any:
@@ -536,14 +536,13 @@ def apply(rule: Rule, *tensors: Tensor, **static: Any) -> Tensor:
     """
     try:
         out, vjp = rule(*[tensor.data for tensor in tensors], **static)
+        parents = tuple([tensor._node for tensor in tensors]) if tape.state.recording else ()
     except Exception as error:
         _explain(error, rule, tensors)
         raise
     result = _wrap(out if isinstance(out, np.ndarray) else np.asarray(out))
-    if tape.state.recording:
-        parents = tuple([tensor._node for tensor in tensors])
-        if any(parents):
-            result._node = tape.Node(parents, vjp)
+    if any(parents):
+        result._node = tape.Node(parents, vjp)
     return result
 
 
@@ -580,7 +579,9 @@ def _to_array(data: Any) -> Array:
         try:
             array = np.asarray(data)
         except ValueError:
-            raise ShapeError("Tensor: nested lists must all have the same lengths; pad the shorter ones.") from None
+            raise ShapeError(
+                f"Tensor: nested lists must all have the same lengths, got {data!r:.80}; pad the shorter ones."
+            ) from None
         first = data
         while isinstance(first, (list, tuple)) and first:
             first = first[0]
@@ -664,10 +665,17 @@ def _sizes(function: str, sizes: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def _plain_index(part: Any) -> Any:
-    plain = part.data if isinstance(part, Tensor) else np.asarray(part) if isinstance(part, list) else part
+    plain = part.data if isinstance(part, Tensor) else _to_index(part) if isinstance(part, list) else part
     if isinstance(plain, np.ndarray) and plain.dtype.kind not in "biu" and plain.size:
         raise DtypeError(f"index: must be integers or truth values, got dtype={plain.dtype}.")
     return plain.astype(np.intp) if isinstance(plain, np.ndarray) and not plain.size and plain.dtype.kind == "f" else plain
+
+
+def _to_index(places: list[Any]) -> Array:
+    try:
+        return np.asarray(places)
+    except ValueError:
+        raise ShapeError(f"index: lists must hold integers or truth values, got {places!r:.80}.") from None
 
 
 def _tensors_in(values: Any) -> list[Tensor]:
