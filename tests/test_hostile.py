@@ -424,12 +424,12 @@ def judge(name, call, arguments):
     counted["cases"] += 1
     given = build(arguments) if isinstance(arguments, list) else {k: build(v) for k, v in arguments.items()}
     before = [a.copy() for a in arrays_in(given)]
-    tracemalloc.reset_peak()
-    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.start()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         found = ask(name, call, given)
-    peak = tracemalloc.get_traced_memory()[1] - held
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
     sizes = sum(a.nbytes for a in [*before, *found])
     room = 1 << (23 if name.startswith(("serialize", "models", "fuzz")) else 22)
     assert peak < 60 * sizes + room, f"{name}: {peak} bytes of memory for {sizes} bytes in and out"
@@ -453,7 +453,6 @@ def small_machine(monkeypatch, tmp_path):
     """A machine with little memory, whose use is counted, and a folder for what is written."""
     monkeypatch.setattr(_check, "memory_limit", lambda: LIMIT)
     monkeypatch.chdir(tmp_path)
-    tracemalloc.start()
     yield
     tracemalloc.stop()
 

@@ -488,7 +488,9 @@ def batch_norm(
     axes = (0, *range(2, tensor.ndim))
     per_channel = (1, channels, *(1,) * (tensor.ndim - 2))
     for name, running in (("running_mean", running_mean), ("running_var", running_var)):
-        if running is not None and not (isinstance(running, np.ndarray) and running.dtype.kind == "f" and running.flags.writeable):
+        if running is not None and not (
+            isinstance(running, np.ndarray) and running.dtype.kind == "f" and running.flags.writeable
+        ):
             raise DtypeError(f"batch_norm: {name} must be an array of floats that can be written, got {running!r:.80}.")
         if running is not None and running.shape != (channels,):
             raise ShapeError(f"batch_norm: {name} must have shape ({channels},), got {running.shape}.")

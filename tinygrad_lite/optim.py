@@ -39,14 +39,18 @@ class Optimizer:
         for entry in given:
             unknown = set(entry) - set(defaults) - {"params"}
             if unknown or "params" not in entry:
-                raise ShapeError(f"{name}: a group has 'params' and options of {sorted(defaults)}, got {sorted(map(str, entry))}.")
+                raise ShapeError(
+                    f"{name}: a group has 'params' and options of {sorted(defaults)}, got {sorted(map(str, entry))}."
+                )
             tensors = entry["params"]
             tensors = [tensors] if isinstance(tensors, Tensor) else _check.listed(name, "params", tensors)
             for p in tensors:
                 if not isinstance(p, Tensor) or not p.requires_grad or not p.is_leaf:
                     raise DtypeError(f"{name}: params must be leaf Tensors that require a gradient, got {type(p).__name__}.")
                 if not p.data.flags.writeable:
-                    raise DtypeError(f"{name}: a parameter (shape={p.shape}) cannot be written; make it of a copy, Tensor(data).")
+                    raise DtypeError(
+                        f"{name}: a parameter (shape={p.shape}) cannot be written; make it of a copy, Tensor(data)."
+                    )
                 if id(p) in seen:
                     raise ShapeError(f"{name}: a parameter (shape={p.shape}) is given twice; name each one once.")
                 seen.add(id(p))
@@ -266,7 +270,9 @@ class LRScheduler:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where state_dict() was taken."""
         _check.entries("load_state_dict", state, ("steps", "first"))
-        first = [_check.number("load_state_dict", "first", lr, 0) for lr in _check.listed("load_state_dict", "first", state["first"])]
+        first = [
+            _check.number("load_state_dict", "first", lr, 0) for lr in _check.listed("load_state_dict", "first", state["first"])
+        ]
         if len(first) != len(self.first):
             raise ShapeError(f"load_state_dict: expected {len(self.first)} groups, got {len(first)}.")
         self.steps, self.first = _check.integer("load_state_dict", "steps", state["steps"], 0), first

@@ -100,7 +100,9 @@ class no_grad:  # noqa: N801 - PyTorch's name, and used like a function
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         if not callable(function) or inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
-            raise DtypeError(f"no_grad: decorates functions that are no generators, got {function!r:.80}; use `with` inside it.")
+            raise DtypeError(
+                f"no_grad: decorates functions that are no generators, got {function!r:.80}; use `with` inside it."
+            )
 
         @functools.wraps(function)
         def without_recording(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -405,7 +405,9 @@ class Tensor:
         keepdims = _check.flag("argmax", "keepdim", keepdim)
         if (self.size if axis is None or not self.ndim else self.shape[axis]) == 0:
             raise ShapeError(f"argmax: of no elements is not defined, shape={self.shape}, dim={dim}.")
-        if self.size and self.data.dtype.kind in "fc" and np.isnan(self.data.max()):  # NumPy would give the place of the first NaN
+        if (
+            self.size and self.data.dtype.kind in "fc" and np.isnan(self.data.max())
+        ):  # NumPy would give the place of the first NaN
             raise ShapeError(
                 f"argmax: {int(np.isnan(self.data).sum())} of {self.size} elements are NaN (shape={self.shape}), which is the "
                 "largest of none; look for its cause."
@@ -554,7 +556,9 @@ def _explain(error: Exception, rule: Any, tensors: tuple[Any, ...]) -> None:
     if isinstance(error, MemoryError):
         raise ShapeError(f"{name}: shapes {[t.shape for t in tensors]} need more memory than there is ({error}).") from None
     if error.__traceback__ is not None and error.__traceback__.tb_next is None and not isinstance(error, TinygradError):
-        raise DtypeError(f"apply: a rule takes {len(tensors)} arrays and gives (output, vjp), {name} does not: {error}.") from error
+        raise DtypeError(
+            f"apply: a rule takes {len(tensors)} arrays and gives (output, vjp), {name} does not: {error}."
+        ) from error
 
 
 def as_tensor(data: ArrayLike | Tensor) -> Tensor:
