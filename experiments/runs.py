@@ -38,7 +38,7 @@ class Run:
             if step is not None:
                 kept = [json.dumps(line) + "\n" for line in read_metrics(folder) if line["step"] <= step]
                 write_text(folder / "metrics.jsonl", "".join(kept))
-            self._metrics = open(folder / "metrics.jsonl", "w" if step is None else "a", encoding="utf-8")
+            self._metrics = open(folder / "metrics.jsonl", "w" if step is None else "a", encoding="utf-8")  # noqa: SIM115
         except BaseException:
             os.close(self._lock)
             raise

@@ -212,7 +212,7 @@ def hold_out(digits: mnist.Digits, count: int) -> tuple[mnist.Digits, mnist.Digi
 def _diagnosis(what: str, value: object, training: Training, lr: float, folder: Path, saved_step: int) -> str:
     bad = not_finite((name, p.data) for name, p in training.model.named_parameters())
     step = training.step + (what == "loss" or what.startswith("gradient"))  # these are looked at before the update
-    checkpoint = f"The last good checkpoint is {folder / NAME}, of step {saved_step}" if saved_step else "No checkpoint was due yet"
+    checkpoint = f"The last good checkpoint is {folder / NAME} of step {saved_step}" if saved_step else "No checkpoint was due"
     culprit = f"the first parameter that is not finite is {bad}" if bad else "all parameters are finite"
     return (
         f"the {what} is {value} at step {step} with learning rate {lr:g}; {culprit}. {checkpoint}. "
@@ -243,13 +243,13 @@ def recipe_from(options: argparse.Namespace) -> Recipe:
     if options.recipe not in RECIPES:
         raise RunError(f"--recipe: there is no recipe {options.recipe!r}; choose one of {', '.join(RECIPES)}.")
     recipe = RECIPES[options.recipe]
-    for name, low in (("epochs", 1), ("batch_size", 1), ("train_size", 1), ("lr", 0), ("clip_norm", 0), ("seeds", 1), ("seed", 0)):
+    limits = {"epochs": 1, "batch_size": 1, "train_size": 1, "lr": 0, "clip_norm": 0, "seeds": 1, "seed": 0}
+    for name, low in limits.items():
         value = getattr(options, name)
         if value is not None and not (low <= value < math.inf):
             raise RunError(f"--{name.replace('_', '-')}: must be a number of at least {low}, got {value}.")
-    changes: dict[str, Any] = {
-        name: getattr(options, name) for name in ("batch_size", "lr", "clip_norm", "train_size") if getattr(options, name) is not None
-    }
+    names = ("batch_size", "lr", "clip_norm", "train_size")
+    changes: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if options.epochs is not None:
         changes.update(epochs=options.epochs, steps=None)
     if options.dry_run:

@@ -57,6 +57,14 @@ def flag(function: str, name: str, value: Any) -> bool:
     raise DtypeError(f"{function}: {name} must be True or False, got {value!r:.80} ({type(value).__name__}).")
 
 
+def one_of(function: str, name: str, value: Any, allowed: tuple[str, ...]) -> str:
+    """Return `value` if it is one of the words, or raise ShapeError."""
+    if isinstance(value, str) and value in allowed:
+        return value
+    words = ", ".join(map(repr, allowed[:-1])) + f" or {allowed[-1]!r}"
+    raise ShapeError(f"{function}: {name} must be {words}, got {value!r:.80}.")
+
+
 def dtype(function: str, value: Any) -> np.dtype[Any]:
     """Return `value` as the dtype of numbers that it names, or raise DtypeError."""
     try:

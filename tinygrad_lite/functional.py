@@ -84,8 +84,7 @@ def gelu(x: Data, approximate: str = "none") -> Tensor:
 
     Source: Hendrycks & Gimpel 2016.
     """
-    if approximate not in ("none", "tanh"):
-        raise ShapeError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}.")
+    _check.one_of("gelu", "approximate", approximate, ("none", "tanh"))
     return apply(elementwise.gelu, _floating(as_tensor(x)), approximate=approximate)
 
 
@@ -243,7 +242,7 @@ def pad(x: Data, pad: Sequence[int], value: float = 0.0) -> Tensor:
     widths = _check.integers("pad", "pad", pad)
     if len(widths) % 2 or len(widths) > 2 * tensor.ndim:
         raise ShapeError(
-            f"pad: needs (before, after) for at most {tensor.ndim} axes, last axis first, got {len(widths)} widths {list(widths)}."
+            f"pad: needs (before, after) for at most {tensor.ndim} axes, last axis first, got {len(widths)} widths {[*widths]}."
         )
     pairs = [(0, 0)] * (tensor.ndim - len(widths) // 2) + list(zip(widths[::2], widths[1::2], strict=True))[::-1]
     for size, (before, after) in zip(tensor.shape, pairs, strict=True):
@@ -611,8 +610,7 @@ def mse_loss(x: Data, targets: Data, reduction: str = "mean") -> Tensor:
     a, b = as_tensor(x), as_tensor(targets)
     if a.shape != b.shape:
         raise ShapeError(f"mse_loss: x and targets must have one shape, got {a.shape} and {b.shape}; nothing is broadcast.")
-    if reduction not in ("mean", "sum", "none"):
-        raise ShapeError(f"mse_loss: reduction must be 'mean', 'sum' or 'none', got {reduction!r}.")
+    _check.one_of("mse_loss", "reduction", reduction, ("mean", "sum", "none"))
     difference = _floating(a) - b
     squares = difference * difference
     return squares.mean() if reduction == "mean" else squares.sum() if reduction == "sum" else squares

@@ -210,8 +210,8 @@ class Tensor:
     def _refuse_if_recorded(function: str, values: Any) -> None:
         if lost := [tensor.shape for tensor in _tensors_in(values) if tensor.requires_grad]:
             raise DtypeError(
-                f"{function}: would lose the gradient of a tensor that requires one (shape={lost[0]}); use the operation of the "
-                "same name of Tensor or tinygrad_lite.functional, or x.detach() where no gradient is wanted."
+                f"{function}: would lose the gradient of a tensor that requires one (shape={lost[0]}); use the operation of "
+                "the same name of Tensor or tinygrad_lite.functional, or x.detach() where no gradient is wanted."
             )
 
     def __len__(self) -> int:

@@ -13,7 +13,6 @@ from tinygrad_lite import _check
 from tinygrad_lite._types import Array
 from tinygrad_lite.errors import DtypeError, ShapeError
 
-
 LARGEST = 1e38  # a bound or deviation that float32 can hold
 
 
