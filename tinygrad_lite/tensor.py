@@ -327,7 +327,7 @@ class Tensor:
 
     def abs(self) -> "Tensor":
         """|x|."""
-        return apply(elementwise.abs, self)
+        return self if self.data.dtype.kind == "b" else apply(elementwise.abs, self)
 
     def __abs__(self) -> "Tensor":
         return self.abs()
@@ -555,6 +555,12 @@ def _explain(error: Exception, rule: Any, tensors: tuple[Any, ...]) -> None:
         raise DtypeError(f"apply: {name} needs Tensors, got {other[0]}; wrap it with as_tensor().") from None
     if isinstance(error, MemoryError):
         raise ShapeError(f"{name}: shapes {[t.shape for t in tensors]} need more memory than there is ({error}).") from None
+    if (
+        isinstance(error, TypeError)
+        and not isinstance(error, TinygradError)
+        and rule.__module__.startswith("tinygrad_lite.ops")
+    ):
+        raise DtypeError(f"{name}: {error} Got dtypes {[str(t.dtype) for t in tensors]}; convert with .float().") from None
     if error.__traceback__ is not None and error.__traceback__.tb_next is None and not isinstance(error, TinygradError):
         raise DtypeError(
             f"apply: a rule takes {len(tensors)} arrays and gives (output, vjp), {name} does not: {error}."
@@ -644,7 +650,10 @@ def _beside(value: Any, other: Any) -> Tensor:
         dtype = np.dtype(np.float32)
     if dtype.kind != "c" and isinstance(value, (complex, np.complexfloating)):
         dtype = np.result_type(dtype, np.complex64)
-    return _wrap(np.array(value, dtype))
+    try:
+        return _wrap(np.array(value, dtype))
+    except OverflowError:
+        raise ShapeError(f"Tensor: a number of {int(value).bit_length()} bits does not fit into dtype={dtype}.") from None
 
 
 def _compare(name: str, a: Any, b: Any) -> Tensor:
