@@ -63,7 +63,7 @@ def target(descriptor):
 def measure(step):
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    files = sum(not name.endswith(".ttf") for name in map(target, os.listdir("/proc/self/fd")))  # fonts are Matplotlib's
+    files = sum(not name.endswith(".ttf") for name in map(target, os.listdir("/proc/self/fd")))  # not Matplotlib's fonts
     found[step] = {"rss": pages * os.sysconf("SC_PAGE_SIZE"), "python": tracemalloc.get_traced_memory()[0], "files": files,
                    "threads": threading.active_count(), "tensors": sum(isinstance(o, training.Tensor) for o in gc.get_objects())}
 update = training.Training.update
@@ -78,7 +78,8 @@ if kind != "rss":  # which counting Python's memory would change
     tracemalloc.start()
 measure("before")
 epochs = str(-(-steps // 20))
-code = train.main(["--batch-size", "2", "--epochs", epochs, "--quiet", "--clip-norm", "5", "--checkpoint-seconds", "1", "--out", str(folder)])
+options = ["--epochs", epochs, "--clip-norm", "5", "--checkpoint-seconds", "1", "--out", str(folder)]
+code = train.main(["--batch-size", "2", "--quiet", *options])
 measure("after")
 print(threading.enumerate())
 print(json.dumps([code, *found.values()]))
@@ -89,7 +90,9 @@ def long_training(folder: Path, kind: str) -> list[dict[str, int]]:
     """What there was before the training, early, at its last step, and after it."""
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-c", TRAIN, str(folder), str(EARLY), str(STEPS), kind]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent)
+    run = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent
+    )
     assert run.returncode == 0, run.stderr
     print(run.stdout)
     code, *measured = json.loads(run.stdout.splitlines()[-1])
