@@ -172,7 +172,9 @@ def hostile(draw, good):
         if isinstance(value, A) and draw(st.integers(0, 3)):
             arguments[name] = draw(hostile_array(arguments[name]))
         elif isinstance(value, list) and value and draw(st.booleans()):
-            arguments[name][draw(st.integers(0, len(value) - 1))] = draw(hostile_array(A((2,))) | JUNK)
+            arguments[name][draw(st.integers(0, len(value) - 1))] = draw(
+                hostile_array(A((2,))) | (DATA if name in FUNCTIONS else JUNK)
+            )
         else:
             arguments[name] = draw(DATA if name in FUNCTIONS else JUNK)
     return arguments

@@ -636,7 +636,12 @@ def _operand(value: Any) -> Any:
 
 
 def _targets(targets: Any) -> Array:
-    return np.asarray(targets) if isinstance(targets, (list, tuple, int)) else as_tensor(targets).data
+    if not isinstance(targets, (list, tuple, int)):
+        return as_tensor(targets).data
+    try:
+        return np.asarray(targets)
+    except ValueError:
+        raise ShapeError(f"targets: nested lists must all have the same lengths, got {targets!r:.80}.") from None
 
 
 def _parts(function: str, tensors: Sequence[Data]) -> list[Tensor]:

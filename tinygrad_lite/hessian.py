@@ -98,4 +98,4 @@ def hessian(fn: Callable[[Tensor], Tensor], x: ArrayLike | Tensor) -> Array:
     """
     point = as_tensor(x).double().data
     columns = [hvp(fn, point, unit.reshape(point.shape)) for unit in np.eye(point.size)]
-    return np.array(columns).reshape(*point.shape, *point.shape)
+    return np.array(columns).reshape(point.shape * 2)

@@ -558,7 +558,7 @@ def _explain(error: Exception, rule: Any, tensors: tuple[Any, ...]) -> None:
     if (
         isinstance(error, TypeError)
         and not isinstance(error, TinygradError)
-        and rule.__module__.startswith("tinygrad_lite.ops")
+        and getattr(rule, "__module__", "").startswith("tinygrad_lite.ops")
     ):
         raise DtypeError(f"{name}: {error} Got dtypes {[str(t.dtype) for t in tensors]}; convert with .float().") from None
     if error.__traceback__ is not None and error.__traceback__.tb_next is None and not isinstance(error, TinygradError):
