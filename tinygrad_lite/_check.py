@@ -68,7 +68,7 @@ def one_of(function: str, name: str, value: Any, allowed: tuple[str, ...]) -> st
 def dtype(function: str, value: Any) -> np.dtype[Any]:
     """Return `value` as the dtype of numbers that it names, or raise DtypeError."""
     try:
-        result = np.dtype(value)
+        result: np.dtype[Any] = np.dtype(value)
     except (TypeError, ValueError, RecursionError):
         result = np.dtype(object)
     if value is None or result.kind not in "biufc":

@@ -41,9 +41,9 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Map
     DtypeError : a value that is no array of numbers, or not of a dtype that the format knows; a name that is no string.
     """
     target = _checked(path)
-    for argument, value in (("state", state), ("metadata", {} if metadata is None else metadata)):
-        if not isinstance(value, Mapping):
-            raise DtypeError(f"save: {argument} must be a mapping, got {type(value).__name__}.")
+    for argument, given in (("state", state), ("metadata", {} if metadata is None else metadata)):
+        if not isinstance(given, Mapping):
+            raise DtypeError(f"save: {argument} must be a mapping, got {type(given).__name__}.")
     if not all(isinstance(text, str) for entry in (metadata or {}).items() for text in entry):
         raise DtypeError(f"save: metadata must be from str to str, got {dict(metadata or {})!r:.80}.")
     arrays = {}
