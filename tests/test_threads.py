@@ -82,12 +82,16 @@ def test_models_in_two_threads_do_not_disturb_each_other():
 
 
 @needs_openblas
-def test_openblas_has_its_threads_back_afterwards(small_parts):
-    count, seen = threads._openblas()[0], []
-    before = count()
-    threads.products(lambda part: seen.append(count()), 6, 99)
-    assert seen == [1, 1, 1]
-    assert count() == before
+def test_openblas_has_its_threads_back_afterwards():
+    count, change = threads._openblas()
+    before, seen = count(), []
+    try:
+        change(2)
+        threads.products(lambda part: seen.append((count(), threads._cores.count())), 6, threads.BLAS_SHARES * 100)
+        assert seen == [(1, 2), (1, 2)]  # held to one, and yet known that there are two
+        assert count() == 2
+    finally:
+        change(before)
 
 
 def test_the_error_of_a_part_is_raised(small_parts):
@@ -100,23 +104,33 @@ def test_the_error_of_a_part_is_raised(small_parts):
     assert threads._cores.callers == 0
 
 
-def test_parts_have_the_errstate_of_the_caller(small_parts):
+def test_each_part_has_a_thread_and_the_errstate_of_the_caller(small_parts):
+    together = threading.Barrier(3, timeout=60)
+
+    def work(part):
+        together.wait()
+        if threading.current_thread() is not threading.main_thread():
+            np.exp(np.float64(1e4))
+
     with np.errstate(over="raise"), pytest.raises(FloatingPointError):
-        threads.run(lambda block: np.exp(np.full(3, 1e4)[block]), threads.blocks(np.zeros(3)))
+        threads.run(work, [0, 1, 2])
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_child_process_has_threads_of_its_own(small_parts):
-    done = []
-    threads.run(done.append, [1, 2, 3])
+    def in_three_threads():
+        together = threading.Barrier(3, timeout=20)
+        threads.run(lambda part: together.wait(), [0, 1, 2])
+
+    in_three_threads()
     child = os.fork()
-    if child == 0:  # a thread that did not come along would let this wait for ever
+    if child == 0:
         try:
-            threads.run(done.append, [4, 5, 6])
-            os._exit(0 if sorted(done) == [1, 2, 3, 4, 5, 6] else 1)
+            in_three_threads()
+            os._exit(0)
         finally:
-            os._exit(2)
+            os._exit(1)
     assert os.waitpid(child, 0)[1] == 0
 
 
