@@ -17,7 +17,7 @@ PARALLEL = ("conv.conv2d", "pool.max_pool2d", "matmul.matmul", "matmul.linear", 
 needs_openblas = pytest.mark.skipif(threads._openblas() is None, reason="NumPy is linked to another BLAS than OpenBLAS")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def small_parts():
     """However small the work, three parts of it."""
     with pytest.MonkeyPatch.context() as patch:
