@@ -31,6 +31,7 @@ MAY_IMPORT = {  # part of the library -> parts it may use besides itself
 # Packages beside the standard library, NumPy and the library itself.
 OTHER_PACKAGES = {
     "serialize": {"safetensors"},
+    "experiments/contenders.py": {"torch", "jax", "tinygrad", "mygrad", "autograd", "models", "experiments"},
     "experiments/fuzz_strength.py": {"torch", "hypothesis", "experiments", "matplotlib"},
     "tinygrad_lite/gradcheck/adapters.py": {"torch", "jax", "autograd"},  # imported only when used
     "fuzz": {"hypothesis"},

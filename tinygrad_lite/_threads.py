@@ -28,8 +28,8 @@ from tinygrad_lite._types import Array
 Part = TypeVar("Part")
 Block = tuple[Any, ...]
 
-ENOUGH = 1 << 17  # elements, below which waking a thread costs more than it brings
-PRODUCT = 16  # multiply-adds in the time of one element
+ENOUGH = 1 << 18  # elements, below which waking a thread costs more than it brings
+PRODUCT = 32  # multiply-adds in the time of one element
 BLAS_SHARES = 1 << 18  # multiply-adds above which OpenBLAS would use its own threads
 
 
