@@ -135,4 +135,3 @@ def _bordered(x: Array, ph: int, pw: int, value: float) -> Array:
     X = np.full((n, c, h + 2 * ph, w + 2 * pw), value, x.dtype)
     X[:, :, ph : ph + h, pw : pw + w] = x
     return X
-
