@@ -312,11 +312,16 @@ def net(kind=nn.BatchNorm2d):
 
 for name in public(nn.Module):
     function = getattr(nn.Module, name)
-    good = {"forward": {}, "load_state_dict": {"state": Made("state", lambda plain=False: net().state_dict())}}.get(name)
+    good = {
+        "forward": {},
+        "profile": {},
+        "load_state_dict": {"state": Made("state", lambda plain=False: net().state_dict())},
+    }.get(name)
     call = (
         (lambda **a: tuple(net().named_children())) if name == "forward" else lambda name=name, **a: getattr(net(), name)(**a)
     )
     add(f"nn.Module.{name}", call, *([] if good is not None else [function]), **(good or {}))
+add("nn.Module.profile", lambda x: net().profile(x, steps=1), x=IMAGES)
 add("nn.Module.load_state_dict one", lambda name, value: net().load_state_dict({**net().state_dict(), name: value}), name="0.weight", value=A((2, 5)))  # fmt: skip
 
 

@@ -65,7 +65,7 @@ def measure(step):
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     files = sum(".ttf" not in name for name in map(target, os.listdir("/proc/self/fd")))  # fonts are cached
     found[step] = {"rss": pages * os.sysconf("SC_PAGE_SIZE"), "python": tracemalloc.get_traced_memory()[0], "files": files,
-                   "threads": threading.active_count(), "tensors": sum(isinstance(o, training.Tensor) for o in gc.get_objects())}
+                   "threads": threading.active_count(), "tensors": sum(type(o) is training.Tensor for o in gc.get_objects())}
 update = training.Training.update
 def counted(self):
     update(self)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from tinygrad_lite import _check, tape
-from tinygrad_lite._types import Array, Dims, Rule
+from tinygrad_lite._types import Array, Dims, Rule, Vjp
 from tinygrad_lite.errors import DtypeError, ShapeError, TapeError, TinygradError
 from tinygrad_lite.ops import elementwise, matmul, reduction, shape, softmax
 
@@ -538,12 +538,16 @@ def apply(rule: Rule, *tensors: Tensor, **static: Any) -> Tensor:
     """
     try:
         out, vjp = rule(*[tensor.data for tensor in tensors], **static)
-        parents = tuple([tensor._node for tensor in tensors]) if tape.state.recording else ()
+        parents = tuple([tensor._node for tensor in tensors])
     except Exception as error:
         _explain(error, rule, tensors)
         raise
+    return _recorded(out, vjp, parents)
+
+
+def _recorded(out: Any, vjp: Vjp, parents: tuple[tape.Node | None, ...]) -> Tensor:
     result = _wrap(out if isinstance(out, np.ndarray) else np.asarray(out))
-    if any(parents):
+    if tape.state.recording and any(parents):
         result._node = tape.Node(parents, vjp)
     return result
 
@@ -608,9 +612,14 @@ def _binary(rule: Rule, a: Any, b: Any) -> Tensor:
         if not (_is_operand(a) and _is_operand(b)):
             return _NOT_IMPLEMENTED
         a, b = _operands(a, b)
+    parents = a._node, b._node
     try:
-        return apply(rule, a, b, needs=(a._node is not None, b._node is not None))
+        out, vjp = rule(a.data, b.data, needs=(parents[0] is not None, parents[1] is not None))
+        return _recorded(out, vjp, parents)
     except ShapeError:
+        raise
+    except (TypeError, MemoryError) as error:
+        _explain(error, rule, (a, b))
         raise
     except ValueError as error:
         if "broadcast" not in str(error):  # negative powers of integers
