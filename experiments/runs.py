@@ -135,7 +135,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object that write_json wrote."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"there is no {path}; is {path.parent} the folder of a run?") from None
     except ValueError as error:
         raise FileFormatError(f"{path} is damaged: {error}.") from None
@@ -146,7 +146,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """Read the lines of metrics.jsonl; one at the end that a kill has torn is left out."""
-    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").split("\n")
+    path = folder / "metrics.jsonl"
+    if not path.is_file():
+        raise FileFormatError(f"there is no {path}, which every run has; was it taken away?")
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     found = []
     for number, line in enumerate(lines[:-1], 1):
         try:

@@ -19,7 +19,7 @@ from experiments.progress import Progress
 from experiments.recipes import RECIPES, Recipe
 from experiments.runs import Run, RunError, read_json
 from experiments.training import Training, evaluate
-from tinygrad_lite import TinygradError, TrainingError
+from tinygrad_lite import FileFormatError, TinygradError, TrainingError
 from tinygrad_lite.serialize import save
 
 KEEP_EVERY = 100  # steps between copies of weights that gave a finite loss
@@ -82,13 +82,16 @@ def resume(folder: Path, stop: "Stop", quiet: bool, checkpoint_seconds: float) -
     if (folder / "result.json").exists():
         raise RunError(f"--resume: {folder} is finished; its figures are in result.json.")
     config = read_json(folder / "config.json")
-    names = {field.name for field in dataclasses.fields(Recipe)}
-    recipe = Recipe(**{name: value for name, value in config.items() if name in names})
     checkpoint = load_checkpoint(folder)
-    data = load_data(config["data_dir"], config["validate"])
-    training = Training(recipe, config["seed"], data[0])
-    if checkpoint is not None:  # else it was stopped before its first, and starts anew
-        training.load_state(*checkpoint)
+    try:
+        names = {field.name for field in dataclasses.fields(Recipe)}
+        recipe = Recipe(**{name: value for name, value in config.items() if name in names})
+        data = load_data(config["data_dir"], config["validate"])
+        training = Training(recipe, config["seed"], data[0])
+        if checkpoint is not None:  # else it was stopped before its first, and starts anew
+            training.load_state(*checkpoint)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise FileFormatError(f"--resume: config.json or checkpoint in {folder} are not of this program: {error!r}.") from error
     with Run(folder, training.step) as run:
         return finish(run, training, data[1], stop, quiet, checkpoint_seconds)
 
@@ -243,7 +246,16 @@ def recipe_from(options: argparse.Namespace) -> Recipe:
     if options.recipe not in RECIPES:
         raise RunError(f"--recipe: there is no recipe {options.recipe!r}; choose one of {', '.join(RECIPES)}.")
     recipe = RECIPES[options.recipe]
-    limits = {"epochs": 1, "batch_size": 1, "train_size": 1, "lr": 0, "clip_norm": 0, "seeds": 1, "seed": 0}
+    limits = {
+        "epochs": 1,
+        "batch_size": 1,
+        "train_size": 1,
+        "lr": 0,
+        "clip_norm": 0,
+        "checkpoint_seconds": 0,
+        "seeds": 1,
+        "seed": 0,
+    }
     for name, low in limits.items():
         value = getattr(options, name)
         if value is not None and not (low <= value < math.inf):

@@ -61,7 +61,12 @@ def load_lenet(path: str | os.PathLike[str] = WEIGHTS) -> LeNet:
     for name, parameter in model.named_parameters():
         if not np.isfinite(parameter.data).all():
             raise FileFormatError(f"load_lenet: {source}: {name} holds NaN or infinity; was its training broken off?")
-    scale = float(metadata.get("pixel_scale", 255))
+    try:
+        scale = _check.number("load_lenet", "pixel_scale", float(metadata.get("pixel_scale", 255)), 1e-3, 1e6)
+    except ValueError as error:
+        raise FileFormatError(
+            f"load_lenet: {source} was trained on pixels divided by what is no such number: {error}"
+        ) from None
     if scale != 255:
         model.conv1.weight.data *= np.float32(255 / scale)  # w (x / scale) = (255 / scale) w (x / 255)
     return model.eval()

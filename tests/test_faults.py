@@ -1,10 +1,13 @@
 """Damage done on purpose: kills, full disks, damaged files. Nothing is lost, and nothing wrong is taken for right.
 
 TINYGRAD_LITE_FAULTS sets the number of kills (default 8; 200 and more for a night) and, five times as many, of damaged files.
+
+This file is long because the kinds of damage stand together.
 """
 
 import json
 import os
+import re
 import resource
 import signal
 import struct
@@ -260,6 +263,26 @@ def test_checkpoint_of_the_future_is_refused(tmp_path):
     serialize.save({"w": np.zeros(2)}, tmp_path / NAME, metadata)
     with pytest.raises(FileFormatError, match=f"has schema {SCHEMA + 1}, the last known is {SCHEMA}"):
         load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (None, r"there is no .*config\.json; is .* the folder of a run\?"),
+        ("[]", "must hold a JSON object, found a list"),
+        ('{"recipe": "quick"', r"config\.json is damaged"),
+        ('{"recipe": 3}', "are not of this program: TypeError"),
+        ('{"about": "", "data_dir": null, "validate": null}', "are not of this program: KeyError.'seed'"),
+        ('{"about": "", "data_dir": null, "validate": null, "seed": "x"}', "are not of this program: TypeError"),
+    ],
+)
+def test_resume_of_what_is_no_run(tmp_path, capsys, config, words):
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    before = sorted(tmp_path.iterdir())
+    assert train.main(["--resume", str(tmp_path)]) == 1
+    assert re.search(f"train: .*{words}", capsys.readouterr().err)
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_damaged_data_files_are_refused_or_read_right(tmp_path):
