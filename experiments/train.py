@@ -289,9 +289,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data-dir", help="folder with the four IDX files of another data set (default: MNIST, included)")
     parser.add_argument("--out", help="folder to write (default: a new one under runs/)")
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder; other options are its own")
-    parser.add_argument(
-        "--checkpoint-seconds", type=float, default=30.0, metavar="S", help="save at least so often (default: 30)"
-    )
+    parser.add_argument("--checkpoint-seconds", type=float, default=30.0, metavar="S", help="save so often (default: 30)")
     parser.add_argument("--dry-run", action="store_true", help="300 images, two epochs: seconds, to see that everything works")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     return parser

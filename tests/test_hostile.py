@@ -403,7 +403,7 @@ for name in ("load", "load_metadata", "load_with_metadata"):
     add(f"serialize.{name}", getattr(serialize, name), path=load.WEIGHTS)
 add("hessian.hvp", hessian.hvp, fn=lambda x: (x * x).sum(), x=A((2, 3)), v=A((2, 3), tensor=False))
 add("hessian.hessian", hessian.hessian, fn=lambda x: (x * x).sum(), x=A((2,)))
-CHECK = {"kwargs": {}, "wrt": None, "cotangent": None, "kinks": None, "full": False, "seed": 0, "properties": "shape", "reference": None, "backend": None, "complex_step": False}  # fmt: skip
+CHECK = {"wrt": None, "cotangent": None, "kinks": None, "full": False, "seed": 0, "properties": "shape", "reference": None, "backend": None, "complex_step": False}  # fmt: skip
 add("gradcheck.check_grad", lambda fn, inputs, **o: bool(gradcheck.check_grad(fn, *inputs, probes=2, raise_error=False, **o)), fn=F.sigmoid, inputs=[A((2,), tensor=False)], **CHECK)  # fmt: skip
 add("gradcheck.lay_out", gradcheck.lay_out, array=A((2, 3), tensor=False), layout="F")
 add("fuzz.fuzz_grad", lambda fn, **o: bool(fuzz.fuzz_grad(fn, fuzz.tensors((2,)), max_examples=1, raise_error=False, **o)), fn=F.sigmoid, seed=0, kinks=None, properties="shape", wrt=None, backend=None)  # fmt: skip

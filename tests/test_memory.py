@@ -1,5 +1,5 @@
-"""Memory: freed memory is kept, and cycles are seldom looked for, counted in page faults and collections, not in seconds; and steps
-of training leave nothing behind.
+"""Freed memory is kept, and cycles are seldom looked for: counted in page faults and collections, not in seconds. And steps of
+training leave nothing behind.
 
 TINYGRAD_LITE_FAULTS sets the length of the long training here too: from 200 on it is 20,000 steps.
 """

@@ -106,6 +106,14 @@ def listed(function: str, name: str, values: Any) -> list[Any]:
         raise DtypeError(f"{function}: {name} must be a list or an iterator, got {type(values).__name__}.") from None
 
 
+def array(function: str, name: str, value: Any) -> Array:
+    """Return `value` as an array, or raise ShapeError where its lists differ in length."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ShapeError(f"{function}: {name} must be an array, got {value!r:.80} ({error}).") from None
+
+
 def path(function: str, value: Any) -> Path:
     """Return `value` as a Path, or raise DtypeError (no path) or FileFormatError (no file can have this name)."""
     try:

@@ -42,10 +42,7 @@ class Batches:
         independent: bool = False,
         transform: Transform | None = None,
     ) -> None:
-        try:
-            self.arrays = [np.asarray(a) for a in arrays]
-        except ValueError as error:
-            raise ShapeError(f"Batches: needs arrays, got {[type(a).__name__ for a in arrays]} ({error}).") from None
+        self.arrays = [_check.array("Batches", "each argument", a) for a in arrays]
         lengths = {a.shape[0] if a.ndim else None for a in self.arrays}
         if len(lengths) != 1 or not lengths - {None, 0}:
             raise ShapeError(f"Batches: needs arrays of one length of at least 1, got shapes {[a.shape for a in self.arrays]}.")

@@ -636,12 +636,9 @@ def _operand(value: Any) -> Any:
 
 
 def _targets(targets: Any) -> Array:
-    if not isinstance(targets, (list, tuple, int)):
-        return as_tensor(targets).data
-    try:
-        return np.asarray(targets)
-    except ValueError:
-        raise ShapeError(f"targets: nested lists must all have the same lengths, got {targets!r:.80}.") from None
+    if isinstance(targets, (list, tuple, int)):
+        return _check.array("loss", "targets", targets)
+    return as_tensor(targets).data
 
 
 def _parts(function: str, tensors: Sequence[Data]) -> list[Tensor]:

@@ -687,17 +687,10 @@ def _sizes(function: str, sizes: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def _plain_index(part: Any) -> Any:
-    plain = part.data if isinstance(part, Tensor) else _to_index(part) if isinstance(part, list) else part
+    plain = part.data if isinstance(part, Tensor) else _check.array("index", "a list", part) if isinstance(part, list) else part
     if isinstance(plain, np.ndarray) and plain.dtype.kind not in "biu" and plain.size:
         raise DtypeError(f"index: must be integers or truth values, got dtype={plain.dtype}.")
     return plain.astype(np.intp) if isinstance(plain, np.ndarray) and not plain.size and plain.dtype.kind == "f" else plain
-
-
-def _to_index(places: list[Any]) -> Array:
-    try:
-        return np.asarray(places)
-    except ValueError:
-        raise ShapeError(f"index: lists must hold integers or truth values, got {places!r:.80}.") from None
 
 
 def _tensors_in(values: Any) -> list[Tensor]:
