@@ -428,7 +428,7 @@ class Tensor:
 
     def _along(self, rule: Rule, dim: int) -> "Tensor":
         if not self.ndim:
-            return apply(rule, self.reshape(1), axis=_check.axis(rule.__name__, "dim", dim, 0)).reshape(())
+            return apply(rule, _floating(self).reshape(1), axis=_check.axis(rule.__name__, "dim", dim, 0)).reshape(())
         return apply(rule, _floating(self), axis=_check.axis(rule.__name__, "dim", dim, self.ndim))
 
     # -- moving elements -----------------------------------------------------------------------------------------
