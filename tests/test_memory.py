@@ -94,7 +94,7 @@ if kind != "rss":  # which counting Python's memory would change
     tracemalloc.start()
 measure("before")
 epochs = str(-(-steps // 20))
-options = ["--epochs", epochs, "--clip-norm", "5", "--checkpoint-seconds", "1", "--out", str(folder)]
+options = ["--epochs", epochs, "--clip-norm", "5", "--checkpoint-seconds", "0.2", "--out", str(folder)]
 code = train.main(["--batch-size", "2", "--quiet", *options])
 measure("after")
 print(threading.enumerate())
