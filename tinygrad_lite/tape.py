@@ -6,6 +6,7 @@ written into, for rules may return views of their cotangent. The graph is freed 
 """
 
 import functools
+import inspect
 import itertools
 import operator
 import threading
@@ -16,7 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from tinygrad_lite._types import Array, Vjp
-from tinygrad_lite.errors import TapeError
+from tinygrad_lite.errors import DtypeError, TapeError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,16 +57,25 @@ class Leaf(Node):
 
 
 class _State(threading.local):
-    recording = True  # whether operations of this thread are recorded
+    """What is so in this thread: whether operations are recorded, and whether they were before each no_grad() around."""
+
+    def __init__(self) -> None:
+        self.recording = True
+        self.before: list[bool] = []
 
 
 state = _State()
 
 
 class no_grad:  # noqa: N801 - PyTorch's name, and used like a function
-    """Record nothing inside: `with no_grad():` or as a decorator `@no_grad()`.
+    """Record nothing inside: `with no_grad():` or as a decorator, `@no_grad()` or `@no_grad`.
 
-    The former state comes back at the end, after an exception too. Each thread has a state of its own.
+    The former state comes back at the end, after an exception too. Each thread has a state of its own, so one instance may be
+    shared by threads and entered again inside itself.
+
+    Raises
+    ------
+    DtypeError : what is decorated is no function, or a generator, whose body runs later.
 
     Examples
     --------
@@ -76,17 +86,24 @@ class no_grad:  # noqa: N801 - PyTorch's name, and used like a function
     False
     """
 
-    def __init__(self) -> None:
-        self._before: list[bool] = []
+    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
+        """Give the function, decorated, where brackets were left out."""
+        plain = super().__new__(cls)
+        return plain if function is None else plain(function)
 
     def __enter__(self) -> None:
-        self._before.append(state.recording)
+        state.before.append(state.recording)
         state.recording = False
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        state.recording = self._before.pop()
+        state.recording = state.before.pop()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        if not callable(function) or inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
+            raise DtypeError(
+                f"no_grad: decorates functions that are no generators, got {function!r:.80}; use `with` inside it."
+            )
+
         @functools.wraps(function)
         def without_recording(*args: P.args, **kwargs: P.kwargs) -> R:
             with no_grad():
@@ -112,7 +129,10 @@ def backward(root: Node, cotangent: Array) -> None:
                 leaves.append((node, g))
             continue
         if g is not None:  # None: every path to it ended in a rule that had no gradient to give
-            for parent, gradient in zip(node.parents, _gradients(node, g), strict=True):
+            gradients = node.vjp(g)  # type: ignore[misc]  # not None: _reachable has made sure
+            if not isinstance(gradients, tuple) or len(gradients) != len(node.parents):
+                gradients = _as_tuple(node, gradients)
+            for parent, gradient in zip(node.parents, gradients, strict=True):
                 if parent is not None and gradient is not None:
                     known = pending.get(parent)
                     pending[parent] = gradient if known is None else np.asarray(known + gradient)
@@ -122,16 +142,16 @@ def backward(root: Node, cotangent: Array) -> None:
         leaf.grad = np.array(g) if leaf.grad is None else np.asarray(leaf.grad + g)  # a sum of 0-d arrays is none
 
 
-def _gradients(node: Node, g: Array) -> tuple[Array | None, ...]:
-    assert node.vjp is not None  # _reachable has made sure
-    given: Any = node.vjp(g)
-    gradients: tuple[Array | None, ...] = given if isinstance(given, tuple) else (given,)
+def _as_tuple(node: Node, gradients: Any) -> tuple[Array | None, ...]:
+    """What a vjp gave, where that is one gradient alone; refuse a wrong number of them."""
+    if not isinstance(gradients, tuple):
+        gradients = (gradients,)
     if len(gradients) != len(node.parents):
         raise TapeError(
             f"backward: the vjp of {node.rule_name} must return one gradient for each of its "
             f"{len(node.parents)} array arguments, got {len(gradients)}; use None for one that has none."
         )
-    return gradients
+    return tuple(gradients)
 
 
 def _reachable(root: Node) -> list[Node]:

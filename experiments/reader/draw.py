@@ -17,6 +17,7 @@ def annotated(picture: Picture, reading: Reading) -> Picture:
     """Draw boxes, digits and confidences on a copy, (h, w, 3); what is unsure is orange with its second guess."""
     grow = max(1.0, 900 / max(picture.shape[:2]))
     drawn = np.ascontiguousarray(cv2.resize(picture, None, fx=grow, fy=grow, interpolation=cv2.INTER_CUBIC))
+    taken: list[tuple[int, int, int]] = []  # left, right and line of the labels above the boxes
     for digit in reading.digits:
         x, y, w, h = (round(n * grow) for n in digit.box)
         colour = UNSURE if digit.unsure else SURE
@@ -24,7 +25,13 @@ def annotated(picture: Picture, reading: Reading) -> Picture:
         cv2.rectangle(drawn, (x - pad, y - pad), (x + w + pad, y + h + pad), colour, max(1, h // 50))
         words = f"{digit.digit} {digit.confidence:.0%}" + (f" or {digit.second}?" if digit.unsure else "")
         size = float(np.clip(h / 130, 0.35, 1.1))
-        _write(drawn, words, (x - pad, y - 2 * pad), size, colour)
+        left, line = x - pad, y - 2 * pad
+        right = left + round(20 * size * len(words))
+        if any(left < b and a < right and abs(line - at) < 30 * size for a, b, at in taken):  # of a digit that it touches
+            line = y + h + 2 * pad + round(24 * size)
+        else:
+            taken.append((left, right, line))
+        _write(drawn, words, (left, line), size, colour)
     if not reading.digits:
         _write(drawn, "no digits found", (10, 40), 1.0, UNSURE)
     return np.asarray(drawn, np.uint8)
