@@ -62,7 +62,7 @@ def fit(g: Any, like: Any) -> Any:
     """Sum g over the axes along which `like` was repeated."""
     extra = g.ndim - like.ndim
     g = g.sum(axis=tuple(range(extra)))
-    return g.sum(axis=tuple(i for i, n in enumerate(like.shape) if n == 1 and g.shape[i] > 1), keepdims=True).reshape(like.shape)
+    return g.sum(axis=tuple(i for i, n in enumerate(like.shape) if n == 1 and g.shape[i] != 1), keepdims=True)
 
 
 def slope_is_right(case: Unseen, seed: int = 0) -> bool:
