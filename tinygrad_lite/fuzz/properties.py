@@ -1,10 +1,12 @@
 """Fuzzing a gradient: `fuzz_grad` runs at once and returns a report, `grad_property` makes a Hypothesis test."""
 
 import random
+import runpy
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from hypothesis.errors import FlakyFailure
 from tinygrad_lite.errors import GradientError
 from tinygrad_lite.fuzz.infer import REFUSED, infer
 from tinygrad_lite.fuzz.strategies import Arguments, Strategy
-from tinygrad_lite.gradcheck import GradientFailure, GradReport, Target, examine
+from tinygrad_lite.gradcheck import GradientFailure, GradReport, Target, check_grad, examine
 from tinygrad_lite.gradcheck.check import DIRECTIONS, direction
 from tinygrad_lite.gradcheck.layout import LAYOUTS, Array, lay_out, layout_of
 
@@ -113,6 +115,8 @@ def fuzz_grad(
     reference: Callable[..., Any] | None = None,
     wrt: Sequence[int | str] | None = None,
     backend: Any = None,
+    surrogate: Callable[..., Any] | None = None,
+    order: int = 1,
     min_decided: float = 0.5,
     raise_error: bool = True,
     shrink: bool = True,
@@ -126,7 +130,7 @@ def fuzz_grad(
     max_examples : int
     seed : int
         Of the examples; by default one is drawn and reported.
-    kinks, properties, reference, wrt, backend : as for `check_grad`
+    kinks, properties, reference, wrt, backend, surrogate, order : as for `check_grad`
     min_decided : float
         Share of directions that must be decided (smooth or kink); less is a failure, as then nothing was checked.
     raise_error : whether a wrong gradient raises
@@ -153,8 +157,8 @@ def fuzz_grad(
         inputs, words = infer(fn, backend)
     number = random.SystemRandom().randrange(2**32) if seed is None else seed
     report = FuzzReport(_name(fn), words, seed=number)
-    options = {"kinks": kinks, "properties": properties, "reference": reference, "wrt": wrt}
-    check = _Check(fn, options, backend, guessed=bool(words))
+    options = {"kinks": kinks, "properties": properties, "reference": reference, "wrt": wrt, "order": order}
+    check = _Check(fn, options, backend, surrogate, guessed=bool(words))
     start = time.perf_counter()
 
     def one(arguments: Any, draw: Draw) -> None:
@@ -205,6 +209,8 @@ def grad_property(
     reference: Callable[..., Any] | None = None,
     wrt: Sequence[int | str] | None = None,
     backend: Any = None,
+    surrogate: Callable[..., Any] | None = None,
+    order: int = 1,
 ) -> Callable[[Any], Any]:
     """Make a Hypothesis test of a function with a gradient, for pytest to collect.
 
@@ -223,8 +229,8 @@ def grad_property(
 
     def decorate(fn: Any) -> Any:
         chosen, words = (inputs, "") if inputs is not None else infer(fn, backend)
-        options = {"kinks": kinks, "properties": properties, "reference": reference, "wrt": wrt}
-        check = _Check(fn, options, backend, guessed=bool(words))
+        options = {"kinks": kinks, "properties": properties, "reference": reference, "wrt": wrt, "order": order}
+        check = _Check(fn, options, backend, surrogate, guessed=bool(words))
 
         def test(arguments: Any, draw: Draw) -> None:
             result = check(arguments, draw)
@@ -246,11 +252,35 @@ def grad_property(
     return decorate
 
 
+def replay(failure: "FuzzReport | GradReport | str | Path") -> GradReport | None:
+    """Check again what failed: a report, or a file with the snippet of one.
+
+    Returns
+    -------
+    GradReport, true if the gradient is right now; None for a file whose snippet, or whatever is in it, raised nothing.
+    """
+    report = failure.failure if isinstance(failure, FuzzReport) else failure
+    if report is None:
+        raise ValueError("replay: nothing failed in this report, so there is nothing to see again.")
+    if isinstance(report, GradReport):
+        first = report.first or report
+        target, settings = first.target, first.settings
+        return check_grad(
+            target.fn, *target.args, kwargs=target.kwargs, cotangent=list(first.v), seed=first.seed, raise_error=False,
+            **{**settings, "backend": target.backend, "order": settings.get("order") or 1},
+        )  # fmt: skip
+    try:
+        runpy.run_path(str(report))
+    except GradientFailure as error:
+        return error.report  # type: ignore[no-any-return]
+    return None
+
+
 class _Check:
     """Examine fn at drawn arguments; how fn is called is found out once."""
 
-    def __init__(self, fn: Any, options: dict[str, Any], backend: Any, *, guessed: bool) -> None:
-        self.fn, self.options, self.backend, self.guessed = fn, options, backend, guessed
+    def __init__(self, fn: Any, options: dict[str, Any], backend: Any, surrogate: Any, *, guessed: bool) -> None:
+        self.fn, self.options, self.backend, self.surrogate, self.guessed = fn, options, backend, surrogate, guessed
 
     def __call__(self, arguments: Any, draw: Draw) -> GradReport:
         args, kwargs = _arguments(arguments)
@@ -263,7 +293,7 @@ class _Check:
 
         probes = [(draw.u, draw.seed), ("gauss", draw.seed + 1), ("ones", 0)]
         try:
-            target = Target(self.fn, args, kwargs, self.backend)
+            target = Target(self.fn, args, kwargs, self.backend, self.surrogate)
             result = examine(target, probes, cotangent=cotangent, seed=draw.seed, full=False, **self.options)
         except REFUSED as error:
             if self.guessed:

@@ -13,11 +13,13 @@ from tinygrad_lite.gradcheck.layout import Array, lay_out
 from tinygrad_lite.gradcheck.oracle import Slope, directional
 from tinygrad_lite.gradcheck.properties import PROPERTIES, Example
 from tinygrad_lite.gradcheck.report import MAX_ENTRIES, Failure, GradientFailure, GradReport
+from tinygrad_lite.gradcheck.second import second_order
 from tinygrad_lite.gradcheck.target import Backend, Target, quiet
 
 __all__ = ["GradReport", "GradientFailure", "Slope", "Target", "check_grad", "directional", "examine", "lay_out"]
 
 KINKS = ("strict", "subgradient", "report", "skip")
+FOUND_OUT = ("rule", "tensor", "module", "torch", "jax")  # backends that need not be named
 Probe = tuple[str, int]  # kind and seed of a direction
 
 
@@ -35,6 +37,8 @@ def check_grad(
     reference: Callable[..., Any] | None = None,
     backend: str | Backend | None = None,
     complex_step: bool = False,
+    surrogate: Callable[..., Any] | None = None,
+    order: int = 1,
     raise_error: bool = True,
 ) -> GradReport:
     """Check the gradient of fn at one point.
@@ -55,12 +59,17 @@ def check_grad(
     full : bool
         Whether every entry of the gradient is also checked alone; by default for inputs of up to 64 entries.
     seed : int, of the directions and the cotangent
-    properties : "all", or names out of shape, untouched, alias, deterministic, forward, linear, zero, layout, precision
+    properties : "all", or names out of shape, untouched, alias, deterministic, forward, linear, zero, layout, precision, needs
     reference : function of the same arguments that gives the right output (for the property forward)
     backend : "rule", "tensor", "module", "torch", "jax", "autograd"; found out by default
     complex_step : bool
         Ask for a second opinion that is exact to rounding, and sees errors of 1e-11, where fn is analytic and takes complex
         numbers: the slope as Im f(x + ih u) / h. Where it is not valid, the numeric slope decides alone.
+    surrogate : function of the same arguments, from arrays to an array
+        Whose gradient fn's is meant to be, where it is on purpose not that of fn: the identity for a straight-through round.
+    order : 1, or 2 to check the second derivatives too
+        These are taken by complex step through the backward pass, as `hessian.hvp` does, and compared with the slope of the
+        gradient. For rules, functions of Tensors and Modules.
     raise_error : whether a wrong gradient raises
 
     Returns
@@ -78,9 +87,8 @@ def check_grad(
     >>> bool(check_grad(cube, np.array([1.0, -2.0])))
     True
     """
-    target = Target(fn, inputs, dict(kwargs or {}), backend)
+    target = Target(fn, inputs, dict(kwargs or {}), backend, surrogate)
     kinds = [("gauss", "signs", "gauss", "ones")[k % 4] for k in range(probes)]
-    settings = {"wrt": wrt, "kinks": kinks, "backend": backend, "reference": reference}
     report = examine(
         target,
         [(kind, seed + k) for k, kind in enumerate(kinds)],
@@ -92,17 +100,28 @@ def check_grad(
         reference=reference,
         full=full,
         complex_step=complex_step,
+        order=order,
     )
-    report.settings = settings
     if raise_error:
         report.raise_if_wrong()
     return report
 
 
-def examine(target: Target, probes: Sequence[Probe], **options: Any) -> GradReport:
+def examine(target: Target, probes: Sequence[Probe], *, order: int = 1, **options: Any) -> GradReport:
     """Everything that is checked of a target at one point; never raises for a wrong gradient. See `check_grad`."""
+    if order not in (1, 2):
+        raise ValueError(f"check_grad: order must be 1 or 2, got {order!r}.")
+    kept = {name: options.get(name) for name in ("wrt", "kinks", "reference")}
     with quiet():
-        return _examine(target, probes, **options)
+        report = _examine(target, probes, **options)
+        report.settings = {**kept, "backend": None if target.backend in FOUND_OUT else target.backend}
+        report.settings |= {"surrogate": target.surrogate, "order": order if order > 1 else None}
+        if order == 1 or not report or report.outside:
+            return report
+        again = _examine(second_order(target, report.v), probes, wrt=report.wrt, kinks="report", properties=["value"])
+        report.kinds += again.kinds
+        again.first = report
+        return report if again else again
 
 
 def _examine(

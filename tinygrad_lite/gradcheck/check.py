@@ -57,9 +57,9 @@ class Point:
     """
 
     def __init__(self, target: Target, wrt: Sequence[int]) -> None:
-        self.target, self.wrt = target, wrt
+        self.target, self.wrt, self.measured = target, wrt, target.measured
         self.leaves = [np.array(leaf, np.float64, order="C") for leaf in target.leaves]
-        self.outs = [np.array(out, np.float64) for out in target.run(self.leaves)[0]]
+        self.outs = [np.array(out, np.float64) for out in self.measured.run(self.leaves)[0]]
         self.finite = all(np.isfinite(out).all() for out in self.outs)
         self.eps = 2.0**-52
 
@@ -68,7 +68,7 @@ class Point:
         for i, part in zip(self.wrt, u, strict=True):
             if part.any():
                 moved[i] = moved[i] + step * part
-        outs = self.target.run(moved)[0]
+        outs = self.measured.run(moved)[0]
         if [o.shape for o in outs] != [o.shape for o in self.outs]:
             raise ValueError(f"{self.target.name}: the output's shape changed with the values of the input")
         return outs
@@ -122,7 +122,7 @@ class Point:
         for i, part in zip(self.wrt, u, strict=True):
             moved[i] = moved[i] + 1e-30j * part
         try:
-            outs = self.target.run(moved)[0]
+            outs = self.measured.run(moved)[0]
         except Exception:
             return None
         if not all(np.iscomplexobj(o) for o in outs):

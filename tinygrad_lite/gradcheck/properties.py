@@ -4,12 +4,14 @@ A property is a function of an `Example` and yields (message, leaf index or None
 their tolerance to the numbers compared.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from tinygrad_lite.errors import ShapeError
 from tinygrad_lite.gradcheck.check import Arrays, Point, as_gradient, direction, rounding
 from tinygrad_lite.gradcheck.layout import Array, lay_out
 from tinygrad_lite.gradcheck.target import Target
@@ -32,6 +34,11 @@ class Example:
         arrays = [a for a in [*_arrays(self.target.args), *self.target.leaves] if isinstance(a, np.ndarray)]
         self._before = [(a, a.copy()) for a in arrays] + [(w, np.array(w)) for w in self.v]
         self.outs, self.pull = self.target.run(self.target.leaves)
+        if [o.shape for o in self.outs] != [o.shape for o in self.point.outs]:
+            raise ShapeError(
+                f"{self.target.name}: its surrogate gives shape {[o.shape for o in self.point.outs]}, "
+                f"it itself {[o.shape for o in self.outs]}; give a function with outputs of the same shapes."
+            )
         self.v = [
             w.astype(o.dtype) if o.dtype != w.dtype and o.dtype.kind == "f" else w
             for w, o in zip(self.v, self.outs, strict=True)
@@ -211,8 +218,26 @@ def forward(example: Example) -> Iterator[Finding]:
             yield "the output is not that of the reference", None
 
 
+def needs(example: Example) -> Iterator[Finding]:
+    """A rule with a keyword `needs` (one flag for each array) gives a gradient asked for alone as it gives it among all."""
+    target = example.target
+    if target.backend != "rule" or isinstance(target.fn, tuple) or "needs" in target.kwargs:
+        return
+    flags = inspect.signature(target.fn).parameters.get("needs")
+    if flags is None:
+        return
+    places = [place for place, arg in enumerate(target.args) if any(arg is leaf for leaf in target.leaves)]
+    for i, g in zip(example.wrt, example.grads, strict=True):
+        wanted = tuple(place == places[i] for place in range(len(flags.default)))
+        alone = replace(target, kwargs={**target.kwargs, "needs": wanted}).run(target.leaves)[1](example.v)
+        if alone[i] is None:
+            yield f"with needs={wanted} there is no gradient", i
+        elif _differ(as_gradient(alone[i], target.leaves[i]), g, _slack(g, example.v, target.leaves[i].dtype)):
+            yield f"with needs={wanted} the gradient is another than with all", i
+
+
 PROPERTIES: dict[str, Callable[[Example], Iterator[Finding]]] = {
-    p.__name__: p for p in (shape, untouched, alias, deterministic, forward, linear, zero, layout, precision)
+    p.__name__: p for p in (shape, untouched, alias, deterministic, forward, linear, zero, layout, precision, needs)
 }
 
 

@@ -62,6 +62,7 @@ class GradReport:
     kinds: Counter[str] = field(default_factory=Counter)
     excess: float = 0.0
     outside: bool = False
+    first: "GradReport | None" = None  # of the function, where this one is of its gradient
 
     def __bool__(self) -> bool:
         return not self.failures
@@ -250,6 +251,7 @@ _ADVICE = {
     "zero": "something is added that does not depend on the cotangent",
     "layout": "reshape, ravel or strides were used as if the array were contiguous",
     "precision": "overflow, or a constant or buffer of the wrong dtype in float32",
+    "needs": "what is left out to save work must not change what is asked for",
     "forward": "the forward pass itself is wrong; its gradient may still be that of the wrong function",
     "error": "the backward pass must work wherever the forward pass does",
 }
@@ -257,18 +259,24 @@ _ADVICE = {
 
 def snippet(report: GradReport) -> str:
     """Code that makes the failure again with `check_grad` alone."""
-    fn, target = report.target.fn, report.target
-    forward = fn[0] if isinstance(fn, tuple) else fn
-    module, name = getattr(forward, "__module__", None), getattr(forward, "__qualname__", "")
-    simple = module and name.isidentifier() and not isinstance(fn, tuple)
+    settings, report = report.settings or (report.first or report).settings, report.first or report
+    target = report.target
     lines = ["import numpy as np", "from tinygrad_lite.gradcheck import check_grad, lay_out"]
-    lines.append(f"from {module} import {name}" if simple else f"fn = ...  # {name or type(forward).__name__}")
-    args = [_code(arg) for arg in target.args]
+
+    def named(function: Any, otherwise: str) -> str:
+        """Name of a function in the snippet, after a line that imports it, or that leaves it to the reader."""
+        forward = function[0] if isinstance(function, tuple) else function
+        module, name = getattr(forward, "__module__", None), getattr(forward, "__qualname__", "")
+        simple = module and name.isidentifier() and not isinstance(function, tuple)
+        lines.append(f"from {module} import {name}" if simple else f"{otherwise} = ...  # {name or type(forward).__name__}")
+        return name if simple else otherwise
+
+    parts = [named(target.fn, "fn"), *(_code(arg) for arg in target.args)]
+    parts.append(f"cotangent={_code(list(report.v)) if len(report.v) > 1 else _code(report.v[0])}")
     options: dict[str, Any] = {"kwargs": dict(target.kwargs)} if target.kwargs else {}
-    options |= {"seed": report.seed, **{k: v for k, v in report.settings.items() if v is not None}}
-    words = [f"{key}={_code(value)}" for key, value in options.items()]
-    v = _code(list(report.v)) if len(report.v) > 1 else _code(report.v[0])
-    return "\n".join([*lines, f"check_grad({', '.join([name if simple else 'fn', *args, f'cotangent={v}', *words])})"])
+    options |= {"seed": report.seed, **{k: v for k, v in settings.items() if v is not None}}
+    parts += [f"{key}={named(value, key) if callable(value) else _code(value)}" for key, value in options.items()]
+    return "\n".join([*lines, f"check_grad({', '.join(parts)})"])
 
 
 def _code(value: Any) -> str:

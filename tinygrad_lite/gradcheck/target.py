@@ -41,18 +41,26 @@ class Target:
         (integer and boolean arrays, numbers, kwargs) is given as it is. kwargs are copied for every call, so that a
         random generator among them starts from the same state each time.
     backend : how fn is called; see `detect`.
+    surrogate : function of the same arguments, from arrays to an array, whose gradient fn's is meant to be
+        For rules that are no gradient of their own output on purpose, as round with the gradient of the identity.
     """
 
     fn: Any
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     backend: str | Backend | None = None
+    surrogate: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         if not any(isinstance(leaf, np.ndarray) for leaf in _flatten(self.args)):
             self.args = tuple(np.asarray(a) if isinstance(a, float) else a for a in self.args)
         if self.backend is None:
             self.backend = detect(self.fn, self.args, self.kwargs)
+
+    @property
+    def measured(self) -> "Target":
+        """What the gradient is compared with: the function itself, or its surrogate."""
+        return self if self.surrogate is None else Target(self.surrogate, self.args, self.kwargs, "array")
 
     @property
     def name(self) -> str:
@@ -222,4 +230,9 @@ def _tensor(call: Call, leaves: Sequence[Array]) -> tuple[list[Array], Pull]:
     return [o.data for o in outs], pull
 
 
-BACKENDS: dict[str, Backend] = {"rule": _rule, "tensor": _tensor, "module": _tensor}
+def _array(call: Call, leaves: Sequence[Array]) -> tuple[list[Array], Pull]:
+    out = call(leaves)
+    return [np.asarray(o) for o in (out if isinstance(out, (tuple, list)) else [out])], lambda _: [None] * len(leaves)
+
+
+BACKENDS: dict[str, Backend] = {"rule": _rule, "array": _array, "tensor": _tensor, "module": _tensor}
