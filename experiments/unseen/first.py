@@ -93,7 +93,9 @@ def exp2(x):
     return y, lambda g: np.log(2) * g * y
 
 
-@case(st.tuples(tensors((4,)), tensors((), low=0.0)), ("np.sin(2 * a * x))", "np.sin(a * x))"), ("np.sin(a * x) ** 2 / a**2", "0"))
+@case(
+    st.tuples(tensors((4,)), tensors((), low=0.0)), ("np.sin(2 * a * x))", "np.sin(a * x))"), ("np.sin(a * x) ** 2 / a**2", "0")
+)
 def snake(x, a):
     by_a = x * np.sin(2 * a * x) / a - np.sin(a * x) ** 2 / a**2
     return x + np.sin(a * x) ** 2 / a, lambda g: (g * (1 + np.sin(2 * a * x)), (g * by_a).sum())
@@ -144,7 +146,11 @@ def norm3(x, axis):
     return n.squeeze(axis), lambda g: np.expand_dims(g, axis) * x**2 * n ** (-2)
 
 
-@case(tensors((2, 3), low=0.0), ("- (g * y).sum(-1, keepdims=True)", ""), ("(g - (g * y).sum(-1, keepdims=True))", "(g - (g * y).sum())"))
+@case(
+    tensors((2, 3), low=0.0),
+    ("- (g * y).sum(-1, keepdims=True)", ""),
+    ("(g - (g * y).sum(-1, keepdims=True))", "(g - (g * y).sum())"),
+)
 def to_shares(x):
     total = x.sum(-1, keepdims=True)
     y = x / total
@@ -226,7 +232,7 @@ def bilinear_form(x, a, y):
       ("2 * np.einsum('ij,ijk->ik', g, d)", "np.einsum('ij,ijk->ik', g, d)"))  # fmt: skip
 def squared_distances(a, b):
     d = a[:, None] - b[None]
-    return (d * d).sum(-1), lambda g: (2 * np.einsum('ij,ijk->ik', g, d), 0 - 2 * np.einsum('ij,ijk->jk', g, d))
+    return (d * d).sum(-1), lambda g: (2 * np.einsum("ij,ijk->ik", g, d), 0 - 2 * np.einsum("ij,ijk->jk", g, d))
 
 
 @case(st.tuples(tensors((2, 3)), tensors((2, 3))), ("np.cross(g, a)", "np.cross(a, g)"))
@@ -387,7 +393,11 @@ def sort_rows(x):
     return np.take_along_axis(x, order, -1), lambda g: np.take_along_axis(g, np.argsort(order, -1), -1)
 
 
-@case(st.tuples(tensors((4,)), tensors((4,))), ("g * 0.5 * (y[1:] + y[:-1])", "g * (y[1:] + y[:-1])"), ("g_y[:-1] += ", "g_y[:-1] = "))
+@case(
+    st.tuples(tensors((4,)), tensors((4,))),
+    ("g * 0.5 * (y[1:] + y[:-1])", "g * (y[1:] + y[:-1])"),
+    ("g_y[:-1] += ", "g_y[:-1] = "),
+)
 def trapezoid(x, y):
     def vjp(g):
         by_width, by_height = g * 0.5 * (y[1:] + y[:-1]), g * 0.5 * np.diff(x)

@@ -172,7 +172,11 @@ def differences(x):
     return np.diff(x), vjp
 
 
-@case(st.integers(1, 3).flatmap(lambda n: both((n,), (n, n))), ("(a + a.T) @ x", "2 * a @ x"), ("np.outer(x, x)", "np.outer(x, a @ x)"))
+@case(
+    st.integers(1, 3).flatmap(lambda n: both((n,), (n, n))),
+    ("(a + a.T) @ x", "2 * a @ x"),
+    ("np.outer(x, x)", "np.outer(x, a @ x)"),
+)
 def quadratic_form(x, a):
     return x @ a @ x, lambda g: (g * (a + a.T) @ x, g * np.outer(x, x))
 
@@ -198,11 +202,13 @@ def cube_of_matrix(a):
     return a @ a @ a, vjp
 
 
-@case(both((2, 2), (2, 3)), ("'ikjl,kl->ij', t, b", "'ikjl,kl->ji', t, b"), ("'ikjl,ij->kl', t, a", "'ikjl,ij->kl', t, np.abs(a)"))
+@case(
+    both((2, 2), (2, 3)), ("'ikjl,kl->ij', t, b", "'ikjl,kl->ji', t, b"), ("'ikjl,ij->kl', t, a", "'ikjl,ij->kl', t, np.abs(a)")
+)
 def kronecker(a, b):
     def vjp(g):
         t = g.reshape(2, 2, 2, 3)
-        return np.einsum('ikjl,kl->ij', t, b), np.einsum('ikjl,ij->kl', t, a)
+        return np.einsum("ikjl,kl->ij", t, b), np.einsum("ikjl,ij->kl", t, a)
 
     return np.kron(a, b), vjp
 
@@ -257,10 +263,14 @@ def circular_convolution(x, w):
 
 @case(both((5,), (3,)), ("np.convolve(g, w[::-1], 'valid')", "np.convolve(g, w, 'valid')"), ("'valid')[::-1]", "'valid')"))
 def true_convolution(x, w):
-    return np.convolve(x, w), lambda g: (np.convolve(g, w[::-1], 'valid'), np.convolve(x, g[::-1], 'valid')[::-1])
+    return np.convolve(x, w), lambda g: (np.convolve(g, w[::-1], "valid"), np.convolve(x, g[::-1], "valid")[::-1])
 
 
-@case(tensors((2, 6)), ("np.add.at(g_x, (rows, where), g)", "g_x[rows, where] = g"), ("where = best + 2 * np.arange(best.shape[1])", "where = best + np.arange(best.shape[1])"))
+@case(
+    tensors((2, 6)),
+    ("np.add.at(g_x, (rows, where), g)", "g_x[rows, where] = g"),
+    ("where = best + 2 * np.arange(best.shape[1])", "where = best + np.arange(best.shape[1])"),
+)
 def max_pool1d(x):
     windows = np.lib.stride_tricks.sliding_window_view(x, 3, 1)[:, ::2]
     best = windows.argmax(-1)
@@ -334,7 +344,12 @@ def local_response_norm(x):
     return x * s**-0.75, lambda g: g * s**-0.75 - 2 * 0.1 * 0.75 * x * near(g * x * s**-1.75)
 
 
-@case(both((4,), (), ()), ("back = back * w", "back = back"), ("g_w += back * (h[t - 1]", "g_w += g[t] * (h[t - 1]"), ("1 - h[t] ** 2", "1 - h[t]"))
+@case(
+    both((4,), (), ()),
+    ("back = back * w", "back = back"),
+    ("g_w += back * (h[t - 1]", "g_w += g[t] * (h[t - 1]"),
+    ("1 - h[t] ** 2", "1 - h[t]"),
+)
 def tanh_recurrence(x, w, u):
     h = np.zeros_like(x)
     for t in range(len(x)):
@@ -353,7 +368,9 @@ def tanh_recurrence(x, w, u):
     return h, vjp
 
 
-@case(both((3, 2), (2, 2)), ("g_trans += ", "g_trans = "), ("back = (share * back[None, :]).sum(1)", "back = share.sum(1) * back"))
+@case(
+    both((3, 2), (2, 2)), ("g_trans += ", "g_trans = "), ("back = (share * back[None, :]).sum(1)", "back = share.sum(1) * back")
+)
 def forward_algorithm(emit, trans):
     alphas = [emit[0]]
     for row in emit[1:]:
@@ -393,7 +410,11 @@ def segment_max(x, ids):
     return y, vjp
 
 
-@case(st.tuples(tensors((3, 2)), IDS, tensors((4, 2))), ("g[ids]", "g[ids] / 2"), ("np.add.at(y, ids, rows)", "y[ids] = y[ids] + rows"))
+@case(
+    st.tuples(tensors((3, 2)), IDS, tensors((4, 2))),
+    ("g[ids]", "g[ids] / 2"),
+    ("np.add.at(y, ids, rows)", "y[ids] = y[ids] + rows"),
+)
 def scatter_add(base, ids, rows):
     y = base.copy()
     np.add.at(y, ids, rows)
@@ -431,7 +452,11 @@ def put_row(row, table):
     return y, vjp
 
 
-@case(st.tuples(tensors((5,)), hnp.arrays(np.bool_, 5)), ("2 * (1 - p) * log_p * p", "(1 - p) * log_p * p"), ("sign * (1 - p)", "(1 - p)"))
+@case(
+    st.tuples(tensors((5,)), hnp.arrays(np.bool_, 5)),
+    ("2 * (1 - p) * log_p * p", "(1 - p) * log_p * p"),
+    ("sign * (1 - p)", "(1 - p)"),
+)
 def focal_loss(x, target):
     sign = np.where(target, 1, -1)
     p = special.expit(sign * x)
@@ -443,7 +468,11 @@ def focal_loss(x, target):
     return -((1 - p) ** 2) * log_p, vjp
 
 
-@case(st.tuples(tensors((4,), low=0.0, high=1.0), hnp.arrays(np.bool_, 4)), ("- y / total", ""), ("2 * target / total", "target / total"))
+@case(
+    st.tuples(tensors((4,), low=0.0, high=1.0), hnp.arrays(np.bool_, 4)),
+    ("- y / total", ""),
+    ("2 * target / total", "target / total"),
+)
 def dice(p, target):
     total = p.sum() + target.sum() + 1
     y = (2 * (p * target).sum() + 1) / total
@@ -521,7 +550,9 @@ def softmax_and_logsumexp(x):
     return (p, total), vjp
 
 
-@case(both((2,), (2,), (2,), (2,)), ("g_c = g_c + g_h * o", "g_c = g_h * o"), ("g_h * tanh_c * o * (1 - o)", "g_h * tanh_c * o"))
+@case(
+    both((2,), (2,), (2,), (2,)), ("g_c = g_c + g_h * o", "g_c = g_h * o"), ("g_h * tanh_c * o * (1 - o)", "g_h * tanh_c * o")
+)
 def lstm_gates(i, f, o, c):
     i, f, o = (special.expit(z) for z in (i, f, o))
     tanh_c = np.tanh(f * c + i)

@@ -38,8 +38,7 @@ def second_order(target: Target, v: Arrays) -> Target:
                     "write it with operations that take complex arrays, or leave order=2 out."
                 )
             return tuple(
-                np.zeros(leaf.shape) if g is None else np.asarray(g.imag / step)
-                for g, leaf in zip(moved, leaves, strict=True)
+                np.zeros(leaf.shape) if g is None else np.asarray(g.imag / step) for g, leaf in zip(moved, leaves, strict=True)
             )
 
         return tuple(as_gradient(g, leaf) for g, leaf in zip(at(leaves), leaves, strict=True)), vjp
