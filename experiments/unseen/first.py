@@ -228,8 +228,8 @@ def bilinear_form(x, a, y):
     return x @ a @ y, lambda g: (g * (a @ y), g * np.outer(x, y), g * (a.T @ x))
 
 
-@case(st.tuples(tensors((2, 3)), tensors((4, 3))), ("- 2 * np.einsum('ij,ijk->jk', g, d)", "+ 2 * np.einsum('ij,ijk->jk', g, d)"),
-      ("2 * np.einsum('ij,ijk->ik', g, d)", "np.einsum('ij,ijk->ik', g, d)"))  # fmt: skip
+@case(st.tuples(tensors((2, 3)), tensors((4, 3))), ("- 2 * np.einsum(\"ij,ijk->jk\", g, d)", "+ 2 * np.einsum(\"ij,ijk->jk\", g, d)"),
+      ("2 * np.einsum(\"ij,ijk->ik\", g, d)", "np.einsum(\"ij,ijk->ik\", g, d)"))  # fmt: skip
 def squared_distances(a, b):
     d = a[:, None] - b[None]
     return (d * d).sum(-1), lambda g: (2 * np.einsum("ij,ijk->ik", g, d), 0 - 2 * np.einsum("ij,ijk->jk", g, d))

@@ -203,7 +203,7 @@ def cube_of_matrix(a):
 
 
 @case(
-    both((2, 2), (2, 3)), ("'ikjl,kl->ij', t, b", "'ikjl,kl->ji', t, b"), ("'ikjl,ij->kl', t, a", "'ikjl,ij->kl', t, np.abs(a)")
+    both((2, 2), (2, 3)), ('"ikjl,kl->ij", t, b', '"ikjl,kl->ji", t, b'), ('"ikjl,ij->kl", t, a', '"ikjl,ij->kl", t, np.abs(a)')
 )
 def kronecker(a, b):
     def vjp(g):
@@ -261,7 +261,7 @@ def circular_convolution(x, w):
     return y, vjp
 
 
-@case(both((5,), (3,)), ("np.convolve(g, w[::-1], 'valid')", "np.convolve(g, w, 'valid')"), ("'valid')[::-1]", "'valid')"))
+@case(both((5,), (3,)), ('np.convolve(g, w[::-1], "valid")', 'np.convolve(g, w, "valid")'), ('"valid")[::-1]', '"valid")'))
 def true_convolution(x, w):
     return np.convolve(x, w), lambda g: (np.convolve(g, w[::-1], "valid"), np.convolve(x, g[::-1], "valid")[::-1])
 
