@@ -82,9 +82,10 @@ class FuzzReport:
     examples_to_failure: int | None = None
     seconds: float = 0.0
     seed: int | None = None
+    undecided: str = ""  # why nothing can be said, if so
 
     def __bool__(self) -> bool:
-        return self.failure is None
+        return self.failure is None and not self.undecided
 
     @property
     def decided(self) -> float:
@@ -94,7 +95,7 @@ class FuzzReport:
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.most_common()) or "nothing to decide"
-        lines = [str(self.failure)] if self.failure is not None else [f"{self.name}: gradient right"]
+        lines = [str(self.failure)] if self.failure is not None else [self.undecided or f"{self.name}: gradient right"]
         lines.append(f"  fuzzed      {self.examples} examples; {self.decided:.1%} decided: {kinds}")
         if self.failure is not None:
             lines[-1] += f"; largest excess {self.largest:.3g}" if self.largest > 1 else ""
@@ -152,9 +153,7 @@ def fuzz_grad(
     >>> fuzz_grad(square, seed=1, raise_error=False).failure.worst.name
     'value'
     """
-    words = ""
-    if inputs is None:
-        inputs, words = infer(fn, backend)
+    inputs, words = _inputs(fn, inputs, backend)
     number = random.SystemRandom().randrange(2**32) if seed is None else seed
     report = FuzzReport(_name(fn), words, seed=number)
     options = {"kinks": kinks, "properties": properties, "reference": reference, "wrt": wrt, "order": order}
@@ -191,13 +190,20 @@ def fuzz_grad(
         if report.failure is None:
             raise
     report.seconds = time.perf_counter() - start
-    if report.failure is not None and raise_error:
+    if report.failure is None and (properties == "all" or "value" in properties):
+        if report.decided < min_decided:
+            report.undecided = (
+                f"fuzz_grad: only {report.decided:.0%} of the directions for {report.name} could be decided "
+                f"({dict(report.kinds)}); give inputs inside its domain, or lower min_decided={min_decided}."
+            )
+        elif not report.kinds:
+            report.undecided = (
+                f"fuzz_grad: nothing of {report.name} was checked: no argument was a float array with numbers in it."
+            )
+    if raise_error and report.failure is not None:
         raise GradientFailure(report)
-    if report.failure is None and report.decided < min_decided and raise_error:
-        raise GradientError(
-            f"fuzz_grad: only {report.decided:.0%} of the directions for {report.name} could be decided "
-            f"({dict(report.kinds)}); give inputs inside its domain, or lower min_decided={min_decided}."
-        )
+    if raise_error and report.undecided:
+        raise GradientError(report.undecided)
     return report
 
 
@@ -228,7 +234,7 @@ def grad_property(
     """
 
     def decorate(fn: Any) -> Any:
-        chosen, words = (inputs, "") if inputs is not None else infer(fn, backend)
+        chosen, words = _inputs(fn, inputs, backend)
         options = {"kinks": kinks, "properties": properties, "reference": reference, "wrt": wrt, "order": order}
         check = _Check(fn, options, backend, surrogate, guessed=bool(words))
 
@@ -307,8 +313,24 @@ class _Check:
         return result
 
 
+def _inputs(fn: Any, inputs: Any, backend: Any) -> tuple[Strategy[Any], str]:
+    """Strategy of the arguments, and how it was inferred if it was."""
+    if inputs is None:
+        return infer(fn, backend)
+    if not isinstance(inputs, Strategy):
+        raise TypeError(
+            f"fuzz_grad: inputs must be a Hypothesis strategy of arguments, got {type(inputs).__name__}; "
+            "make one with tensors(), broadcast(2), st.tuples(...), or check one point with check_grad."
+        )
+    return inputs, ""
+
+
 def _arguments(drawn: Any) -> Arguments:
-    """(args, kwargs) from what a strategy gave: that, a tuple or list of arguments, keyword arguments, or one array."""
+    """(args, kwargs) from what a strategy gave: that, a tuple or list of arguments, or one array."""
+    if isinstance(drawn, dict):
+        raise TypeError(
+            f"fuzz_grad: inputs gave a dict {sorted(drawn)}; give (args, kwargs): what is differentiated is in args."
+        )
     if isinstance(drawn, (tuple, list)):
         if len(drawn) == 2 and isinstance(drawn[0], (tuple, list)) and isinstance(drawn[1], dict):
             return tuple(drawn[0]), drawn[1]

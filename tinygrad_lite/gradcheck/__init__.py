@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_lite.errors import GradientError, ShapeError
+from tinygrad_lite.errors import DtypeError, GradientError, ShapeError
 from tinygrad_lite.gradcheck import adapters  # noqa: F401 - makes its backends known
 from tinygrad_lite.gradcheck.check import Arrays, Point, direction
 from tinygrad_lite.gradcheck.layout import Array, lay_out
@@ -88,6 +88,11 @@ def check_grad(
     True
     """
     target = Target(fn, inputs, dict(kwargs or {}), backend, surrogate)
+    if not target.leaves:
+        raise DtypeError(
+            f"check_grad: nothing to differentiate, no argument of {target.name} is a float array "
+            f"(got {[getattr(a, 'dtype', type(a).__name__) for a in inputs]}); use astype(np.float64)."
+        )
     kinds = [("gauss", "signs", "gauss", "ones")[k % 4] for k in range(probes)]
     report = examine(
         target,

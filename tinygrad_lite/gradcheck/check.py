@@ -59,7 +59,14 @@ class Point:
     def __init__(self, target: Target, wrt: Sequence[int]) -> None:
         self.target, self.wrt, self.measured = target, wrt, target.measured
         self.leaves = [np.array(leaf, np.float64, order="C") for leaf in target.leaves]
-        self.outs = [np.array(out, np.float64) for out in self.measured.run(self.leaves)[0]]
+        try:
+            self.outs = [np.array(out, np.float64) for out in self.measured.run(self.leaves)[0]]
+        except Exception as error:
+            if any(leaf.dtype != np.float64 for leaf in target.leaves):
+                error.add_note(
+                    "called with float64 copies of its arguments, as a slope needs the digits; wrap what takes float32 only"
+                )
+            raise
         self.finite = all(np.isfinite(out).all() for out in self.outs)
         self.eps = 2.0**-52
 
@@ -75,7 +82,7 @@ class Point:
 
     def gradients(self, v: Arrays) -> list[Array]:
         """Analytic gradients with respect to wrt in float64, for comparing numbers (None counts as zeros)."""
-        grads = self.target.run(self.leaves)[1](v)
+        grads = self.target.run(self.leaves)[1]([w.copy() for w in v])
         return [as_gradient(grads[i], self.leaves[i]) for i in self.wrt]
 
     def scale(self, u: Arrays) -> float:

@@ -75,7 +75,8 @@ class GradReport:
 
     @property
     def worst(self) -> Failure:
-        order = {"shape": 2, "value": 1, "finite": 1}  # a gradient of the wrong shape cannot have the right numbers
+        # What is written into or has the wrong shape cannot have the right numbers.
+        order = {"shape": 3, "untouched": 2, "value": 1, "finite": 1}
         return max(
             self.failures, key=lambda failure: (order.get(failure.name, 0), failure.verdict.excess if failure.verdict else 0.0)
         )
@@ -172,6 +173,8 @@ def entrywise(report: GradReport, point: Point, grads: Sequence[Array]) -> list[
 def diagnose(report: GradReport, failure: Failure) -> str:
     """What the error looks like, from comparing the gradient entry by entry."""
     target = report.target
+    if failure.name == "shape" and failure.leaf is None:
+        return "one gradient is wanted for each float array argument, as a tuple or a list, in their order"
     if failure.name not in ("value", "finite"):
         return _ADVICE.get(failure.name, "see the property's description in docs/fuzzing.md")
     v = [np.array(w, np.float64) for w in report.v]
@@ -191,6 +194,8 @@ def diagnose(report: GradReport, failure: Failure) -> str:
             analytic = np.array([verdict.analytic for verdict, _ in rows])
             numeric = np.array([verdict.slope.value for verdict, _ in rows])
             name = target.names[i]
+            if given[i] is None:
+                return f"{name}: None was returned, which counts as a gradient of zeros"
             return f"{name}: " + _look(analytic, numeric, point.leaves[i], report, rows, lambda w: point.gradients(w))
     return "every entry alone is allowed, the sum is not: at a tie or kink each argument gets the full gradient"
 
