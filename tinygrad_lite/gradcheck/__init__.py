@@ -154,7 +154,7 @@ def _examine(
     try:
         example = Example(target, leaves, point, v, seed, reference)
         for name in chosen:
-            if name in PROPERTIES and (point.finite or name in ("shape", "untouched", "alias")):
+            if name in PROPERTIES and (point.finite or name in ("shape", "untouched", "alias", "forward")):
                 report.failures += [Failure(name, message, leaf) for message, leaf in PROPERTIES[name](example)]
         if point.finite and (properties == "all" or "value" in chosen):
             _values(report, example, probes, kinks, full, complex_step)

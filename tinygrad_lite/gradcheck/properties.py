@@ -214,6 +214,8 @@ def forward(example: Example) -> Iterator[Finding]:
     for got, want in zip(example.outs, wanted, strict=True):
         if got.shape != np.shape(want):
             yield f"the output has shape {got.shape}, the reference {np.shape(want)}", None
+        elif np.any(np.isfinite(want) & ~np.isfinite(got)):
+            yield "the output is not finite where the reference is", None
         elif _differ(got, np.asarray(want), _rounding(np.asarray(want, np.float64), got.dtype)):
             yield "the output is not that of the reference", None
 

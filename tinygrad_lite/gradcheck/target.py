@@ -54,8 +54,8 @@ class Target:
     def __post_init__(self) -> None:
         if not callable(self.fn) and not isinstance(self.fn, tuple):
             raise TypeError(
-                f"gradient check: a {type(self.fn).__name__} cannot be called; give a rule, a function of Tensors, a Module, or "
-                "a pair (forward, backward), as (layer.forward, lambda g, x: layer.backward(g)) for a layer object with both."
+                f"gradient check: a {type(self.fn).__name__} cannot be called; give a rule, a function of Tensors, a Module "
+                "or a pair (forward, backward), as (layer.forward, lambda g, x: layer.backward(g)) for a layer object with both."
             )
         if not any(isinstance(leaf, np.ndarray) for leaf in _flatten(self.args)):
             self.args = tuple(np.asarray(a) if isinstance(a, float) else a for a in self.args)
