@@ -129,7 +129,11 @@ def generated(seeds: int) -> None:
 
 
 def _equivalent(spec: OpSpec, wrong: Rule) -> bool:
-    """Whether the changed rule gave the same bits as the right one on 500 drawn arguments."""
+    """Whether the changed rule gave, but for rounding, what the right one gave on 500 drawn arguments.
+
+    Such are those that take a mean off the gradient of a function that stays the same when a constant is added to all of x
+    (softmax, a variance): there the gradient sums to 0, and its mean is 0.
+    """
     from hypothesis import HealthCheck, Phase, given, settings
 
     assert spec.inputs is not None
@@ -146,9 +150,11 @@ def _equivalent(spec: OpSpec, wrong: Rule) -> bool:
             g = np.random.default_rng(0).standard_normal(out.shape).astype(out.dtype)
             pairs = zip(right(g.copy()), wrong(*args, **kwargs)[1](g.copy()), strict=True)
             same &= all(
-                a is b or (np.shape(a) == np.shape(b) and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=True))
+                a is b or (np.shape(a) == np.shape(b) and a.dtype == b.dtype and np.allclose(
+                    a, b, rtol=0, atol=64 * np.finfo(a.dtype).eps * max(np.abs(a).max(initial=0), np.abs(g).max(initial=0)),
+                    equal_nan=True))
                 for a, b in pairs
-            )
+            )  # fmt: skip
 
     compare()
     return same

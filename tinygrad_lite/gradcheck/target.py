@@ -54,8 +54,8 @@ class Target:
     def __post_init__(self) -> None:
         if not callable(self.fn) and not isinstance(self.fn, tuple):
             raise TypeError(
-                f"gradient check: a {type(self.fn).__name__} cannot be called; give a rule, a function of Tensors, a Module "
-                "or a pair (forward, backward), as (layer.forward, lambda g, x: layer.backward(g)) for a layer object with both."
+                f"gradient check: a {type(self.fn).__name__} cannot be called; give a rule, a function of Tensors, "
+                "a Module or a pair (forward, backward): for a layer object (layer.forward, lambda g, x: layer.backward(g))."
             )
         if not any(isinstance(leaf, np.ndarray) for leaf in _flatten(self.args)):
             self.args = tuple(np.asarray(a) if isinstance(a, float) else a for a in self.args)
@@ -122,10 +122,15 @@ class Target:
             "return a tuple with one gradient for each array argument, in order."
         )
 
+    @cached_property
+    def _frozen(self) -> bool:
+        """Whether no call can change the keyword arguments."""
+        return all(isinstance(value, (bool, int, float, str, type(None))) for value in _flatten(tuple(self.kwargs.values())))
+
     def _call(self, leaves: Sequence[Any], convert: Callable[[Array], Any] = lambda array: array) -> Any:
         rest = iter(leaves)
         args = _rebuild(self.args, lambda leaf: next(rest) if _is_float(leaf) else convert(leaf))
-        kwargs = copy.deepcopy(dict(self.kwargs)) if self.kwargs else {}
+        kwargs = dict(self.kwargs) if self._frozen else copy.deepcopy(dict(self.kwargs))
         if isinstance(self.fn, tuple):
             forward, backward = self.fn
             return forward(*args, **kwargs), lambda g: backward(g, *args, **kwargs)
