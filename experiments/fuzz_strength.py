@@ -4,7 +4,8 @@ This file is long because every figure has its measurement here, and they share 
 
 python -m experiments.fuzz_strength curve        share of the catalogue caught at 10, 30, 100, 300 examples, 5 seeds
 python -m experiments.fuzz_strength generated    wrong rules made from the project's own ops, at 100 examples
-python -m experiments.fuzz_strength unseen_first    rules that were not used for tuning: false alarms, decided share, wrong versions caught
+python -m experiments.fuzz_strength unseen_first    rules that were not used for tuning: false alarms, wrong versions caught
+python -m experiments.fuzz_strength unseen_second   the same on another set
 python -m experiments.fuzz_strength oracle       does the error estimate hold where the derivative is known?
 python -m experiments.fuzz_strength sensitivity  smallest relative error of a gradient that is found, median over ops
 python -m experiments.fuzz_strength shrink       elements in the shrunk failures of the catalogue
@@ -315,7 +316,14 @@ def unseen_first(seeds: int) -> None:
     unseen(seeds, FIRST)
 
 
-PARTS = (curve, generated, unseen_first, oracle, sensitivity, shrink, torch)
+def unseen_second(seeds: int) -> None:
+    """Run `unseen` on the second set."""
+    from experiments.unseen.second import SECOND
+
+    unseen(seeds, SECOND)
+
+
+PARTS = (curve, generated, unseen_first, unseen_second, oracle, sensitivity, shrink, torch)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
