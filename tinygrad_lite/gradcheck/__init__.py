@@ -198,7 +198,8 @@ def _values(
             if not slope.decided:
                 verdict = replace(verdict, kind=slope.kind, excess=np.nan)
         report.kinds[verdict.kind] += 1
-        report.excess = max(report.excess, verdict.excess if verdict.excess < np.inf else 1e300)
+        if not verdict.wrong:
+            report.excess = max(report.excess, verdict.excess)
         if not verdict.wrong or (verdict.kind == "kink" and kinks == "skip"):
             continue
         leaf = next((i for i, part in zip(wrt, u, strict=True) if part.any()), None)
@@ -207,6 +208,7 @@ def _values(
                 f"at a kink, {verdict.analytic!r} is no subgradient (slopes {verdict.slope.left!r}, {verdict.slope.right!r})"
             )
             continue
+        report.excess = max(report.excess, verdict.excess if verdict.excess < np.inf else 1e300)
         if np.isfinite(verdict.analytic):
             report.failures.append(Failure("value", "the gradient is not the slope of the function", leaf, verdict, u))
         else:
