@@ -1,4 +1,7 @@
-"""The oracle against functions with known derivatives, and check_grad against right and wrong rules."""
+"""The oracle against functions with known derivatives, and check_grad against right and wrong rules.
+
+This file is long because each promise of check_grad has a small test.
+"""
 
 import math
 import subprocess

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_lite.fuzz import strategies
-from tinygrad_lite.fuzz.properties import FuzzReport, fuzz_grad, replay
+from tinygrad_lite.fuzz.properties import fuzz_grad
+from tinygrad_lite.fuzz.report import FuzzReport, replay
 from tinygrad_lite.fuzz.specs import OpSpec
 
 EPILOG = """examples:

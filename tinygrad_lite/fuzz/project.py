@@ -1,4 +1,7 @@
-"""The project's own ops and layers as a table: every public rule, function and layer with a gradient is in it."""
+"""The project's own ops and layers as a table: every public rule, function and layer with a gradient is in it.
+
+This file is long because a table is read in one piece.
+"""
 
 import math
 from collections.abc import Callable

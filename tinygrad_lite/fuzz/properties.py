@@ -1,12 +1,9 @@
 """Fuzzing a gradient: `fuzz_grad` runs at once and returns a report, `grad_property` makes a Hypothesis test."""
 
 import random
-import runpy
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,8 +15,9 @@ from hypothesis.errors import FlakyFailure
 
 from tinygrad_lite.errors import GradientError
 from tinygrad_lite.fuzz.infer import REFUSED, infer
+from tinygrad_lite.fuzz.report import FuzzReport
 from tinygrad_lite.fuzz.strategies import Arguments, Strategy
-from tinygrad_lite.gradcheck import GradientFailure, GradReport, Target, check_grad, examine
+from tinygrad_lite.gradcheck import GradientFailure, GradReport, Target, examine
 from tinygrad_lite.gradcheck.check import DIRECTIONS, direction
 from tinygrad_lite.gradcheck.layout import LAYOUTS, Array, lay_out, layout_of
 
@@ -45,64 +43,6 @@ DRAWS = st.builds(
     layout=st.sampled_from(("C", "C", *LAYOUTS[1:])),
     v_layout=st.sampled_from(("C", "C", *LAYOUTS[1:], "expanded")),
 )
-
-
-@dataclass
-class FuzzReport:
-    """What `fuzz_grad` found over all examples; true if nothing is wrong.
-
-    Attributes
-    ----------
-    name : str
-    inferred : str
-        How inputs were made, when none were given.
-    examples : int
-    kinds : Counter of "smooth", "kink", "jump", "edge", "unresolved" over all directions looked at
-    notes : Counter of what was noted and not failed
-    failure : GradReport of the smallest failing example, or None
-    outside : int
-        Examples at which the output was not finite, where there is no slope to compare with.
-    excess : float
-        Largest error over allowed error in what passed.
-    largest : float
-        Largest excess (error over allowed error) seen before shrinking.
-    examples_to_failure : int or None
-    seconds : float
-    """
-
-    name: str
-    inferred: str = ""
-    examples: int = 0
-    kinds: Counter[str] = field(default_factory=Counter)
-    notes: Counter[str] = field(default_factory=Counter)
-    failure: GradReport | None = None
-    outside: int = 0
-    excess: float = 0.0
-    largest: float = 0.0
-    examples_to_failure: int | None = None
-    seconds: float = 0.0
-    seed: int | None = None
-    undecided: str = ""  # why nothing can be said, if so
-
-    def __bool__(self) -> bool:
-        return self.failure is None and not self.undecided
-
-    @property
-    def decided(self) -> float:
-        """Share of the directions that were smooth or at a kink."""
-        total = sum(self.kinds.values())
-        return (self.kinds["smooth"] + self.kinds["kink"]) / total if total else float(not self.outside)
-
-    def __str__(self) -> str:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.most_common()) or "nothing to decide"
-        lines = [str(self.failure)] if self.failure is not None else [self.undecided or f"{self.name}: gradient right"]
-        lines.append(f"  fuzzed      {self.examples} examples; {self.decided:.1%} decided: {kinds}")
-        if self.failure is not None:
-            lines[-1] += f"; largest excess {self.largest:.3g}" if self.largest > 1 else ""
-            lines[-1] += f"; seed={self.seed}"
-        lines += [f"  inferred    {self.inferred}"] if self.inferred else []
-        lines += [f"  noted       {count} x {note}" for note, count in self.notes.most_common(1)]
-        return "\n".join(lines)
 
 
 def fuzz_grad(
@@ -153,11 +93,11 @@ def fuzz_grad(
     >>> fuzz_grad(square, seed=1, raise_error=False).failure.worst.name
     'value'
     """
-    inputs, words = _inputs(fn, inputs, backend)
     number = random.SystemRandom().randrange(2**32) if seed is None else seed
-    report = FuzzReport(_name(fn), words, seed=number)
-    options = {"kinks": kinks, "properties": properties, "reference": reference, "wrt": wrt, "order": order}
-    check = _Check(fn, options, backend, surrogate, guessed=bool(words))
+    check = _Check(
+        fn, inputs, backend, surrogate, kinks=kinks, properties=properties, reference=reference, wrt=wrt, order=order
+    )
+    report = FuzzReport(_name(fn), check.inferred, seed=number)
     start = time.perf_counter()
 
     def one(arguments: Any, draw: Draw) -> None:
@@ -174,7 +114,7 @@ def fuzz_grad(
             report.excess = max(report.excess, result.excess)
             report.notes.update(result.notes)
 
-    test = given(inputs, DRAWS)(one)
+    test = given(check.inputs, DRAWS)(one)
     test = settings(
         max_examples=max_examples,
         database=None,
@@ -207,22 +147,12 @@ def fuzz_grad(
     return report
 
 
-def grad_property(
-    inputs: Strategy[Any] | None = None,
-    *,
-    kinks: str | None = None,
-    properties: str | Sequence[str] = "all",
-    reference: Callable[..., Any] | None = None,
-    wrt: Sequence[int | str] | None = None,
-    backend: Any = None,
-    surrogate: Callable[..., Any] | None = None,
-    order: int = 1,
-) -> Callable[[Any], Any]:
+def grad_property(inputs: Strategy[Any] | None = None, **options: Any) -> Callable[[Any], Any]:
     """Make a Hypothesis test of a function with a gradient, for pytest to collect.
 
     The test has the parameters `arguments`, an (args, kwargs), and `draw`, a `Draw`; so `@settings`, `@seed`, the
     database and `@example(arguments=((a, b), {}), draw=Draw())` work as for any Hypothesis test. The function itself
-    is the test's attribute `fn`. Arguments as for `fuzz_grad`.
+    is the test's attribute `fn`. Options: kinks, properties, reference, wrt, backend, surrogate and order of `fuzz_grad`.
 
     Examples
     --------
@@ -234,9 +164,7 @@ def grad_property(
     """
 
     def decorate(fn: Any) -> Any:
-        chosen, words = _inputs(fn, inputs, backend)
-        options = {"kinks": kinks, "properties": properties, "reference": reference, "wrt": wrt, "order": order}
-        check = _Check(fn, options, backend, surrogate, guessed=bool(words))
+        check = _Check(fn, inputs, **options)
 
         def test(arguments: Any, draw: Draw) -> None:
             result = check(arguments, draw)
@@ -249,7 +177,7 @@ def grad_property(
 
         test.__name__, test.__qualname__ = _name(fn), _name(fn)
         test.__module__, test.__doc__ = getattr(fn, "__module__", __name__), fn.__doc__
-        wrapped: Any = given(arguments=chosen, draw=DRAWS)(test)
+        wrapped: Any = given(arguments=check.inputs, draw=DRAWS)(test)
         wrapped.fn = fn
         if callable(fn) and hasattr(fn, "__dict__"):
             fn.__dict__["under_test"] = True  # its name is now that of the test, which the report must know
@@ -258,35 +186,17 @@ def grad_property(
     return decorate
 
 
-def replay(failure: "FuzzReport | GradReport | str | Path") -> GradReport | None:
-    """Check again what failed: a report, or a file with the snippet of one.
-
-    Returns
-    -------
-    GradReport, true if the gradient is right now; None for a file whose snippet, or whatever is in it, raised nothing.
-    """
-    report = failure.failure if isinstance(failure, FuzzReport) else failure
-    if report is None:
-        raise ValueError("replay: nothing failed in this report, so there is nothing to see again.")
-    if isinstance(report, GradReport):
-        first = report.first or report
-        target, settings = first.target, first.settings
-        return check_grad(
-            target.fn, *target.args, kwargs=target.kwargs, cotangent=list(first.v), seed=first.seed, raise_error=False,
-            **{**settings, "backend": target.backend, "order": settings.get("order") or 1},
-        )  # fmt: skip
-    try:
-        runpy.run_path(str(report))
-    except GradientFailure as error:
-        return error.report  # type: ignore[no-any-return]
-    return None
-
-
 class _Check:
     """Examine fn at drawn arguments; how fn is called is found out once."""
 
-    def __init__(self, fn: Any, options: dict[str, Any], backend: Any, surrogate: Any, *, guessed: bool) -> None:
-        self.fn, self.options, self.backend, self.surrogate, self.guessed = fn, options, backend, surrogate, guessed
+    def __init__(self, fn: Any, inputs: Any, backend: Any = None, surrogate: Any = None, **options: Any) -> None:
+        self.fn, self.backend, self.surrogate, self.options = fn, backend, surrogate, options
+        self.inputs, self.inferred = (inputs, "") if inputs is not None else infer(fn, backend)
+        if not isinstance(self.inputs, Strategy):
+            raise TypeError(
+                f"fuzz_grad: inputs must be a Hypothesis strategy of arguments, got {type(inputs).__name__}; "
+                "make one with tensors(), broadcast(2), st.tuples(...), or check one point with check_grad."
+            )
 
     def __call__(self, arguments: Any, draw: Draw) -> GradReport:
         args, kwargs = _arguments(arguments)
@@ -302,27 +212,15 @@ class _Check:
             target = Target(self.fn, args, kwargs, self.backend, self.surrogate)
             result = examine(target, probes, cotangent=cotangent, seed=draw.seed, full=False, **self.options)
         except REFUSED as error:
-            if self.guessed:
+            if self.inferred:
                 reject()  # the arguments were inferred: perhaps these are not valid
             error.add_note(f"called with {_arguments(arguments)!r}"[:500])
             raise
         self.backend = target.backend
-        refused = self.guessed and not result and result.worst.name == "error"
+        refused = self.inferred and not result and result.worst.name == "error"
         if refused and all(leaf.ndim == 0 or leaf.size == 0 for leaf in target.leaves):
             reject()  # nor is the rule perhaps meant for these shapes
         return result
-
-
-def _inputs(fn: Any, inputs: Any, backend: Any) -> tuple[Strategy[Any], str]:
-    """Strategy of the arguments, and how it was inferred if it was."""
-    if inputs is None:
-        return infer(fn, backend)
-    if not isinstance(inputs, Strategy):
-        raise TypeError(
-            f"fuzz_grad: inputs must be a Hypothesis strategy of arguments, got {type(inputs).__name__}; "
-            "make one with tensors(), broadcast(2), st.tuples(...), or check one point with check_grad."
-        )
-    return inputs, ""
 
 
 def _arguments(drawn: Any) -> Arguments:

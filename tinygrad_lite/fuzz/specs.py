@@ -6,7 +6,8 @@ from typing import Any
 
 from hypothesis import example
 
-from tinygrad_lite.fuzz.properties import Draw, FuzzReport, fuzz_grad, grad_property
+from tinygrad_lite.fuzz.properties import Draw, fuzz_grad, grad_property
+from tinygrad_lite.fuzz.report import FuzzReport
 from tinygrad_lite.fuzz.strategies import Strategy
 from tinygrad_lite.gradcheck.properties import PROPERTIES
 
