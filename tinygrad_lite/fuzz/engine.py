@@ -75,7 +75,7 @@ class GraphMachine(RuleBasedStateMachine):
 
     @initialize(target=tensors, values=VALUES)
     def first_leaf(self, values: tuple[float, float]) -> Twin:
-        return self.new_leaf(values, requires_grad=True)
+        return self._leaf(values, True)
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,6 +84,9 @@ class GraphMachine(RuleBasedStateMachine):
 
     @rule(target=tensors, values=VALUES, requires_grad=MOSTLY)
     def new_leaf(self, values: tuple[float, float], requires_grad: bool) -> Twin:
+        return self._leaf(values, requires_grad)
+
+    def _leaf(self, values: tuple[float, float], requires_grad: bool) -> Twin:
         array = np.array(values)
         twin = Twin(Tensor(array, requires_grad=requires_grad), array.copy(), leaf=requires_grad, tracked=requires_grad)
         array[:] = 99.0  # what is done to the caller's array later must not matter

@@ -191,7 +191,8 @@ class _Check:
 
     def __init__(self, fn: Any, inputs: Any, backend: Any = None, surrogate: Any = None, **options: Any) -> None:
         self.fn, self.backend, self.surrogate, self.options = fn, backend, surrogate, options
-        self.inputs, self.inferred = (inputs, "") if inputs is not None else infer(fn, backend)
+        given_or_inferred: tuple[Any, str] = (inputs, "") if inputs is not None else infer(fn, backend)
+        self.inputs, self.inferred = given_or_inferred
         if not isinstance(self.inputs, Strategy):
             raise TypeError(
                 f"fuzz_grad: inputs must be a Hypothesis strategy of arguments, got {type(inputs).__name__}; "
