@@ -2,9 +2,10 @@
 
     python -m experiments.contenders tinygrad_lite
 
-reads lines of JSON, {"task": "step", "size": 100, "repeats": 5}, and answers each with {"seconds": [...], "memory": bytes}.
-A task is a method that prepares everything and gives a function that does the work once; a contender without the method does
-not take part. This file is long because it holds six frameworks. All nets are LeNet, all numbers float32, all optimisers SGD with momentum 0.9.
+reads lines of JSON, {"task": "step", "size": 100, "warm": 2, "repeats": 5}, and answers each with {"seconds": [...], "memory":
+bytes}. A task is a method that prepares everything and gives a function that does the work once; a contender without the method
+does not take part. All nets are LeNet, all numbers float32, all optimisers SGD with momentum 0.9.
+This file is long because it holds six frameworks.
 """
 
 import ctypes

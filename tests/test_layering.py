@@ -19,7 +19,7 @@ MAY_IMPORT = {  # part of the library -> parts it may use besides itself
     "tape": "errors _types",
     "tensor": "errors _types _check ops tape",
     "functional": "errors _types _check ops tensor",
-    "nn": "errors _types _check tensor functional",
+    "nn": "errors _types _check _threads tape tensor functional",
     "optim": "errors _types _check tensor",
     "data": "errors _types _check",
     "serialize": "errors _types",

@@ -7,7 +7,6 @@ copies those that it needs. Source of im2col: Chellapilla, Puri & Simard 2006.
 """
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from tinygrad_lite import _check
 from tinygrad_lite import _threads as threads
@@ -23,11 +22,14 @@ def taps(size: int, count: int, stride: int, dilation: int) -> list[slice]:
 
 
 def windows(x: Array, size: Size, kernel: Size, stride: Size, dilation: Size) -> Array:
-    """The h_out x w_out = size patches of x (g, c, h, w, n) as a view (g, c, kh, kw, h_out, w_out, n). Its copy is im2col."""
+    """The h_out x w_out = size patches of x (g, c, h, w, n), contiguous, as a view (g, c, kh, kw, h_out, w_out, n).
+
+    Its copy is im2col.
+    """
     g, c, _, _, n = x.shape
     sg, sc, sh, sw, sn = x.strides
     steps = (sg, sc, sh * dilation[0], sw * dilation[1], sh * stride[0], sw * stride[1], sn)
-    return as_strided(x, (g, c, *kernel, *size, n), steps, writeable=False)
+    return np.ndarray((g, c, *kernel, *size, n), x.dtype, x, 0, steps)
 
 
 def add_windows(x: Array, cols: Array, rows: list[slice], columns: list[slice]) -> None:

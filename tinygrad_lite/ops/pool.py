@@ -26,7 +26,7 @@ def max_pool2d(x: Array, *, kernel_size: Pair, stride: Pair | None = None, paddi
     in_rows, in_columns = taps(kernel[0], h_out, stride[0], dilation[0]), taps(kernel[1], w_out, stride[1], dilation[1])
     blocks = threads.blocks(X, axes=2)  # of images or of channels
     out = np.empty_like(X[:, :, :h_out, :w_out])
-    like_X = as_strided(np.empty(0, X.dtype), X.shape, X.strides)  # its shape and memory order without its memory
+    shape, strides = X.shape, X.strides  # enough to know its memory order; X itself need not be kept
     back: dict[int, tuple[Backward, Backward]] = {}
 
     def forward(i: int) -> None:
@@ -37,7 +37,7 @@ def max_pool2d(x: Array, *, kernel_size: Pair, stride: Pair | None = None, paddi
     threads.run(forward, range(len(blocks)))
 
     def vjp(g: Array) -> tuple[Array, ...]:
-        g_X = np.empty_like(like_X, dtype=g.dtype)
+        g_X = np.empty_like(as_strided(g, shape, strides))  # for its order; what it points at is never read
 
         def backward(i: int) -> None:
             rows_back, columns_back = back[i]
@@ -97,13 +97,13 @@ def avg_pool2d(
         inside = _bordered(np.ones((1, 1, *x.shape[2:]), x.dtype), ph, pw, 0)
         share = np.asarray(1 / sum(inside[place] for place in places))
     X, (h, w) = _bordered(x, ph, pw, 0), x.shape[2:]
-    like_X = as_strided(np.empty(0, X.dtype), X.shape, X.strides)
+    shape, strides = X.shape, X.strides
     total = X[places[0]].copy("K")
     for place in places[1:]:
         total += X[place]
 
     def vjp(g: Array) -> tuple[Array, ...]:
-        g_X = np.zeros_like(like_X, dtype=g.dtype)
+        g_X = np.zeros_like(as_strided(g, shape, strides))
         each = g * share
         for place in places:
             g_X[place] += each
@@ -135,4 +135,3 @@ def _bordered(x: Array, ph: int, pw: int, value: float) -> Array:
     X = np.full((n, c, h + 2 * ph, w + 2 * pw), value, x.dtype)
     X[:, :, ph : ph + h, pw : pw + w] = x
     return X
-
