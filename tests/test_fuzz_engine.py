@@ -44,7 +44,7 @@ def last_wins(root, cotangent):
         if isinstance(node, tape.Leaf):
             leaves.append((node, g))
         else:
-            for parent, gradient in zip(node.parents, tape._gradients(node, g), strict=True):
+            for parent, gradient in zip(node.parents, tape._as_tuple(node, node.vjp(g)), strict=True):
                 if parent is not None:
                     pending[parent] = gradient  # noqa: PERF403 (the planted error is that it overwrites)
             node.vjp, node.parents = None, ()
