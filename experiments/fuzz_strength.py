@@ -5,7 +5,7 @@ This file is long because every figure has its measurement here, and they share 
 python -m experiments.fuzz_strength curve        share of the catalogue caught at 10, 30, 100, 300 examples, 5 seeds
 python -m experiments.fuzz_strength generated    wrong rules made from the project's own ops, at 100 examples
 python -m experiments.fuzz_strength unseen_first    rules that were not used for tuning: false alarms, wrong versions caught
-python -m experiments.fuzz_strength unseen_second   the same on another set
+python -m experiments.fuzz_strength unseen_second   the same on another set, and unseen_third on a third
 python -m experiments.fuzz_strength oracle       does the error estimate hold where the derivative is known?
 python -m experiments.fuzz_strength sensitivity  smallest relative error of a gradient that is found, median over ops
 python -m experiments.fuzz_strength shrink       elements in the shrunk failures of the catalogue
@@ -14,6 +14,7 @@ python -m experiments.fuzz_strength torch        check_grad beside torch.autogra
 
 import argparse
 import functools
+import importlib
 import itertools
 import math
 import time
@@ -311,19 +312,20 @@ def torch(seeds: int) -> None:
 
 def unseen_first(seeds: int) -> None:
     """Run `unseen` on the first set."""
-    from experiments.unseen.first import FIRST
-
-    unseen(seeds, FIRST)
+    unseen(seeds, importlib.import_module("experiments.unseen.first").FIRST)
 
 
 def unseen_second(seeds: int) -> None:
     """Run `unseen` on the second set."""
-    from experiments.unseen.second import SECOND
-
-    unseen(seeds, SECOND)
+    unseen(seeds, importlib.import_module("experiments.unseen.second").SECOND)
 
 
-PARTS = (curve, generated, unseen_first, unseen_second, oracle, sensitivity, shrink, torch)
+def unseen_third(seeds: int) -> None:
+    """Run `unseen` on the third set."""
+    unseen(seeds, importlib.import_module("experiments.unseen.third").THIRD)
+
+
+PARTS = (curve, generated, unseen_first, unseen_second, unseen_third, oracle, sensitivity, shrink, torch)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
