@@ -39,8 +39,9 @@ def _one(**options: Any) -> Strategy[Arguments]:
 
 
 def _two(**options: Any) -> Strategy[Arguments]:
-    """Two arrays of one dtype that broadcast."""
-    return st.one_of(*(broadcast(2, dtype=kind, **options) for kind in (np.float64, np.float64, np.float32)))
+    """Two arrays that broadcast, of one dtype or of both."""
+    mixed = broadcast(2, **options).map(lambda drawn: ((drawn[0][0], drawn[0][1].astype(np.float32)), drawn[1]))
+    return st.one_of(*(broadcast(2, dtype=kind, **options) for kind in (np.float64, np.float64, np.float32)), mixed)
 
 
 def _any_dtype(inputs: Strategy[Arguments]) -> Strategy[Arguments]:
