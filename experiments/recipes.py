@@ -28,6 +28,7 @@ class Recipe:
     decay_biases: bool = False
     schedule: Literal["constant", "inv", "one_cycle"] = "constant"
     label_smoothing: float = 0.0
+    clip_norm: float | None = None  # largest joint norm of the gradients
     dropout: float = 0.0
     relu_after_conv: bool = True
     caffe_init: bool = False

@@ -8,18 +8,18 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from experiments import mnist
-from experiments.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
+from experiments.checkpoint import NAME, load_checkpoint, not_finite, remove_checkpoints, save_checkpoint
 from experiments.curves import draw_curves
 from experiments.progress import Progress
 from experiments.recipes import RECIPES, Recipe
 from experiments.runs import Run, RunError, read_json
 from experiments.training import Training, evaluate
-from tinygrad_lite import TinygradError, TrainingError
+from tinygrad_lite import FileFormatError, TinygradError, TrainingError
 from tinygrad_lite.serialize import save
 
 KEEP_EVERY = 100  # steps between copies of weights that gave a finite loss
@@ -82,14 +82,17 @@ def resume(folder: Path, stop: "Stop", quiet: bool, checkpoint_seconds: float) -
     if (folder / "result.json").exists():
         raise RunError(f"--resume: {folder} is finished; its figures are in result.json.")
     config = read_json(folder / "config.json")
-    names = {field.name for field in dataclasses.fields(Recipe)}
-    recipe = Recipe(**{name: value for name, value in config.items() if name in names})
     checkpoint = load_checkpoint(folder)
-    data = load_data(config["data_dir"], config["validate"])
-    training = Training(recipe, config["seed"], data[0])
-    if checkpoint is not None:  # else it was stopped before its first, and starts anew
-        training.load_state(*checkpoint)
-    with Run.reopen(folder, training.step) as run:
+    try:
+        names = {field.name for field in dataclasses.fields(Recipe)}
+        recipe = Recipe(**{name: value for name, value in config.items() if name in names})
+        data = load_data(config["data_dir"], config["validate"])
+        training = Training(recipe, config["seed"], data[0])
+        if checkpoint is not None:  # else it was stopped before its first, and starts anew
+            training.load_state(*checkpoint)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise FileFormatError(f"--resume: config.json or checkpoint in {folder} are not of this program: {error!r}.") from error
+    with Run(folder, training.step) as run:
         return finish(run, training, data[1], stop, quiet, checkpoint_seconds)
 
 
@@ -105,7 +108,8 @@ def finish(
 
     Raises
     ------
-    TrainingError : the loss is not finite; the last good weights are in the run's model.safetensors.
+    TrainingError : the loss, a gradient or a weight is not finite; the last good weights are in the run's model.safetensors,
+        and no checkpoint holds others.
     StoppedError : Ctrl-C or SIGTERM; the step was finished and a checkpoint written.
     """
     recipe, model = training.recipe, training.model
@@ -113,37 +117,48 @@ def finish(
     # After every epoch, but not much more than twenty times: the origin's epochs have thirty steps.
     evaluate_every = training.per_epoch * max(1, round(training.steps / training.per_epoch / 20))
     figures: dict[str, Any] = {}
-    saved = time.monotonic()
+    saved, saved_step = time.monotonic(), training.step
+
+    def fail(what: str, value: object) -> NoReturn:
+        save(good, run.folder / "model.safetensors", recipe.metadata())
+        raise TrainingError(_diagnosis(what, value, training, lr, run.folder, saved_step))
+
     with Progress(training.step, training.steps, recipe.batch_size, quiet) as progress:
         for batch in training.batches():
             lr = training.optimizer.groups[0]["lr"]
             loss, accuracy = training.forward(batch)
             value = loss.item()
             if not math.isfinite(value):
-                save(good, run.folder / "model.safetensors", recipe.metadata())
-                raise TrainingError(_diagnosis("loss", training, value, lr, run.folder))
+                fail("loss", value)
             if training.step % KEEP_EVERY == 0:
                 good = model.state_dict()
-            training.update(loss)
+            bad = training.backward(loss)
+            if bad is not None:
+                fail(f"gradient of {bad}", "not finite")
+            training.update()
             run.log(step=training.step, loss=value, accuracy=accuracy, lr=lr)
             progress.step(value, accuracy)
             evaluate_now = training.step % evaluate_every == 0 or training.step == training.steps
             if evaluate_now:
                 test_loss, correct = evaluate(model, test_set, recipe.pixel_scale)
                 if not math.isfinite(test_loss):  # the last step of all can be the one that breaks the weights
-                    save(good, run.folder / "model.safetensors", recipe.metadata())
-                    raise TrainingError(_diagnosis("test loss", training, test_loss, lr, run.folder))
+                    fail("test loss", test_loss)
                 figures = {"step": training.step, "test_loss": test_loss, "test_accuracy": float(correct.mean())}
                 if recipe.test_size:
                     figures["part_accuracy"] = float(correct[: recipe.test_size].mean())
                 run.log(**figures, seconds=round(training.elapsed(), 3))
                 epoch = training.step / training.per_epoch
                 progress.say(f"epoch {epoch:.3g}: test loss {test_loss:.4f}, accuracy {correct.mean():.2%}")
-            if training.step == training.steps:
-                break
-            if evaluate_now or stop.signal or time.monotonic() - saved > checkpoint_seconds:
-                save_checkpoint(run.folder, *training.state())
-                saved = time.monotonic()
+            last = training.step == training.steps
+            if last or evaluate_now or stop.signal or time.monotonic() - saved > checkpoint_seconds:
+                arrays, numbers = training.state()
+                broken = not_finite(arrays.items())
+                if broken is not None:  # this update broke it: the file before is the last good one
+                    fail(f"state {broken}", "not finite")
+                if last:
+                    break
+                save_checkpoint(run.folder, arrays, numbers)
+                saved, saved_step = time.monotonic(), training.step
             if stop.signal:
                 raise StoppedError(f"stopped after step {training.step}; go on with --resume {run.folder}")
     final = {**figures, "seconds": round(training.elapsed(), 3)}
@@ -197,12 +212,14 @@ def hold_out(digits: mnist.Digits, count: int) -> tuple[mnist.Digits, mnist.Digi
     return digits.take(-count), mnist.Digits(digits.images[-count:], digits.labels[-count:])
 
 
-def _diagnosis(what: str, training: Training, loss: float, lr: float, folder: Path) -> str:
-    bad = next((name for name, p in training.model.named_parameters() if not np.isfinite(p.data).all()), None)
+def _diagnosis(what: str, value: object, training: Training, lr: float, folder: Path, saved_step: int) -> str:
+    bad = not_finite((name, p.data) for name, p in training.model.named_parameters())
+    step = training.step + (what == "loss" or what.startswith("gradient"))  # these are looked at before the update
+    checkpoint = f"The last good checkpoint is {folder / NAME} of step {saved_step}" if saved_step else "No checkpoint was due"
     culprit = f"the first parameter that is not finite is {bad}" if bad else "all parameters are finite"
     return (
-        f"the {what} is {loss} at step {training.step + (what == 'loss')} with learning rate {lr:g}; {culprit}. "
-        f"The last good weights are in {folder / 'model.safetensors'}; try a smaller --lr."
+        f"the {what} is {value} at step {step} with learning rate {lr:g}; {culprit}. {checkpoint}. "
+        f"The last good weights are in {folder / 'model.safetensors'}; try a smaller --lr or --clip-norm 1."
     )
 
 
@@ -229,13 +246,22 @@ def recipe_from(options: argparse.Namespace) -> Recipe:
     if options.recipe not in RECIPES:
         raise RunError(f"--recipe: there is no recipe {options.recipe!r}; choose one of {', '.join(RECIPES)}.")
     recipe = RECIPES[options.recipe]
-    for name, low in (("epochs", 1), ("batch_size", 1), ("train_size", 1), ("lr", 0), ("seeds", 1), ("seed", 0)):
+    limits = {
+        "epochs": 1,
+        "batch_size": 1,
+        "train_size": 1,
+        "lr": 0,
+        "clip_norm": 0,
+        "checkpoint_seconds": 0,
+        "seeds": 1,
+        "seed": 0,
+    }
+    for name, low in limits.items():
         value = getattr(options, name)
         if value is not None and not (low <= value < math.inf):
             raise RunError(f"--{name.replace('_', '-')}: must be a number of at least {low}, got {value}.")
-    changes: dict[str, Any] = {
-        name: getattr(options, name) for name in ("batch_size", "lr", "train_size") if getattr(options, name) is not None
-    }
+    names = ("batch_size", "lr", "clip_norm", "train_size")
+    changes: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if options.epochs is not None:
         changes.update(epochs=options.epochs, steps=None)
     if options.dry_run:
@@ -255,6 +281,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, help="passes through the training set, instead of the recipe's")
     parser.add_argument("--batch-size", type=int, help="images a step, instead of the recipe's")
     parser.add_argument("--lr", type=float, help="learning rate, instead of the recipe's")
+    parser.add_argument("--clip-norm", type=float, metavar="NORM", help="scale gradients down to this joint norm at most")
     parser.add_argument("--seed", type=int, default=0, help="the one seed of all randomness (default: 0)")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="train N nets, seeds counting up, and print the mean")
     parser.add_argument("--train-size", type=int, metavar="N", help="use the first N training images")
@@ -262,9 +289,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data-dir", help="folder with the four IDX files of another data set (default: MNIST, included)")
     parser.add_argument("--out", help="folder to write (default: a new one under runs/)")
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder; other options are its own")
-    parser.add_argument(
-        "--checkpoint-seconds", type=float, default=30.0, metavar="S", help="save at least so often (default: 30)"
-    )
+    parser.add_argument("--checkpoint-seconds", type=float, default=30.0, metavar="S", help="save so often (default: 30)")
     parser.add_argument("--dry-run", action="store_true", help="300 images, two epochs: seconds, to see that everything works")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     return parser

@@ -17,7 +17,7 @@ from tinygrad_lite.errors import GradientError
 from tinygrad_lite.fuzz.infer import REFUSED, infer
 from tinygrad_lite.fuzz.report import FuzzReport
 from tinygrad_lite.fuzz.strategies import Arguments, Strategy
-from tinygrad_lite.gradcheck import GradientFailure, GradReport, Target, examine
+from tinygrad_lite.gradcheck import GradientFailure, GradReport, Target, examine, refuse_unknown
 from tinygrad_lite.gradcheck.check import DIRECTIONS, direction
 from tinygrad_lite.gradcheck.layout import LAYOUTS, Array, lay_out, layout_of
 
@@ -93,6 +93,7 @@ def fuzz_grad(
     >>> fuzz_grad(square, seed=1, raise_error=False).failure.worst.name
     'value'
     """
+    refuse_unknown("fuzz_grad", fn, kinks, properties, wrt, backend, reference, seed)
     number = random.SystemRandom().randrange(2**32) if seed is None else seed
     check = _Check(
         fn, inputs, backend, surrogate, kinks=kinks, properties=properties, reference=reference, wrt=wrt, order=order

@@ -1,4 +1,7 @@
-"""Is this gradient right? Analytic against numeric slope along directions, and the subgradient test at kinks."""
+"""Is this gradient right? Analytic against numeric slope along directions, and the subgradient test at kinks.
+
+This file is long because one verdict needs every step of the argument.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -52,11 +52,6 @@ class Target:
     surrogate: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
-        if not callable(self.fn) and not isinstance(self.fn, tuple):
-            raise TypeError(
-                f"gradient check: a {type(self.fn).__name__} cannot be called; give a rule, a function of Tensors, "
-                "a Module or a pair (forward, backward): for a layer object (layer.forward, lambda g, x: layer.backward(g))."
-            )
         if not any(isinstance(leaf, np.ndarray) for leaf in _flatten(self.args)):
             self.args = tuple(np.asarray(a) if isinstance(a, float) else a for a in self.args)
         if self.backend is None:
