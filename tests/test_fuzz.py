@@ -319,7 +319,7 @@ def test_what_is_no_function_or_no_strategy_is_said():
         def forward(self, x):
             return x
 
-    with pytest.raises(TypeError, match=r"a Layer cannot be called; .*\(layer.forward, lambda g, x"):
+    with pytest.raises(TypeError, match=r"a Layer cannot be called; give \(layer.forward, lambda g, x"):
         fuzz_grad(Layer(), tensors())
     with pytest.raises(TypeError, match=r"must be a Hypothesis strategy of arguments, got ndarray"):
         fuzz_grad(sine, np.ones(3))

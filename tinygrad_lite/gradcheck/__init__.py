@@ -123,7 +123,7 @@ def refuse_unknown(
     for f in fn if isinstance(fn, tuple) and len(fn) == 2 else (fn,):
         if hasattr(f, "forward") and not callable(f):
             raise DtypeError(
-                f"{function}: a {type(f).__name__} cannot be called; give a pair (layer.forward, lambda g, x: layer.backward(g))."
+                f"{function}: a {type(f).__name__} cannot be called; give (layer.forward, lambda g, x: layer.backward(g))."
             )
         _check.function_of(function, "fn", f)
     for name, value, known in (("kinks", kinks, KINKS), ("backend", backend, BACKENDS)):
