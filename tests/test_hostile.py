@@ -478,7 +478,8 @@ def ask(name, call, arguments):
         trace = error.__traceback__
         while trace.tb_next is not None:
             trace = trace.tb_next
-        if trace.tb_frame.f_code.co_filename != __file__:
+        own = "positional argument" in str(error)  # of a user's function, that it does not take so many inputs
+        if trace.tb_frame.f_code.co_filename != __file__ and not own:
             raise
     counted["refused"] += 1
     return []
@@ -495,7 +496,9 @@ def judge(name, call, arguments):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     sizes = sum(a.nbytes for a in [*before, *found])
-    room = 4 * LIMIT if "nn." in name or "2d" in name or "models." in name else 1 << 23  # layers hold weights, and borders may be as wide as memory
+    room = (
+        4 * LIMIT if "nn." in name or "2d" in name or "models." in name else 1 << 23
+    )  # layers hold weights, and borders may be as wide as memory
     assert peak < 60 * sizes + room, f"{name}: {peak} bytes of memory for {sizes} bytes in and out"
     if (
         name != "Tensor.__pow__"
