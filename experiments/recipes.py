@@ -1,10 +1,11 @@
 """Recipes: everything that decides how LeNet is trained, each in one place."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
 
+from experiments.distort import Distortion
 from models.lenet import LeNet
 from tinygrad_lite import nn, optim
 
@@ -29,6 +30,13 @@ class Recipe:
     schedule: Literal["constant", "inv", "one_cycle"] = "constant"
     label_smoothing: float = 0.0
     dropout: float = 0.0
+    average: float = 0.0  # decay of the weights' moving average, which is then what is tested and written; 0 for none
+    rotation: float = 0.0  # this and the next five: see distort.Distortion
+    scale: float = 0.0
+    shear: float = 0.0
+    shift: float = 0.0
+    elastic: float = 0.0
+    thickness: float = 0.0
     relu_after_conv: bool = True
     caffe_init: bool = False
     pixel_scale: float = 255.0
@@ -36,6 +44,10 @@ class Recipe:
     def metadata(self) -> dict[str, str]:
         """Give what a weight file must say beside the weights: models.load asks for it."""
         return {"relu_after_conv": str(self.relu_after_conv), "pixel_scale": str(self.pixel_scale)}
+
+    def distortion(self) -> Distortion:
+        """Give how the training images are distorted."""
+        return Distortion(*(getattr(self, field.name) for field in fields(Distortion)))
 
 
 RECIPES = {
@@ -59,6 +71,45 @@ RECIPES = {
         bias_lr_factor=2.0,
         schedule="inv",
         caffe_init=True,
+    ),
+    "best": Recipe(
+        about="all 60,000 images, distorted anew each time",
+        epochs=24,
+        optimizer="adamw",
+        lr=3e-3,
+        weight_decay=0.05,
+        schedule="one_cycle",
+        dropout=0.5,
+        average=0.999,
+        rotation=8,
+        scale=0.08,
+        shift=2,
+    ),
+    "small": Recipe(
+        about="the origin's 3,000 images, distorted anew each time",
+        epochs=300,
+        train_size=3000,
+        optimizer="adamw",
+        lr=3e-3,
+        weight_decay=0.05,
+        schedule="one_cycle",
+        dropout=0.5,
+        average=0.999,
+        rotation=12,
+        scale=0.15,
+        shear=0.15,
+        shift=2,
+        elastic=1.0,
+    ),
+    "single": Recipe(
+        about="all 60,000 images, once",
+        batch_size=50,
+        optimizer="adamw",
+        lr=3e-3,
+        weight_decay=0.05,
+        schedule="one_cycle",
+        dropout=0.3,
+        average=0.99,
     ),
     "caffe": Recipe(
         about="Caffe's examples/mnist: 10,000 iterations of 64, no ReLU after the convolutions",

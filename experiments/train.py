@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
@@ -108,7 +108,7 @@ def finish(
     TrainingError : the loss is not finite; the last good weights are in the run's model.safetensors.
     StoppedError : Ctrl-C or SIGTERM; the step was finished and a checkpoint written.
     """
-    recipe, model = training.recipe, training.model
+    recipe, model = training.recipe, training.result()
     good = model.state_dict()
     # After every epoch, but not much more than twenty times: the origin's epochs have thirty steps.
     evaluate_every = training.per_epoch * max(1, round(training.steps / training.per_epoch / 20))
@@ -236,11 +236,34 @@ def recipe_from(options: argparse.Namespace) -> Recipe:
     changes: dict[str, Any] = {
         name: getattr(options, name) for name in ("batch_size", "lr", "train_size") if getattr(options, name) is not None
     }
+    changes |= dict(_setting(text) for text in options.set)
     if options.epochs is not None:
         changes.update(epochs=options.epochs, steps=None)
     if options.dry_run:
         changes = {"train_size": 300, "batch_size": 50, "epochs": 2, "steps": None, **changes}
     return dataclasses.replace(recipe, **changes)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """FIELD=VALUE -> the field and a value of its type."""
+    name, _, value = text.partition("=")
+    hints = get_type_hints(Recipe)
+    kinds = get_args(hints.get(name)) or (hints.get(name),)
+    try:
+        if name == "about" or name not in hints:
+            raise ValueError
+        if kinds == (bool,):
+            return name, {"True": True, "False": False}[value]
+        if value == "None" and type(None) in kinds:
+            return name, None
+        if value in kinds:
+            return name, value
+        return name, (int if int in kinds else float)(value)
+    except (ValueError, KeyError):
+        raise RunError(
+            f"--set: expected FIELD=VALUE with a field of a recipe and a value of its kind, got {text!r}; config.json of any "
+            "run shows them."
+        ) from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -255,6 +278,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, help="passes through the training set, instead of the recipe's")
     parser.add_argument("--batch-size", type=int, help="images a step, instead of the recipe's")
     parser.add_argument("--lr", type=float, help="learning rate, instead of the recipe's")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="another value of any field of the recipe, repeatable"
+    )
     parser.add_argument("--seed", type=int, default=0, help="the one seed of all randomness (default: 0)")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="train N nets, seeds counting up, and print the mean")
     parser.add_argument("--train-size", type=int, metavar="N", help="use the first N training images")
