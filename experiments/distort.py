@@ -7,11 +7,13 @@ makes examples for the reader, one by one and at four times the size; here 100 i
 Source: Simard, Steinkraus & Platt 2003 (elastic distortions: sigma 4 and alpha 34 there are waves of 1.4 pixels here).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from experiments.runs import RunError
 
 SIGMA = 4.0  # pixels; the shifts of points d apart correlate by exp(-d^2 / (4 SIGMA^2)): white noise smoothed by a Gaussian
 SIDE, GAP = 28, 4  # images lie below one another on a canvas, the gap as wide as the interpolation reaches
@@ -29,7 +31,14 @@ class Distortion:
     elastic: float = 0.0  # pixels, standard deviation of the waves
     thickness: float = 0.0  # pixels added to or taken from the edge of a stroke, at most 1
 
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, limit = getattr(self, field.name), 1 if field.name in ("scale", "thickness") else np.inf
+            if not (0 <= value <= limit and np.isfinite(value)):
+                raise RunError(f"distortion: {field.name} must be a number from 0 to {limit:g}, got {value}.")
+
     def __bool__(self) -> bool:
+        """Whether it changes anything."""
         return self != Distortion()
 
 
@@ -95,7 +104,9 @@ def distort(
     """
     parts = range(0, len(images), CHUNK)
     if len(parts) > 1:
-        return np.concatenate([distort(images[p : p + CHUNK], distortion, even[p : p + CHUNK], normal[p : p + CHUNK], basis) for p in parts])
+        return np.concatenate(
+            [distort(images[p : p + CHUNK], distortion, even[p : p + CHUNK], normal[p : p + CHUNK], basis) for p in parts]
+        )
     n, pitch = len(images), SIDE + GAP
     turn, shear = even[:, 0] * np.float32(np.deg2rad(distortion.rotation)), even[:, 3] * distortion.shear
     cos, sin = np.cos(turn), np.sin(turn)
@@ -107,8 +118,9 @@ def distort(
     source += (even[:, 4:6] * distortion.shift + np.float32(SIDE / 2 - 0.5))[:, :, None, None]
     if distortion.elastic:
         source += np.float32(distortion.elastic) * (basis @ normal @ basis.T)
-    # All images on one canvas, and one call; what comes from far outside comes from the gap, which is 0.
-    x, y = source.transpose(1, 0, 2, 3)
+    # All images on one canvas, and one call; what comes from far outside comes from the gap, which is 0. OpenCV interpolates at
+    # 32nds of a pixel: rounded to them here, a sample is to the bit the same wherever on the canvas it lies.
+    x, y = (np.rint(source * 32) / 32).transpose(1, 0, 2, 3)
     y = np.clip(y, -2, SIDE + 1) + (pitch * np.arange(n, dtype=np.float32) + GAP)[:, None, None]
     canvas = np.zeros((n * pitch + GAP, SIDE), np.uint8)
     canvas[GAP:].reshape(n, pitch, SIDE)[:, :SIDE] = images

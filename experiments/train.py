@@ -27,7 +27,7 @@ KEEP_EVERY = 100  # steps between copies of weights that gave a finite loss
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; gives the exit code: 0, 1 after an error, 130 or 143 after Ctrl-C or SIGTERM."""
-    options = _parser().parse_args(argv)
+    options = make_parser().parse_args(argv)
     stop = Stop()
     try:
         if options.resume is not None:
@@ -52,29 +52,28 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def train(options: argparse.Namespace, stop: "Stop") -> None:
-    """Train one net, or several with seeds counting up, each with a folder of its own."""
-    recipe = recipe_from(options)
+    """Train one net."""
+    config = configuration(options)
     data = load_data(options.data_dir, options.validate)
-    seeds = range(options.seed, options.seed + options.seeds)
-    folders: dict[int, Path | None] = dict.fromkeys(seeds)
-    if options.out is not None:
-        folders = {seed: Path(options.out) / (f"seed-{seed}" if options.seeds > 1 else "") for seed in seeds}
-        for folder in folders.values():
-            Run.refuse_existing(folder)
-    results = []
-    for seed, out in folders.items():
-        config = {
-            "recipe": options.recipe,
-            "seed": seed,
-            "data_dir": options.data_dir and str(Path(options.data_dir).resolve()),
-            "validate": options.validate,
-            **dataclasses.asdict(recipe),
-        }
-        with Run.create(out, f"{options.recipe}-seed{seed}", config) as run:
-            training = Training(recipe, seed, data[0])
-            results.append(finish(run, training, data[1], stop, options.quiet, options.checkpoint_seconds))
-    if options.seeds > 1:
-        print_summary(options.recipe, recipe, results)
+    with Run.create(options.out, f"{options.recipe}-seed{options.seed}", config) as run:
+        training = Training(_recipe_in(config), options.seed, data[0])
+        finish(run, training, data[1], stop, options.quiet, options.checkpoint_seconds)
+
+
+def configuration(options: argparse.Namespace) -> dict[str, Any]:
+    """Give all that a run follows from, fit for JSON."""
+    return {
+        "recipe": options.recipe,
+        "seed": options.seed,
+        "data_dir": options.data_dir and str(Path(options.data_dir).resolve()),
+        "validate": options.validate,
+        **dataclasses.asdict(recipe_from(options)),
+    }
+
+
+def _recipe_in(config: dict[str, Any]) -> Recipe:
+    names = {field.name for field in dataclasses.fields(Recipe)}
+    return Recipe(**{name: value for name, value in config.items() if name in names})
 
 
 def resume(folder: Path, stop: "Stop", quiet: bool, checkpoint_seconds: float) -> dict[str, Any]:
@@ -82,11 +81,9 @@ def resume(folder: Path, stop: "Stop", quiet: bool, checkpoint_seconds: float) -
     if (folder / "result.json").exists():
         raise RunError(f"--resume: {folder} is finished; its figures are in result.json.")
     config = read_json(folder / "config.json")
-    names = {field.name for field in dataclasses.fields(Recipe)}
-    recipe = Recipe(**{name: value for name, value in config.items() if name in names})
     checkpoint = load_checkpoint(folder)
     data = load_data(config["data_dir"], config["validate"])
-    training = Training(recipe, config["seed"], data[0])
+    training = Training(_recipe_in(config), config["seed"], data[0])
     if checkpoint is not None:  # else it was stopped before its first, and starts anew
         training.load_state(*checkpoint)
     with Run.reopen(folder, training.step) as run:
@@ -146,7 +143,7 @@ def finish(
                 saved = time.monotonic()
             if stop.signal:
                 raise StoppedError(f"stopped after step {training.step}; go on with --resume {run.folder}")
-    final = {**figures, "seconds": round(training.elapsed(), 3)}
+    final = {**figures, "train_size": len(training.loader.arrays[0]), "seconds": round(training.elapsed(), 3)}
     save(model.state_dict(), run.folder / "model.safetensors", recipe.metadata())
     draw_curves(run.folder, f"LeNet, {run.folder.name}")
     run.write_json("result.json", final)
@@ -213,26 +210,10 @@ def _words(recipe: Recipe, final: dict[str, Any]) -> str:
     return f"{text}, loss {final['test_loss']:.4f}, after {final['step']} steps in {final['seconds']:.0f} s"
 
 
-def print_summary(name: str, recipe: Recipe, results: list[dict[str, Any]]) -> None:
-    """Print mean and standard deviation over seeds."""
-    for key, what in (("test_accuracy", "all test images"), ("part_accuracy", f"the first {recipe.test_size} test images")):
-        if key in results[0]:
-            values = 100 * np.array([r[key] for r in results])
-            print(
-                f"{name}: {values.mean():.2f} +- {values.std(ddof=1):.2f} % of {what} "
-                f"(mean and standard deviation of {len(values)} seeds: {', '.join(f'{v:.2f}' for v in values)})"
-            )
-
-
 def recipe_from(options: argparse.Namespace) -> Recipe:
     """Give the recipe with the command line's changes."""
     if options.recipe not in RECIPES:
         raise RunError(f"--recipe: there is no recipe {options.recipe!r}; choose one of {', '.join(RECIPES)}.")
-    recipe = RECIPES[options.recipe]
-    for name, low in (("epochs", 1), ("batch_size", 1), ("train_size", 1), ("lr", 0), ("seeds", 1), ("seed", 0)):
-        value = getattr(options, name)
-        if value is not None and not (low <= value < math.inf):
-            raise RunError(f"--{name.replace('_', '-')}: must be a number of at least {low}, got {value}.")
     changes: dict[str, Any] = {
         name: getattr(options, name) for name in ("batch_size", "lr", "train_size") if getattr(options, name) is not None
     }
@@ -241,7 +222,13 @@ def recipe_from(options: argparse.Namespace) -> Recipe:
         changes.update(epochs=options.epochs, steps=None)
     if options.dry_run:
         changes = {"train_size": 300, "batch_size": 50, "epochs": 2, "steps": None, **changes}
-    return dataclasses.replace(recipe, **changes)
+    recipe = dataclasses.replace(RECIPES[options.recipe], **changes)
+    limits = {"epochs": 1, "steps": 1, "batch_size": 1, "train_size": 1, "lr": 0}
+    for name, value, low in [*((n, getattr(recipe, n), low) for n, low in limits.items()), ("seed", options.seed, 0)]:
+        if value is not None and not (low <= value < math.inf):
+            raise RunError(f"--{name.replace('_', '-')}: must be a number of at least {low}, got {value}.")
+    recipe.distortion()
+    return recipe
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -266,7 +253,8 @@ def _setting(text: str) -> tuple[str, Any]:
         ) from None
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Give the command line's options."""
     recipes = "\n".join(f"  {name:8} {recipe.about}" for name, recipe in RECIPES.items())
     parser = argparse.ArgumentParser(
         prog="python -m experiments.train",
@@ -282,7 +270,6 @@ def _parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="another value of any field of the recipe, repeatable"
     )
     parser.add_argument("--seed", type=int, default=0, help="the one seed of all randomness (default: 0)")
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="train N nets, seeds counting up, and print the mean")
     parser.add_argument("--train-size", type=int, metavar="N", help="use the first N training images")
     parser.add_argument("--validate", type=int, metavar="N", help="test on the last N training images, which are left out")
     parser.add_argument("--data-dir", help="folder with the four IDX files of another data set (default: MNIST, included)")
