@@ -73,7 +73,7 @@ def test_killed_at_random_moments_and_resumed_equals_the_unbroken_run(tmp_path, 
     assert int(run.stdout.split()[0]) >= FAULTS
 
 
-@pytest.mark.parametrize("limit", [1_000, 100_000, 3_000_000])
+@pytest.mark.parametrize("limit", [2_000, 100_000, 3_000_000])
 def test_full_disk_stops_with_a_word_and_resume_goes_on(tmp_path, few_digits, limit, capsys):
     whole, starved = tmp_path / "whole", tmp_path / "starved"
     assert train.main([*TRAINING, "--data-dir", few_digits, "--out", str(whole)]) == 0

@@ -220,7 +220,7 @@ def test_averaged_model_is_the_moving_average_of_what_the_model_was():
         model.weight.data[...] = rng.normal(size=(2, 3))
         seen.append(model.weight.data.copy())
         average.update_parameters(model)
-        decay = min(0.6, (1 + t) / (10 + t))
+        decay = min(0.6, (t + 1) / (t + 11))
         expected = decay * expected + (1 - decay) * model.weight.data
         assert average.module.weight.data == pytest.approx(expected, rel=1e-5, abs=1e-6)
         assert np.array_equal(model.weight.data, seen[-1])  # the model itself stays

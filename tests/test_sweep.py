@@ -1,6 +1,7 @@
 """Sweeps: what the table says is what the runs gave, and a sweep that was stopped goes on as if it had not been."""
 
 import json
+import re
 import signal
 import subprocess
 import sys

@@ -218,7 +218,7 @@ class AveragedModel:
     ----------
     model : Module
     decay : float in [0, 1), default 0.999; the weight of the average so far, so that it reaches 1 / (1 - decay) steps back.
-        In the first steps (1 + t) / (10 + t) if that is less, so that the initial parameters are soon forgotten.
+        In step t it is t / (t + 10) if that is less, so that the initial parameters are soon forgotten.
 
     Attributes
     ----------
@@ -227,7 +227,7 @@ class AveragedModel:
 
     Notes
     -----
-    Source: Polyak & Juditsky 1992; the names of PyTorch's swa_utils, the first steps of TensorFlow's ExponentialMovingAverage.
+    Source: Polyak & Juditsky 1992; the names are those of PyTorch's swa_utils.
     """
 
     def __init__(self, model: Any, decay: float = 0.999) -> None:
@@ -235,10 +235,10 @@ class AveragedModel:
 
     def update_parameters(self, model: Any) -> None:
         """Move the average towards the model's parameters. Call it after each optimiser step."""
-        decay = min(self.decay, (1 + self.n_averaged) / (10 + self.n_averaged))
+        self.n_averaged += 1
+        decay = min(self.decay, self.n_averaged / (self.n_averaged + 10))
         for mean, p in zip(self.module.parameters(), model.parameters(), strict=True):
             mean.data += (1 - decay) * (p.data - mean.data)
-        self.n_averaged += 1
 
     def state_dict(self) -> dict[str, Any]:
         """Updates done and the average."""
