@@ -112,7 +112,10 @@ def backward(root: Node, cotangent: Array) -> None:
                 leaves.append((node, g))
             continue
         if g is not None:  # None: every path to it ended in a rule that had no gradient to give
-            for parent, gradient in zip(node.parents, _gradients(node, g), strict=True):
+            gradients = node.vjp(g)  # type: ignore[misc]  # not None: _reachable has made sure
+            if not isinstance(gradients, tuple) or len(gradients) != len(node.parents):
+                gradients = _as_tuple(node, gradients)
+            for parent, gradient in zip(node.parents, gradients, strict=True):
                 if parent is not None and gradient is not None:
                     known = pending.get(parent)
                     pending[parent] = gradient if known is None else np.asarray(known + gradient)
@@ -122,16 +125,16 @@ def backward(root: Node, cotangent: Array) -> None:
         leaf.grad = np.array(g) if leaf.grad is None else np.asarray(leaf.grad + g)  # a sum of 0-d arrays is none
 
 
-def _gradients(node: Node, g: Array) -> tuple[Array | None, ...]:
-    assert node.vjp is not None  # _reachable has made sure
-    given: Any = node.vjp(g)
-    gradients: tuple[Array | None, ...] = given if isinstance(given, tuple) else (given,)
+def _as_tuple(node: Node, gradients: Any) -> tuple[Array | None, ...]:
+    """What a vjp gave, where that is one gradient alone; refuse a wrong number of them."""
+    if not isinstance(gradients, tuple):
+        gradients = (gradients,)
     if len(gradients) != len(node.parents):
         raise TapeError(
             f"backward: the vjp of {node.rule_name} must return one gradient for each of its "
             f"{len(node.parents)} array arguments, got {len(gradients)}; use None for one that has none."
         )
-    return gradients
+    return tuple(gradients)
 
 
 def _reachable(root: Node) -> list[Node]:

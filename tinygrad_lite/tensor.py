@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from tinygrad_lite import _check, tape
-from tinygrad_lite._types import Array, Dims, Rule
+from tinygrad_lite._types import Array, Dims, Rule, Vjp
 from tinygrad_lite.errors import DtypeError, ShapeError, TapeError
 from tinygrad_lite.ops import elementwise, matmul, reduction, shape, softmax
 
@@ -519,11 +519,13 @@ def apply(rule: Rule, *tensors: Tensor, **static: Any) -> Tensor:
     array([12.], dtype=float32)
     """
     out, vjp = rule(*[tensor.data for tensor in tensors], **static)
+    return _recorded(out, vjp, tuple([tensor._node for tensor in tensors]))
+
+
+def _recorded(out: Any, vjp: Vjp, parents: tuple[tape.Node | None, ...]) -> Tensor:
     result = _wrap(out if isinstance(out, np.ndarray) else np.asarray(out))
-    if tape.state.recording:
-        parents = tuple([tensor._node for tensor in tensors])
-        if any(parents):
-            result._node = tape.Node(parents, vjp)
+    if tape.state.recording and any(parents):
+        result._node = tape.Node(parents, vjp)
     return result
 
 
@@ -566,8 +568,10 @@ def _binary(rule: Rule, a: Any, b: Any) -> Tensor:
         if not (_is_operand(a) and _is_operand(b)):
             return _NOT_IMPLEMENTED
         a, b = _operands(a, b)
+    parents = a._node, b._node
     try:
-        return apply(rule, a, b, needs=(a._node is not None, b._node is not None))
+        out, vjp = rule(a.data, b.data, needs=(parents[0] is not None, parents[1] is not None))
+        return _recorded(out, vjp, parents)
     except ShapeError:
         raise
     except ValueError as error:

@@ -1,16 +1,20 @@
 """The rule for two-dimensional convolution, and the patches that turn it into one matrix product.
 
-Inside, the batch axis is innermost in memory: (c, h, w, n). Then im2col is kh*kw copies of long contiguous runs, the product
-needs no transposition, and what follows (ReLU, pooling, flattening) finds its data contiguous. Outside the shape is
-(n, c, h, w): a transposed view. Source of im2col: Chellapilla, Puri & Simard 2006.
+Inside, the batch axis is innermost in memory: (c, h, w, n). Then im2col is a copy of long contiguous runs, the product needs no
+transposition, and what follows (ReLU, pooling, flattening) finds its data contiguous. Outside the shape is (n, c, h, w): a
+transposed view. Patches are kh kw times as large as the image, so none are kept: each part of the work, one for each core,
+copies those that it needs. Source of im2col: Chellapilla, Puri & Simard 2006.
 """
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from tinygrad_lite import _check
+from tinygrad_lite import _threads as threads
 from tinygrad_lite._types import Array, Pair, RuleResult
 from tinygrad_lite.errors import ShapeError
-from tinygrad_lite.ops.matmul import add_bias
+
+Size = tuple[int, int]
 
 
 def taps(size: int, count: int, stride: int, dilation: int) -> list[slice]:
@@ -18,23 +22,19 @@ def taps(size: int, count: int, stride: int, dilation: int) -> list[slice]:
     return [slice(i * dilation, i * dilation + (count - 1) * stride + 1, stride) for i in range(size)]
 
 
-def im2col(x: Array, rows: list[slice], columns: list[slice], h_out: int, w_out: int) -> Array:
-    """Patches of x (c, h, w, n): (c, kh, kw, h_out, w_out, n)."""
-    c, _, _, n = x.shape
-    cols = np.empty((c, len(rows), len(columns), h_out, w_out, n), x.dtype)
-    for i, row in enumerate(rows):
-        for j, column in enumerate(columns):
-            cols[:, i, j] = x[:, row, column]
-    return cols
+def windows(x: Array, size: Size, kernel: Size, stride: Size, dilation: Size) -> Array:
+    """The h_out x w_out = size patches of x (g, c, h, w, n) as a view (g, c, kh, kw, h_out, w_out, n). Its copy is im2col."""
+    g, c, _, _, n = x.shape
+    sg, sc, sh, sw, sn = x.strides
+    steps = (sg, sc, sh * dilation[0], sw * dilation[1], sh * stride[0], sw * stride[1], sn)
+    return as_strided(x, (g, c, *kernel, *size, n), steps, writeable=False)
 
 
-def col2im(cols: Array, rows: list[slice], columns: list[slice], h: int, w: int) -> Array:
-    """Add patches (c, kh, kw, h_out, w_out, n) up where they came from, (c, h, w, n): the adjoint of im2col."""
-    x = np.zeros((cols.shape[0], h, w, cols.shape[-1]), cols.dtype)
+def add_windows(x: Array, cols: Array, rows: list[slice], columns: list[slice]) -> None:
+    """Add patches (g, c, kh, kw, h_out, w_out, n) to x (g, c, h, w, n) where they came from: the adjoint of windows."""
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):
-            x[:, row, column] += cols[:, i, j]
-    return x
+            x[:, :, row, column] += cols[:, :, i, j]
 
 
 def conv2d(
@@ -58,28 +58,60 @@ def conv2d(
     (n, c_in, h, w), (c_out, c_group, kh, kw) = x.shape, weight.shape
     _check_channels(x, weight, bias, groups)
     h_out, w_out = out_size("conv2d", "x", (h, w), (kh, kw), (sh, sw), (ph, pw), (dh, dw))
-    rows, columns = taps(kh, h_out, sh, dh), taps(kw, w_out, sw, dw)
-
     X = np.ascontiguousarray(x.transpose(1, 2, 3, 0))  # (c_in, h, w, n); no copy after another convolution
     if ph or pw:
         X = _with_border(X, ph, pw)
-    # With groups each matrix below has a leading group axis, over which matmul runs.
-    cols = im2col(X, rows, columns, h_out, w_out).reshape(groups, c_group * kh * kw, h_out * w_out * n)
-    W = weight.reshape(groups, c_out // groups, c_group * kh * kw)
-    out = add_bias((W @ cols).reshape(c_out, -1), None if bias is None else bias[:, None])
-    kept = cols if needs[1] else None
+    X = X.reshape(groups, c_group, h + 2 * ph, w + 2 * pw, n)
+    patches = windows(X, (h_out, w_out), (kh, kw), (sh, sw), (dh, dw))
+    # Over the groups runs matmul. In each, out (o, L) = [W b] [C; 1], C (K, L): the bias is one more column of the weights.
+    K, L, row = c_group * kh * kw, h_out * w_out * n, w_out * n
+    W = weight.reshape(groups, -1, K)
+    if bias is not None:
+        W = np.concatenate([W, bias.reshape(groups, -1, 1)], axis=2)
+    out = np.empty((groups, c_out // groups, L), np.result_type(W, x))
 
-    def vjp(g: Array) -> tuple[Array | None, ...]:  # Y = W C + b 1'  =>  dW = G C', dC = W' G, db = G 1
-        G = np.ascontiguousarray(g.transpose(1, 2, 3, 0)).reshape(groups, c_out // groups, -1)
+    def columns_of(part: slice) -> Array:  # im2col for some rows of the output
+        some = patches[:, :, :, :, part]
+        cols = np.empty((groups, W.shape[2], *some.shape[4:]), x.dtype)
+        cols[:, :K].reshape(some.shape)[...] = some
+        cols[:, K:] = 1
+        return cols.reshape(groups, W.shape[2], -1)
+
+    def of_rows(a: Array, part: slice) -> Array:
+        return a[:, :, part.start * row : part.stop * row]
+
+    def forward(part: slice) -> None:
+        np.matmul(W, columns_of(part), out=of_rows(out, part))
+
+    threads.products(forward, h_out, W.size * L)
+
+    def vjp(g: Array) -> tuple[Array | None, ...]:  # Y = [W b] [C; 1]  =>  [dW db] = G [C; 1]', dC = W' G
+        G = np.ascontiguousarray(g.transpose(1, 2, 3, 0)).reshape(groups, -1, L)
         g_x = g_weight = g_bias = None
         if needs[0]:
-            g_cols = (W.swapaxes(1, 2) @ G).reshape(c_in, kh, kw, h_out, w_out, n)
-            g_X = col2im(g_cols, rows, columns, h + 2 * ph, w + 2 * pw)
-            g_x = g_X[:, ph : ph + h, pw : pw + w].transpose(3, 0, 1, 2)
-        if kept is not None:
-            g_weight = (G @ kept.swapaxes(1, 2)).reshape(weight.shape)
-        if bias is not None and needs[2]:
-            g_bias = G.reshape(c_out, -1).sum(axis=1)
+            g_X = np.zeros(X.shape, np.result_type(g, weight))
+            rows, columns = taps(kh, h_out, sh, dh), taps(kw, w_out, sw, dw)
+            kernels = weight.reshape(groups, -1, c_group, kh * kw)
+
+            def to_channels(part: slice) -> None:
+                some = kernels[:, :, part]
+                g_cols = some.reshape(groups, some.shape[1], -1).swapaxes(1, 2) @ G
+                add_windows(g_X[:, part], g_cols.reshape(groups, -1, kh, kw, h_out, w_out, n), rows, columns)
+
+            threads.products(to_channels, c_group, W.size * L)
+            g_x = g_X[:, :, ph : ph + h, pw : pw + w].reshape(c_in, h, w, n).transpose(3, 0, 1, 2)
+        if any(needs[1:]):
+            sums: dict[int, Array] = {}  # of each part of the output's rows
+
+            def to_weights(part: slice) -> None:
+                a, b = of_rows(G, part), columns_of(part).swapaxes(1, 2)
+                # dot lets other threads run meanwhile; matmul does not where its result has few numbers.
+                sums[part.start] = a @ b if groups > 1 else np.dot(a[0], b[0])[None]
+
+            threads.products(to_weights, h_out, W.size * L)
+            g_W = sum((sums[start] for start in sorted(sums)[1:]), sums[0])
+            g_weight = g_W[:, :, :K].reshape(weight.shape)
+            g_bias = g_W[:, :, K:].reshape(-1)
         return (g_x, g_weight, g_bias)[: 2 if bias is None else 3]
 
     return out.reshape(c_out, h_out, w_out, n).transpose(3, 0, 1, 2), vjp

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from tinygrad_lite import _threads as threads
 from tinygrad_lite._types import Array, RuleResult, Vjp
 
 BOTH = (True, True)
@@ -130,8 +131,18 @@ def tanh(x: Array) -> RuleResult:
 
 def relu(x: Array) -> RuleResult:
     """Rule for max(x, 0). NaN stays NaN."""
-    out = np.maximum(x, 0)
-    return out, lambda g: (g * (out > 0).astype(g.dtype),)  # floats first: NumPy multiplies by truth values slowly
+    blocks = threads.blocks(x)
+    out = np.empty_like(x)
+    # NumPy is three times faster against an array of zeros than against the number.
+    zero = np.zeros_like(x[(*blocks[0][:-1], slice(1))]) if len(blocks) > 1 else 0
+    threads.run(lambda block: np.maximum(x[block], zero, out=out[block]), blocks)
+
+    def vjp(g: Array) -> tuple[Array, ...]:
+        g_x = np.empty_like(out, dtype=g.dtype)
+        threads.run(lambda block: np.multiply(g[block], out[block] > 0, out=g_x[block]), blocks)
+        return (g_x,)
+
+    return out, vjp
 
 
 def leaky_relu(x: Array, *, negative_slope: float = 0.01) -> RuleResult:

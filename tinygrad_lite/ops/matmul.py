@@ -3,6 +3,7 @@
 import numpy as np
 
 from tinygrad_lite import _check
+from tinygrad_lite import _threads as threads
 from tinygrad_lite._types import Array, RuleResult
 from tinygrad_lite.errors import ShapeError
 from tinygrad_lite.ops.elementwise import BOTH, unbroadcast
@@ -21,11 +22,11 @@ def matmul(a: Array, b: Array, *, needs: tuple[bool, ...] = BOTH) -> RuleResult:
 
     def vjp(g: Array) -> tuple[Array | None, ...]:  # Y = A B  =>  dA = G B', dB = A' G
         G = np.expand_dims(g, tuple(axis for axis, x in ((-2, a), (-1, b)) if x.ndim == 1))
-        g_a = unbroadcast(G @ B.swapaxes(-1, -2), A).reshape(a.shape) if needs[0] else None
-        g_b = unbroadcast(A.swapaxes(-1, -2) @ G, B).reshape(b.shape) if needs[1] else None
+        g_a = unbroadcast(threads.matmul(G, B.swapaxes(-1, -2)), A).reshape(a.shape) if needs[0] else None
+        g_b = unbroadcast(threads.matmul(A.swapaxes(-1, -2), G), B).reshape(b.shape) if needs[1] else None
         return g_a, g_b
 
-    return a @ b, vjp
+    return threads.matmul(a, b), vjp
 
 
 def add_bias(fresh: Array, bias: Array | None) -> Array:
@@ -49,15 +50,15 @@ def linear(x: Array, weight: Array, bias: Array | None = None, *, needs: tuple[b
             f"linear: bias must have shape {weight.shape[:1]}, one number an output feature, got bias.shape={bias.shape}."
         )
     X = x.reshape(-1, x.shape[-1]) if x.ndim != 2 else x  # (rows, in)
-    out = add_bias(X @ weight.T, bias)  # (rows, out)
+    out = add_bias(threads.matmul(X, weight.T), bias)  # (rows, out)
 
     def vjp(g: Array) -> tuple[Array | None, ...]:  # Y = X W' + 1 b''  =>  dX = G W, dW = G' X, db = G' 1
         G = g.reshape(out.shape)
         g_x = g_weight = g_bias = None
         if needs[0]:  # in x's own memory order: flattened images keep their batch axis innermost
-            g_x = ((weight.T @ G.T).T if X.flags.f_contiguous else G @ weight).reshape(x.shape)
+            g_x = (threads.matmul(weight.T, G.T).T if X.flags.f_contiguous else threads.matmul(G, weight)).reshape(x.shape)
         if needs[1]:
-            g_weight = G.T @ X
+            g_weight = threads.matmul(G.T, X)
         if bias is not None and needs[2]:
             g_bias = G.sum(axis=0)
         return (g_x, g_weight, g_bias)[: 2 if bias is None else 3]

@@ -5,11 +5,12 @@ from collections.abc import Callable
 import numpy as np
 
 from tinygrad_lite import _check
+from tinygrad_lite import _threads as threads
 from tinygrad_lite._types import Array, Pair, RuleResult
 from tinygrad_lite.errors import ShapeError
 from tinygrad_lite.ops.conv import out_size, taps
 
-Backward = Callable[[Array], Array]
+Backward = Callable[[Array, Array], Array]
 
 
 def max_pool2d(x: Array, *, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1) -> RuleResult:
@@ -21,30 +22,57 @@ def max_pool2d(x: Array, *, kernel_size: Pair, stride: Pair | None = None, paddi
     dilation = _check.pair("max_pool2d", "dilation", dilation, 1)
     h_out, w_out = out_size("max_pool2d", "x", x.shape[2:], kernel, stride, (ph, pw), dilation)
     X = _bordered(x, ph, pw, -np.inf)
-    row_max, rows_back = _max_along(X, 3, taps(kernel[1], w_out, stride[1], dilation[1]))
-    out, columns_back = _max_along(row_max, 2, taps(kernel[0], h_out, stride[0], dilation[0]))
-    return out, lambda g: (_inner(rows_back(columns_back(g)), x, ph, pw),)
+    in_rows, in_columns = taps(kernel[0], h_out, stride[0], dilation[0]), taps(kernel[1], w_out, stride[1], dilation[1])
+    blocks = threads.blocks(X, axes=2)  # of images or of channels
+    out = np.empty_like(X[:, :, :h_out, :w_out])
+    back: dict[int, tuple[Backward, Backward]] = {}
+
+    def forward(i: int) -> None:
+        row_max, rows_back = _max_along(X[blocks[i]], 3, in_columns)
+        out[blocks[i]], columns_back = _max_along(row_max, 2, in_rows)
+        back[i] = rows_back, columns_back
+
+    threads.run(forward, range(len(blocks)))
+
+    def vjp(g: Array) -> tuple[Array, ...]:
+        g_X = np.empty_like(X, dtype=g.dtype)
+
+        def backward(i: int) -> None:
+            rows_back, columns_back = back[i]
+            some = g_X[blocks[i]]
+            rows_back(columns_back(g[blocks[i]], np.empty_like(some[..., :w_out])), some)
+
+        threads.run(backward, range(len(blocks)))
+        return (_inner(g_X, x, ph, pw),)
+
+    return out, vjp
 
 
 def _max_along(x: Array, axis: int, steps: list[slice]) -> tuple[Array, Backward]:
-    """Largest of x[step] over the steps, slices of one axis."""
+    """Largest of x[step] over the steps, slices of one axis. The way back writes into its second argument and returns it."""
     at = [(slice(None),) * axis + (step,) for step in steps]
     best = x[at[0]]
     later = []  # later[j]: where step j + 1 beats all before it; an equal one does not, so the first maximum wins
     for place in at[1:]:
         later.append(x[place] > best)
         best = np.maximum(best, x[place])
-
+    last_to_first = list(zip(at[:0:-1], later[::-1], strict=True))  # the last winner is the maximum
     apart = len(steps) == 1 or (steps[0].step or 1) > steps[-1].start  # windows that do not overlap
+    all_over = apart and len(steps) * best.shape[axis] == x.shape[axis]
 
-    def backward(g: Array) -> Array:
-        g_x = np.zeros_like(x, dtype=g.dtype)
+    def backward(g: Array, g_x: Array) -> Array:
+        if not all_over:
+            g_x[...] = 0
         rest = g
-        for place, wins in zip(at[:0:-1], later[::-1], strict=True):  # the last winner is the maximum
-            part = rest * wins
+        for place, wins in last_to_first:
+            part = np.multiply(rest, wins, out=g_x[place] if apart else None)
             rest = rest - part
-            g_x[place] = part if apart else g_x[place] + part
-        g_x[at[0]] = rest if apart else g_x[at[0]] + rest
+            if not apart:
+                g_x[place] += part
+        if apart:
+            g_x[at[0]] = rest
+        else:
+            g_x[at[0]] += rest
         return g_x
 
     return best, backward

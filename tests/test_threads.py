@@ -1,0 +1,141 @@
+"""Work in parts gives what work in one piece gives, whoever else is at work."""
+
+import os
+import threading
+
+import numpy as np
+import pytest
+
+import tinygrad_lite.functional as F
+from models.lenet import LeNet
+from tinygrad_lite import Tensor, optim
+from tinygrad_lite import _threads as threads
+from tinygrad_lite.fuzz import grad_tests
+from tinygrad_lite.fuzz.project import SPECS
+
+PARALLEL = ("conv.conv2d", "pool.max_pool2d", "matmul.matmul", "matmul.linear", "elementwise.relu")
+needs_openblas = pytest.mark.skipif(threads._openblas() is None, reason="NumPy is linked to another BLAS than OpenBLAS")
+
+
+@pytest.fixture(scope="class")
+def small_parts():
+    """However small the work, three parts of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "ENOUGH", 2)  # neither empty arrays nor numbers
+        patch.setattr(threads, "BLAS_SHARES", 0)
+        patch.setattr(threads._Cores, "count", lambda self: 3)
+        yield
+
+
+TestParts = pytest.mark.usefixtures("small_parts")(grad_tests([s for s in SPECS if s.name.partition(" ")[0] in PARALLEL]))
+
+
+def test_the_table_has_the_rules_that_work_in_parts():
+    assert {s.name.partition(" ")[0] for s in SPECS} >= set(PARALLEL)
+
+
+@pytest.mark.parametrize("order", ["C", "batch innermost"])
+@pytest.mark.parametrize("options", [{}, {"stride": 2, "padding": 1}, {"groups": 2}, {"dilation": 2}])
+def test_convolution_and_pooling_in_parts(small_parts, order, options, monkeypatch):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((5, 4, 9, 8))
+    if order == "batch innermost":
+        x = np.ascontiguousarray(x.transpose(1, 2, 3, 0)).transpose(3, 0, 1, 2)
+    weight = rng.standard_normal((6, 4 // options.get("groups", 1), 3, 2))
+
+    def all_results():
+        tensors = [Tensor(a, requires_grad=True) for a in (x, weight, np.arange(6.0))]
+        out = F.max_pool2d(F.relu(F.conv2d(*tensors, **options)), 2, stride=1)
+        out.backward(np.cos(np.arange(out.size)).reshape(out.shape))
+        return [out.numpy(), *(t.grad for t in tensors)]
+
+    in_parts = all_results()
+    monkeypatch.setattr(threads._Cores, "count", lambda self: 1)
+    for part, whole in zip(in_parts, all_results(), strict=True):
+        np.testing.assert_allclose(part, whole, rtol=1e-12, atol=1e-12)
+
+
+def train(seed, steps=6):
+    rng = np.random.default_rng(seed)
+    model = LeNet(rng)
+    optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        images, labels = rng.random((48, 1, 28, 28), np.float32), rng.integers(0, 10, 48)
+        F.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+    return model.state_dict()
+
+
+@needs_openblas
+def test_models_in_two_threads_do_not_disturb_each_other():
+    alone = [train(seed) for seed in range(3)]
+    together: dict[int, dict[str, np.ndarray]] = {}
+    others = [threading.Thread(target=lambda seed=seed: together.update({seed: train(seed)})) for seed in range(3)]
+    for thread in others:
+        thread.start()
+    for thread in others:
+        thread.join()
+    for seed, weights in enumerate(alone):
+        for name, array in weights.items():
+            np.testing.assert_array_equal(together[seed][name], array, err_msg=name)
+
+
+@needs_openblas
+def test_openblas_has_its_threads_back_afterwards():
+    count, change = threads._openblas()
+    before, seen = count(), []
+    try:
+        change(2)
+        threads.products(lambda part: seen.append((count(), threads._cores.count())), 6, threads.BLAS_SHARES * 100)
+        assert seen == [(1, 2), (1, 2)]  # held to one, and yet known that there are two
+        assert count() == 2
+    finally:
+        change(before)
+
+
+def test_the_error_of_a_part_is_raised(small_parts):
+    def work(part):
+        if part.start:
+            raise ValueError(f"part at {part.start}")
+
+    with pytest.raises(ValueError, match="part at 2"):
+        threads.products(work, 6, 99)
+    assert threads._cores.callers == 0
+
+
+def test_each_part_has_a_thread_and_the_errstate_of_the_caller(small_parts):
+    together = threading.Barrier(3, timeout=60)
+
+    def work(part):
+        together.wait()
+        if threading.current_thread() is not threading.main_thread():
+            np.exp(np.float64(1e4))
+
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+        threads.run(work, [0, 1, 2])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_child_process_has_threads_of_its_own(small_parts):
+    def in_three_threads():
+        together = threading.Barrier(3, timeout=20)
+        threads.run(lambda part: together.wait(), [0, 1, 2])
+
+    in_three_threads()
+    child = os.fork()
+    if child == 0:
+        try:
+            in_three_threads()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_parts_make_up_the_whole():
+    for size in range(1, 40):
+        covered = [i for part in threads.slices(size, threads.ENOUGH) for i in range(size)[part]]
+        assert covered == list(range(size))
+    assert len(threads.slices(1000, threads.ENOUGH - 1)) == 1

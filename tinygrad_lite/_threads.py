@@ -1,0 +1,180 @@
+"""Work on two or more cores: big arrays in parts, one part a core.
+
+NumPy lets go of the interpreter inside products, copies and elementwise functions, so Python threads share them out well. Each
+part then calls the BLAS with a single thread; that way copies, products and additions run side by side, and not the products
+alone. There are as many parts as the BLAS has threads, so OPENBLAS_NUM_THREADS says how many cores are used here too. What a
+part computes does not depend on who else is at work: models in several threads do not disturb each other.
+
+OpenBLAS has one number of threads for the process, and its own threads, once woken, keep a core busy for a while in the hope of
+more. So every product that it would share out goes through `products` or `run` here. Under another BLAS all work is done in one
+part, by the caller.
+"""
+
+import contextvars
+import ctypes
+import functools
+import itertools
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tinygrad_lite._types import Array
+
+Part = TypeVar("Part")
+Block = tuple[Any, ...]
+
+ENOUGH = 1 << 17  # elements, below which waking a thread costs more than it brings
+PRODUCT = 16  # multiply-adds in the time of one element
+BLAS_SHARES = 1 << 18  # multiply-adds above which OpenBLAS would use its own threads
+
+
+@functools.cache
+def _openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
+    """The functions that get and set the number of OpenBLAS's threads, if NumPy is linked to it."""
+    try:
+        linked = ctypes.CDLL(sys.modules["numpy._core._multiarray_umath"].__file__)  # and the libraries it is linked to
+    except (KeyError, OSError, TypeError):
+        return None
+    for name in ("scipy_openblas_{}_num_threads64_", "openblas_{}_num_threads64_", "openblas_{}_num_threads"):
+        if hasattr(linked, name.format("set")):
+            return getattr(linked, name.format("get")), getattr(linked, name.format("set"))
+    return None
+
+
+class _Cores:
+    """The worker threads. As a context: OpenBLAS held to one thread until the last caller is out."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self.workers = 0
+        self.callers = 0
+        self.threads = 1  # of OpenBLAS, before the first caller came
+
+    def count(self) -> int:
+        openblas = _openblas()
+        return 1 if openblas is None else self.threads if self.callers else openblas[0]()
+
+    def __enter__(self) -> None:
+        openblas = _openblas()
+        with self.lock:
+            if not self.callers and openblas is not None:
+                self.threads = openblas[0]()
+                if self.threads > 1:
+                    openblas[1](1)
+            self.callers += 1
+
+    def __exit__(self, *_: object) -> None:
+        openblas = _openblas()
+        with self.lock:
+            self.callers -= 1
+            if not self.callers and openblas is not None and self.threads > 1:
+                openblas[1](self.threads)
+
+    def ask(self, jobs: list[Callable[[], None]]) -> None:
+        """Have the workers do these jobs, as soon as they are free."""
+        with self.lock:
+            while self.workers < len(jobs):
+                threading.Thread(target=self._work, name="tinygrad_lite", daemon=True).start()
+                self.workers += 1
+        for job in jobs:
+            self.jobs.put(job)
+
+    def _work(self) -> None:
+        while True:
+            self.jobs.get()()
+
+
+_cores = _Cores()
+
+
+def _after_fork() -> None:
+    """Threads do not live on in a child process: start again, with OpenBLAS as it was."""
+    global _cores
+    before, _cores = _cores, _Cores()
+    openblas = _openblas()
+    if before.callers and openblas is not None:
+        openblas[1](before.threads)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def slices(size: int, work: int) -> list[slice]:
+    """Parts of range(size), one for each core, or a single one where all the `work` (in elements) is not worth it."""
+    count = min(size, _cores.count()) if work >= ENOUGH else 1
+    edges = [size * i // count for i in range(count + 1)] if count > 1 else [0, size]
+    return list(itertools.starmap(slice, itertools.pairwise(edges)))
+
+
+def blocks(x: Array, axes: int | None = None) -> list[Block]:
+    """Indices that cut an array into parts along one of its first `axes` axes: the one whose steps in memory are longest."""
+    if x.size < ENOUGH:
+        return [(...,)]
+    axis = max(range(x.ndim)[:axes], key=lambda i: (x.shape[i] > 1, abs(x.strides[i])))
+    return [(slice(None),) * axis + (part,) for part in slices(x.shape[axis], x.size)]
+
+
+def run(work: Callable[[Part], object], parts: Sequence[Part]) -> None:
+    """Call `work` with each of the parts, at the same time. The parts must not write to the same place.
+
+    The first error of a part is raised here, after all parts have come to an end.
+    """
+    if len(parts) == 1:
+        work(parts[0])
+        return
+    left = iter(parts)
+    done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+
+    def pull() -> None:
+        for part in left:
+            try:
+                work(part)
+            except BaseException as error:  # raised again below, in the thread of the caller
+                done.put(error)
+            else:
+                done.put(None)
+
+    with _cores:
+        # Each in a copy of the caller's context, which holds np.errstate.
+        _cores.ask([functools.partial(contextvars.copy_context().run, pull) for _ in parts[1:]])
+        pull()
+        errors = [done.get() for _ in parts]
+    for error in errors:
+        if error is not None:
+            raise error
+
+
+def products(work: Callable[[slice], None], size: int, multiply_adds: int) -> None:
+    """Call `work` with slices that make up range(size); the matrix products in it have so many multiply-adds altogether."""
+    parts = slices(size, multiply_adds // PRODUCT)
+    if len(parts) == 1 and multiply_adds > BLAS_SHARES and _openblas() is not None:
+        with _cores:
+            work(parts[0])
+    else:
+        run(work, parts)
+
+
+def matmul(a: Array, b: Array) -> Array:
+    """The matrix product a @ b, shared out by the rows or columns of the result, whichever are more."""
+    if a.ndim != 2 or b.ndim != 2 or a.size * b.shape[1] <= BLAS_SHARES:
+        return np.asarray(a @ b)
+    if a.shape[1] == 1 and b.shape[0] == 1:  # a column by a row, as in the gradient of one image: no sum, so no product
+        return a * b
+    n, m = a.shape[0], b.shape[1]
+    out = np.empty((n, m), np.result_type(a, b))
+
+    def some(part: slice) -> None:
+        if n > m:
+            np.matmul(a[part], b, out=out[part])
+        else:
+            np.matmul(a, b[:, part], out=out[:, part])
+
+    products(some, max(n, m), a.size * m)
+    return out
