@@ -107,8 +107,8 @@ def finish(
     """
     recipe, model = training.recipe, training.result()
     good = model.state_dict()
-    # After every epoch, but not much more than twenty times: the origin's epochs have thirty steps.
-    evaluate_every = training.per_epoch * max(1, round(training.steps / training.per_epoch / 20))
+    # After every epoch, but not much more than ten times: the origin's epochs have thirty steps.
+    evaluate_every = training.per_epoch * max(1, round(training.steps / training.per_epoch / 10))
     figures: dict[str, Any] = {}
     saved = time.monotonic()
     with Progress(training.step, training.steps, recipe.batch_size, quiet) as progress:
