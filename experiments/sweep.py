@@ -159,6 +159,11 @@ def draw(path: Path, rows: list[dict[str, Any]], published: dict[str, float], by
         line(error, color=f"C{i + 1}", linestyle="--", linewidth=1, label=f"{name}: {error:g} %")
     if by_size:
         axes.set(xscale="log", yscale="log", xlabel="training images", ylabel=f"error (% of {where})")
+        axes.margins(x=0.08)
+        axes.set_xticks(places, [f"{place:,}" for place in places])
+        axes.xaxis.set_minor_formatter("")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
     else:
         axes.set_yticks(places, [row["variant"] for row in rows])
         axes.set_xlabel(f"error (% of {where})")
