@@ -85,7 +85,7 @@ def test_the_written_weights_have_the_written_accuracy(tmp_path):
     assert json.loads((tmp_path / "result.json").read_text())["test_accuracy"] == (guesses == test.labels).mean()
 
 
-@pytest.mark.parametrize("recipe", sorted(RECIPES))
+@pytest.mark.parametrize("recipe", ["quick", "origin", "caffe", "best"])  # the others have other numbers only
 def test_same_seed_same_bits_other_seed_other_bits(tmp_path, recipe):
     def run(name, seed):
         assert main([*SMALL, "--recipe", recipe, "--seed", str(seed), "--out", str(tmp_path / name)]) == 0
