@@ -19,7 +19,7 @@ MAY_IMPORT = {  # part of the library -> parts it may use besides itself
     "tape": "errors _types",
     "tensor": "errors _types _check ops tape",
     "functional": "errors _types _check ops tensor",
-    "nn": "errors _types _check tensor functional",
+    "nn": "errors _types _check _threads tape tensor functional",
     "optim": "errors _types _check tensor",
     "data": "errors _types _check",
     "serialize": "errors _types",
@@ -31,6 +31,7 @@ MAY_IMPORT = {  # part of the library -> parts it may use besides itself
 # Packages beside the standard library, NumPy and the library itself.
 OTHER_PACKAGES = {
     "serialize": {"safetensors"},
+    "experiments/contenders.py": {"torch", "jax", "tinygrad", "mygrad", "autograd", "models", "experiments"},
     "experiments/fuzz_strength.py": {"torch", "hypothesis", "experiments", "matplotlib"},
     "tinygrad_lite/gradcheck/adapters.py": {"torch", "jax", "autograd"},  # imported only when used
     "fuzz": {"hypothesis"},

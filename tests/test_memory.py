@@ -1,4 +1,4 @@
-"""Freed memory is kept: counted in page faults, not in seconds."""
+"""Freed memory is kept, and cycles are seldom looked for: counted in page faults and collections, not in seconds."""
 
 import os
 import subprocess
@@ -21,15 +21,30 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def page_faults(keep: str) -> int:
+COUNT_COLLECTIONS = """
+import gc
+from tinygrad_lite import Tensor
+x = Tensor([1.0], requires_grad=True)
+before = sum(s["collections"] for s in gc.get_stats())
+for _ in range(20_000):
+    x = x * 2
+print(sum(s["collections"] for s in gc.get_stats()) - before)
+"""
+
+
+def count(what: str, keep: str) -> int:
     environment = {**os.environ, "TINYGRAD_LITE_KEEP_MEMORY": keep}
-    run = subprocess.run([sys.executable, "-c", COUNT_FAULTS], env=environment, capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-c", what], env=environment, capture_output=True, text=True, check=True)
     return int(run.stdout)
+
+
+def test_a_deep_graph_is_seldom_searched_for_cycles():
+    assert count(COUNT_COLLECTIONS, keep="1") < count(COUNT_COLLECTIONS, keep="0") / 3
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
 def test_arrays_of_a_warm_loop_cost_no_page_faults():
-    kept, given_back = page_faults("1"), page_faults("0")
+    kept, given_back = count(COUNT_FAULTS, keep="1"), count(COUNT_FAULTS, keep="0")
     if given_back < 1000:
         pytest.skip("this C library keeps memory by itself")
     assert kept < given_back / 100

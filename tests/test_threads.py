@@ -139,3 +139,9 @@ def test_parts_make_up_the_whole():
         covered = [i for part in threads.slices(size, threads.ENOUGH) for i in range(size)[part]]
         assert covered == list(range(size))
     assert len(threads.slices(1000, threads.ENOUGH - 1)) == 1
+
+
+def test_more_parts_where_passing_arrays_are_big():
+    cores = threads._cores.count()
+    for scratch, each in ((0, 1), (threads.SCRATCH * cores, 1), (threads.SCRATCH * cores + 1, 2)):
+        assert len(threads.slices(1000, threads.ENOUGH, scratch)) == cores * each

@@ -28,8 +28,9 @@ from tinygrad_lite._types import Array
 Part = TypeVar("Part")
 Block = tuple[Any, ...]
 
-ENOUGH = 1 << 17  # elements, below which waking a thread costs more than it brings
-PRODUCT = 16  # multiply-adds in the time of one element
+ENOUGH = 1 << 18  # elements, below which waking a thread costs more than it brings
+PRODUCT = 32  # multiply-adds in the time of one element
+SCRATCH = 16 << 20  # bytes of passing arrays that one core may hold
 BLAS_SHARES = 1 << 18  # multiply-adds above which OpenBLAS would use its own threads
 
 
@@ -106,9 +107,13 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def slices(size: int, work: int) -> list[slice]:
-    """Parts of range(size), one for each core, or a single one where all the `work` (in elements) is not worth it."""
-    count = min(size, _cores.count()) if work >= ENOUGH else 1
+def slices(size: int, work: int, scratch: int = 0) -> list[slice]:
+    """Parts of range(size), one for each core, or a single one where all the `work` (in elements) is not worth it.
+
+    More, of the same number for each core, where the arrays that are needed for a while come to many bytes of `scratch`.
+    """
+    cores = _cores.count() if work >= ENOUGH else 1
+    count = min(size, cores * max(1, -(-scratch // (SCRATCH * cores))))
     edges = [size * i // count for i in range(count + 1)] if count > 1 else [0, size]
     return list(itertools.starmap(slice, itertools.pairwise(edges)))
 
@@ -142,8 +147,9 @@ def run(work: Callable[[Part], object], parts: Sequence[Part]) -> None:
                 done.put(None)
 
     with _cores:
+        helpers = min(len(parts), _cores.count()) - 1
         # Each in a copy of the caller's context, which holds np.errstate.
-        _cores.ask([functools.partial(contextvars.copy_context().run, pull) for _ in parts[1:]])
+        _cores.ask([functools.partial(contextvars.copy_context().run, pull) for _ in range(helpers)])
         pull()
         errors = [done.get() for _ in parts]
     for error in errors:
@@ -151,9 +157,12 @@ def run(work: Callable[[Part], object], parts: Sequence[Part]) -> None:
             raise error
 
 
-def products(work: Callable[[slice], None], size: int, multiply_adds: int) -> None:
-    """Call `work` with slices that make up range(size); the matrix products in it have so many multiply-adds altogether."""
-    parts = slices(size, multiply_adds // PRODUCT)
+def products(work: Callable[[slice], None], size: int, multiply_adds: int, scratch: int = 0) -> None:
+    """Call `work` with slices that make up range(size).
+
+    The matrix products in it have so many multiply-adds altogether, its passing arrays so many bytes.
+    """
+    parts = slices(size, multiply_adds // PRODUCT, scratch)
     if len(parts) == 1 and multiply_adds > BLAS_SHARES and _openblas() is not None:
         with _cores:
             work(parts[0])

@@ -1,7 +1,7 @@
 """Module: something with parameters that is called on tensors, built from other modules."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -9,6 +9,9 @@ from numpy.typing import ArrayLike, DTypeLike
 from tinygrad_lite._types import Array
 from tinygrad_lite.errors import DtypeError, ShapeError
 from tinygrad_lite.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tinygrad_lite.nn.profile import Profile
 
 
 class Parameter(Tensor):
@@ -162,6 +165,12 @@ class Module:
             elif value.dtype.kind == "f":
                 setattr(owner, name.rsplit(".", 1)[-1], value.astype(dtype))
         return self
+
+    def profile(self, *inputs: Any, steps: int = 20) -> "Profile":
+        """Run forward and backward `steps` times and give a table of where the time went: see tinygrad_lite.nn.profile."""
+        from tinygrad_lite.nn.profile import profile
+
+        return profile(self, *inputs, steps=steps)
 
     # -- words ---------------------------------------------------------------------------------------------------
 

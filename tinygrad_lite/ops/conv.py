@@ -7,7 +7,6 @@ copies those that it needs. Source of im2col: Chellapilla, Puri & Simard 2006.
 """
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from tinygrad_lite import _check
 from tinygrad_lite import _threads as threads
@@ -23,11 +22,14 @@ def taps(size: int, count: int, stride: int, dilation: int) -> list[slice]:
 
 
 def windows(x: Array, size: Size, kernel: Size, stride: Size, dilation: Size) -> Array:
-    """The h_out x w_out = size patches of x (g, c, h, w, n) as a view (g, c, kh, kw, h_out, w_out, n). Its copy is im2col."""
+    """The h_out x w_out = size patches of x (g, c, h, w, n), contiguous, as a view (g, c, kh, kw, h_out, w_out, n).
+
+    Its copy is im2col.
+    """
     g, c, _, _, n = x.shape
     sg, sc, sh, sw, sn = x.strides
     steps = (sg, sc, sh * dilation[0], sw * dilation[1], sh * stride[0], sw * stride[1], sn)
-    return as_strided(x, (g, c, *kernel, *size, n), steps, writeable=False)
+    return np.ndarray((g, c, *kernel, *size, n), x.dtype, x, 0, steps)
 
 
 def add_windows(x: Array, cols: Array, rows: list[slice], columns: list[slice]) -> None:
@@ -69,6 +71,7 @@ def conv2d(
     if bias is not None:
         W = np.concatenate([W, bias.reshape(groups, -1, 1)], axis=2)
     out = np.empty((groups, c_out // groups, L), np.result_type(W, x))
+    multiply_adds, scratch = W.size * L, groups * K * L * x.itemsize
 
     def columns_of(part: slice) -> Array:  # im2col for some rows of the output
         some = patches[:, :, :, :, part]
@@ -83,7 +86,7 @@ def conv2d(
     def forward(part: slice) -> None:
         np.matmul(W, columns_of(part), out=of_rows(out, part))
 
-    threads.products(forward, h_out, W.size * L)
+    threads.products(forward, h_out, multiply_adds, scratch)
 
     def vjp(g: Array) -> tuple[Array | None, ...]:  # Y = [W b] [C; 1]  =>  [dW db] = G [C; 1]', dC = W' G
         G = np.ascontiguousarray(g.transpose(1, 2, 3, 0)).reshape(groups, -1, L)
@@ -98,7 +101,7 @@ def conv2d(
                 g_cols = some.reshape(groups, some.shape[1], -1).swapaxes(1, 2) @ G
                 add_windows(g_X[:, part], g_cols.reshape(groups, -1, kh, kw, h_out, w_out, n), rows, columns)
 
-            threads.products(to_channels, c_group, W.size * L)
+            threads.products(to_channels, c_group, multiply_adds, scratch)
             g_x = g_X[:, :, ph : ph + h, pw : pw + w].reshape(c_in, h, w, n).transpose(3, 0, 1, 2)
         if any(needs[1:]):
             sums: dict[int, Array] = {}  # of each part of the output's rows
@@ -108,7 +111,7 @@ def conv2d(
                 # dot lets other threads run meanwhile; matmul does not where its result has few numbers.
                 sums[part.start] = a @ b if groups > 1 else np.dot(a[0], b[0])[None]
 
-            threads.products(to_weights, h_out, W.size * L)
+            threads.products(to_weights, h_out, multiply_adds, scratch)
             g_W = sum((sums[start] for start in sorted(sums)[1:]), sums[0])
             g_weight = g_W[:, :, :K].reshape(weight.shape)
             g_bias = g_W[:, :, K:].reshape(-1)

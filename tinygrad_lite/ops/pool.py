@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from tinygrad_lite import _check
 from tinygrad_lite import _threads as threads
@@ -21,10 +22,11 @@ def max_pool2d(x: Array, *, kernel_size: Pair, stride: Pair | None = None, paddi
     kernel, stride, (ph, pw) = _windows("max_pool2d", x, kernel_size, stride, padding)
     dilation = _check.pair("max_pool2d", "dilation", dilation, 1)
     h_out, w_out = out_size("max_pool2d", "x", x.shape[2:], kernel, stride, (ph, pw), dilation)
-    X = _bordered(x, ph, pw, -np.inf)
+    X, (h, w) = _bordered(x, ph, pw, -np.inf), x.shape[2:]
     in_rows, in_columns = taps(kernel[0], h_out, stride[0], dilation[0]), taps(kernel[1], w_out, stride[1], dilation[1])
     blocks = threads.blocks(X, axes=2)  # of images or of channels
     out = np.empty_like(X[:, :, :h_out, :w_out])
+    shape, strides = X.shape, X.strides  # enough to know its memory order; X itself need not be kept
     back: dict[int, tuple[Backward, Backward]] = {}
 
     def forward(i: int) -> None:
@@ -35,7 +37,7 @@ def max_pool2d(x: Array, *, kernel_size: Pair, stride: Pair | None = None, paddi
     threads.run(forward, range(len(blocks)))
 
     def vjp(g: Array) -> tuple[Array, ...]:
-        g_X = np.empty_like(X, dtype=g.dtype)
+        g_X = np.empty_like(as_strided(g, shape, strides))  # for its order; what it points at is never read
 
         def backward(i: int) -> None:
             rows_back, columns_back = back[i]
@@ -43,7 +45,7 @@ def max_pool2d(x: Array, *, kernel_size: Pair, stride: Pair | None = None, paddi
             rows_back(columns_back(g[blocks[i]], np.empty_like(some[..., :w_out])), some)
 
         threads.run(backward, range(len(blocks)))
-        return (_inner(g_X, x, ph, pw),)
+        return (g_X[:, :, ph : ph + h, pw : pw + w],)
 
     return out, vjp
 
@@ -94,17 +96,18 @@ def avg_pool2d(
     else:
         inside = _bordered(np.ones((1, 1, *x.shape[2:]), x.dtype), ph, pw, 0)
         share = np.asarray(1 / sum(inside[place] for place in places))
-    X = _bordered(x, ph, pw, 0)
+    X, (h, w) = _bordered(x, ph, pw, 0), x.shape[2:]
+    shape, strides = X.shape, X.strides
     total = X[places[0]].copy("K")
     for place in places[1:]:
         total += X[place]
 
     def vjp(g: Array) -> tuple[Array, ...]:
-        g_X = np.zeros_like(X, dtype=g.dtype)
+        g_X = np.zeros_like(as_strided(g, shape, strides))
         each = g * share
         for place in places:
             g_X[place] += each
-        return (_inner(g_X, x, ph, pw),)
+        return (g_X[:, :, ph : ph + h, pw : pw + w],)
 
     return total * share, vjp
 
@@ -132,7 +135,3 @@ def _bordered(x: Array, ph: int, pw: int, value: float) -> Array:
     X = np.full((n, c, h + 2 * ph, w + 2 * pw), value, x.dtype)
     X[:, :, ph : ph + h, pw : pw + w] = x
     return X
-
-
-def _inner(g_X: Array, x: Array, ph: int, pw: int) -> Array:
-    return g_X[:, :, ph : ph + x.shape[2], pw : pw + x.shape[3]]

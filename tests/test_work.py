@@ -1,0 +1,131 @@
+"""How much a training step does: big arrays are counted, not seconds, so that this holds on every machine.
+
+A line that asks for more than a megabyte in a warm LeNet step is in the table below or should not be there. What is not in it:
+patches that are kept, a gradient for the input image, copies into another memory order.
+"""
+
+import linecache
+import sys
+import tracemalloc
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinygrad_lite
+import tinygrad_lite.functional as F
+from models.lenet import LeNet
+from tinygrad_lite import Tensor, no_grad, optim
+from tinygrad_lite import _threads as threads
+from tinygrad_lite.ops.conv import conv2d
+
+LIBRARY = str(Path(tinygrad_lite.__file__).parent)
+BIG = 1 << 20  # bytes
+ALLOWED = {  # function: line -> how often in a step of LeNet with a batch of 100, and why
+    "conv2d: out = np.empty": 2,  # the result of each convolution
+    "columns_of: cols = np.empty": 4,  # patches, for each convolution forward and again backward
+    "to_channels: g_cols =": 1,  # and those of the gradient; none for the input image
+    "conv2d.vjp: g_X = np.zeros": 1,
+    "relu: out, positive": 2,
+    "relu.vjp: g_x = np.empty_like": 2,
+    "max_pool2d: out = np.empty_like": 1,  # of the first pool; the others are smaller
+    "_max_along: best = np.maximum": 2,  # row by row, then of those; the second pool's are smaller
+    "max_pool2d.vjp: g_X = np.empty_like": 2,
+    "backward: rows_back(columns_back": 1,
+    "_max_along.backward: rest = rest - part": 2,
+    "matmul: out = np.empty": 1,  # the gradient of fc1's weights
+    "backward: leaf.grad =": 1,  # kept by the parameter
+    "SGD._update: scratch": 1,
+}
+
+
+def big_lines(work) -> Counter[str]:
+    """Lines of the library during which more than a megabyte was newly in use, however short, and how often."""
+    found: Counter[str] = Counter()
+    line: tuple[str, str, int] | None = None
+    base = 0
+
+    def account():
+        nonlocal base
+        current, peak = tracemalloc.get_traced_memory()
+        if line is not None and peak - base > BIG:
+            file, function, number = line
+            found[f"{function}: {linecache.getline(file, number).strip()}"] += 1
+        tracemalloc.reset_peak()
+        base = current
+
+    def place(frame):
+        code = frame.f_code
+        return (code.co_filename, code.co_qualname.replace(".<locals>", ""), frame.f_lineno)
+
+    def trace(frame, event, _):
+        nonlocal line
+        if not frame.f_code.co_filename.startswith(LIBRARY):
+            return None
+        account()
+        line = place(frame.f_back) if event == "return" and frame.f_back is not None else place(frame)
+        return trace
+
+    tracemalloc.start()
+    before = sys.gettrace()
+    try:
+        sys.settrace(trace)
+        work()
+    finally:
+        sys.settrace(before)
+        tracemalloc.stop()
+    return found
+
+
+@pytest.fixture
+def one_core(monkeypatch):
+    """All work in one part, in the thread that is looked at."""
+    monkeypatch.setattr(threads._Cores, "count", lambda self: 1)
+
+
+@pytest.fixture
+def step():
+    rng = np.random.default_rng(0)
+    images = rng.random((1, 28, 28, 100), np.float32).transpose(3, 0, 1, 2)  # as experiments.training prepares them
+    x, labels, model = Tensor(images), rng.integers(0, 10, 100), LeNet(rng)
+    optimizer = optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+
+    def work():
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), labels).backward()
+        optimizer.step()
+
+    work()
+    return work
+
+
+def test_a_step_asks_for_no_big_array_but_these(one_core, step):
+    found = big_lines(step)
+    named = {name: sum(n for line, n in found.items() if name in line) for name in ALLOWED}
+    assert [line for line in found if not any(name in line for name in ALLOWED)] == []
+    assert named == ALLOWED
+
+
+def test_inference_asks_for_less(one_core):
+    rng = np.random.default_rng(0)
+    x, model = Tensor(rng.random((100, 1, 28, 28), np.float32)), LeNet(rng)
+
+    def work():
+        with no_grad():
+            model(x)
+
+    work()
+    assert sum(big_lines(work).values()) < sum(ALLOWED.values()) / 2
+
+
+@pytest.mark.parametrize(("order", "copies"), [("batch innermost", 0), ("C", 1)])
+def test_a_convolution_copies_its_image_only_out_of_another_order(one_core, order, copies):
+    rng = np.random.default_rng(0)
+    x = rng.random((64, 8, 32, 32), np.float32)
+    if order == "batch innermost":
+        x = np.ascontiguousarray(x.transpose(1, 2, 3, 0)).transpose(3, 0, 1, 2)
+    weight = rng.random((4, 8, 3, 3), np.float32)
+    found = big_lines(lambda: conv2d(x, weight))
+    assert sum(n for line, n in found.items() if "X = np.ascontiguousarray" in line) == copies
+    assert sum(n for line, n in found.items() if "cols = np.empty" in line) >= 1
