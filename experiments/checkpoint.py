@@ -2,9 +2,11 @@
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_lite import FileFormatError
@@ -55,7 +57,17 @@ def read_checkpoint(path: Path) -> tuple[Arrays, dict[str, Any]]:
         raise FileFormatError(f"resume: {path} is a weight file, not a checkpoint.")
     if int(schema) > SCHEMA:
         raise FileFormatError(f"resume: {path} has schema {schema}, the last known is {SCHEMA}; use the version that wrote it.")
+    if (broken := not_finite(arrays.items())) is not None:
+        raise FileFormatError(f"resume: {path} holds NaN or infinity in {broken}.")
     return arrays, json.loads(metadata["state"])
+
+
+def not_finite(arrays: Iterable[tuple[str, NDArray[Any] | None]]) -> str | None:
+    """Give the name of the first array with NaN or infinity in it; a finite sum tells quickly that there is none."""
+    with np.errstate(all="ignore"):
+        return next(
+            (name for name, a in arrays if a is not None and not np.isfinite(a.sum()) and not np.isfinite(a).all()), None
+        )
 
 
 def remove_checkpoints(folder: Path) -> None:

@@ -13,6 +13,7 @@ class Progress:
     def __init__(self, done: int, steps: int, batch_size: int, quiet: bool) -> None:
         self.steps, self.batch_size, self.quiet = steps, batch_size, quiet
         self.terminal = sys.stderr.isatty() and not quiet
+        tqdm.monitor_interval = 0  # else it starts a thread that stays
         self.bar = tqdm(
             initial=done * batch_size,
             total=steps * batch_size,

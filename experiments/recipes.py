@@ -29,6 +29,7 @@ class Recipe:
     decay_biases: bool = False
     schedule: Literal["constant", "inv", "one_cycle"] = "constant"
     label_smoothing: float = 0.0
+    clip_norm: float | None = None  # largest joint norm of the gradients
     dropout: float = 0.0
     average: float = 0.0  # decay of the weights' moving average, which is then what is tested and written; 0 for none
     rotation: float = 0.0  # this and the next five: see distort.Distortion

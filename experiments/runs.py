@@ -11,6 +11,11 @@ from typing import Any
 
 import numpy as np
 
+try:
+    import fcntl
+except ImportError:  # not a system with such locks
+    fcntl = None  # type: ignore[assignment]
+
 from tinygrad_lite import FileFormatError, TinygradError
 
 ROOT = Path(__file__).parent.parent
@@ -21,11 +26,22 @@ class RunError(TinygradError, ValueError):
 
 
 class Run:
-    """A folder with `config.json` and `metrics.jsonl`."""
+    """A folder with `config.json` and `metrics.jsonl`, this process's own until close().
 
-    def __init__(self, folder: Path, append: bool) -> None:
+    With `step` an older run is gone on with: lines of later steps, and one torn by a kill, go out of metrics.jsonl.
+    """
+
+    def __init__(self, folder: Path, step: int | None = None) -> None:
         self.folder = folder
-        self._metrics = open(folder / "metrics.jsonl", "a" if append else "w", encoding="utf-8")  # noqa: SIM115 (open while the run is)
+        self._lock = lock(folder)
+        try:
+            if step is not None:
+                kept = [json.dumps(line) + "\n" for line in read_metrics(folder) if line["step"] <= step]
+                write_text(folder / "metrics.jsonl", "".join(kept))
+            self._metrics = open(folder / "metrics.jsonl", "w" if step is None else "a", encoding="utf-8")  # noqa: SIM115
+        except BaseException:
+            os.close(self._lock)
+            raise
 
     @classmethod
     def create(cls, out: str | Path | None, name: str, config: dict[str, Any]) -> "Run":
@@ -45,10 +61,14 @@ class Run:
         cls.refuse_existing(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            run = cls(folder, append=False)
+            run = cls(folder)
+            try:
+                run.write_json("config.json", {**config, "environment": environment()})
+            except OSError:
+                run.close()
+                raise
         except OSError as error:
             raise RunError(f"--out: cannot write to {folder} ({error.strerror}); give another folder.") from None
-        run.write_json("config.json", {**config, "environment": environment()})
         return run
 
     @staticmethod
@@ -56,15 +76,6 @@ class Run:
         """Raise RunError if the folder holds a run."""
         if folder is not None and (folder / "config.json").exists():
             raise RunError(f"--out: {folder} holds a run already; give another folder or move that one away.")
-
-    @classmethod
-    def reopen(cls, folder: Path, step: int) -> "Run":
-        """Go on in a folder after `step`: lines of later steps, and one torn by a kill, go out of metrics.jsonl."""
-        kept = [json.dumps(line) + "\n" for line in read_metrics(folder) if line["step"] <= step]
-        aside = folder / ".metrics.jsonl.part"
-        aside.write_text("".join(kept), encoding="utf-8")
-        os.replace(aside, folder / "metrics.jsonl")
-        return cls(folder, append=True)
 
     def log(self, **values: Any) -> None:
         """Add a line to metrics.jsonl, at once."""
@@ -76,8 +87,9 @@ class Run:
         return write_json(self.folder / name, content)
 
     def close(self) -> None:
-        """Close metrics.jsonl."""
+        """Close metrics.jsonl, and let others train in the folder."""
         self._metrics.close()
+        os.close(self._lock)
 
     def __enter__(self) -> "Run":
         return self
@@ -86,11 +98,36 @@ class Run:
         self.close()
 
 
+def lock(folder: Path) -> int:
+    """Keep a folder for this process until the descriptor is closed; a kill closes it too.
+
+    Raises
+    ------
+    RunError : another process trains in the folder.
+    """
+    descriptor = os.open(folder if fcntl else os.devnull, os.O_RDONLY)
+    try:
+        if fcntl:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise RunError(f"--out: another process is training in {folder}; wait for it, or give another folder.") from None
+    return descriptor
+
+
 def write_json(path: Path, content: Any) -> Path:
     """Write a JSON file aside and rename it when it is whole."""
+    return write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a file aside and rename it when it is whole."""
     aside = path.with_name(f".{path.name}.part")
-    aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(aside, path)
+    try:
+        aside.write_text(text, encoding="utf-8")
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
     return path
 
 
@@ -98,7 +135,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object that write_json wrote."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"there is no {path}; is {path.parent} the folder of a run?") from None
     except ValueError as error:
         raise FileFormatError(f"{path} is damaged: {error}.") from None
@@ -109,7 +146,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """Read the lines of metrics.jsonl; one at the end that a kill has torn is left out."""
-    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").split("\n")
+    path = folder / "metrics.jsonl"
+    if not path.is_file():
+        raise FileFormatError(f"there is no {path}, which every run has; was it taken away?")
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     found = []
     for number, line in enumerate(lines[:-1], 1):
         try:

@@ -8,18 +8,16 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any, get_args, get_type_hints
-
-import numpy as np
+from typing import Any, NoReturn, get_args, get_type_hints
 
 from experiments import mnist
-from experiments.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
+from experiments.checkpoint import NAME, load_checkpoint, not_finite, remove_checkpoints, save_checkpoint
 from experiments.curves import draw_curves
 from experiments.progress import Progress
 from experiments.recipes import RECIPES, Recipe
 from experiments.runs import Run, RunError, read_json
 from experiments.training import Training, evaluate
-from tinygrad_lite import TinygradError, TrainingError
+from tinygrad_lite import FileFormatError, TinygradError, TrainingError
 from tinygrad_lite.serialize import save
 
 KEEP_EVERY = 100  # steps between copies of weights that gave a finite loss
@@ -82,11 +80,14 @@ def resume(folder: Path, stop: "Stop", quiet: bool, checkpoint_seconds: float) -
         raise RunError(f"--resume: {folder} is finished; its figures are in result.json.")
     config = read_json(folder / "config.json")
     checkpoint = load_checkpoint(folder)
-    data = load_data(config["data_dir"], config["validate"])
-    training = Training(_recipe_in(config), config["seed"], data[0])
-    if checkpoint is not None:  # else it was stopped before its first, and starts anew
-        training.load_state(*checkpoint)
-    with Run.reopen(folder, training.step) as run:
+    try:
+        data = load_data(config["data_dir"], config["validate"])
+        training = Training(_recipe_in(config), config["seed"], data[0])
+        if checkpoint is not None:  # else it was stopped before its first, and starts anew
+            training.load_state(*checkpoint)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise FileFormatError(f"--resume: config.json or checkpoint in {folder} are not of this program: {error!r}.") from error
+    with Run(folder, training.step) as run:
         return finish(run, training, data[1], stop, quiet, checkpoint_seconds)
 
 
@@ -102,7 +103,8 @@ def finish(
 
     Raises
     ------
-    TrainingError : the loss is not finite; the last good weights are in the run's model.safetensors.
+    TrainingError : the loss, a gradient or a weight is not finite; the last good weights are in the run's model.safetensors,
+        and no checkpoint holds others.
     StoppedError : Ctrl-C or SIGTERM; the step was finished and a checkpoint written.
     """
     recipe, model = training.recipe, training.result()
@@ -110,37 +112,48 @@ def finish(
     # After every epoch, but not much more than ten times: the origin's epochs have thirty steps.
     evaluate_every = training.per_epoch * max(1, round(training.steps / training.per_epoch / 10))
     figures: dict[str, Any] = {}
-    saved = time.monotonic()
+    saved, saved_step = time.monotonic(), training.step
+
+    def fail(what: str, value: object) -> NoReturn:
+        save(good, run.folder / "model.safetensors", recipe.metadata())
+        raise TrainingError(_diagnosis(what, value, training, lr, run.folder, saved_step))
+
     with Progress(training.step, training.steps, recipe.batch_size, quiet) as progress:
         for batch in training.batches():
             lr = training.optimizer.groups[0]["lr"]
             loss, accuracy = training.forward(batch)
             value = loss.item()
             if not math.isfinite(value):
-                save(good, run.folder / "model.safetensors", recipe.metadata())
-                raise TrainingError(_diagnosis("loss", training, value, lr, run.folder))
+                fail("loss", value)
             if training.step % KEEP_EVERY == 0:
                 good = model.state_dict()
-            training.update(loss)
+            bad = training.backward(loss)
+            if bad is not None:
+                fail(f"gradient of {bad}", "not finite")
+            training.update()
             run.log(step=training.step, loss=value, accuracy=accuracy, lr=lr)
             progress.step(value, accuracy)
             evaluate_now = training.step % evaluate_every == 0 or training.step == training.steps
             if evaluate_now:
                 test_loss, correct = evaluate(model, test_set, recipe.pixel_scale)
                 if not math.isfinite(test_loss):  # the last step of all can be the one that breaks the weights
-                    save(good, run.folder / "model.safetensors", recipe.metadata())
-                    raise TrainingError(_diagnosis("test loss", training, test_loss, lr, run.folder))
+                    fail("test loss", test_loss)
                 figures = {"step": training.step, "test_loss": test_loss, "test_accuracy": float(correct.mean())}
                 if recipe.test_size:
                     figures["part_accuracy"] = float(correct[: recipe.test_size].mean())
                 run.log(**figures, seconds=round(training.elapsed(), 3))
                 epoch = training.step / training.per_epoch
                 progress.say(f"epoch {epoch:.3g}: test loss {test_loss:.4f}, accuracy {correct.mean():.2%}")
-            if training.step == training.steps:
-                break
-            if evaluate_now or stop.signal or time.monotonic() - saved > checkpoint_seconds:
-                save_checkpoint(run.folder, *training.state())
-                saved = time.monotonic()
+            last = training.step == training.steps
+            if last or evaluate_now or stop.signal or time.monotonic() - saved > checkpoint_seconds:
+                arrays, numbers = training.state()
+                broken = not_finite(arrays.items())
+                if broken is not None:  # this update broke it: the file before is the last good one
+                    fail(f"state {broken}", "not finite")
+                if last:
+                    break
+                save_checkpoint(run.folder, arrays, numbers)
+                saved, saved_step = time.monotonic(), training.step
             if stop.signal:
                 raise StoppedError(f"stopped after step {training.step}; go on with --resume {run.folder}")
     final = {**figures, "train_size": len(training.loader.arrays[0]), "seconds": round(training.elapsed(), 3)}
@@ -194,12 +207,14 @@ def hold_out(digits: mnist.Digits, count: int) -> tuple[mnist.Digits, mnist.Digi
     return digits.take(-count), mnist.Digits(digits.images[-count:], digits.labels[-count:])
 
 
-def _diagnosis(what: str, training: Training, loss: float, lr: float, folder: Path) -> str:
-    bad = next((name for name, p in training.model.named_parameters() if not np.isfinite(p.data).all()), None)
+def _diagnosis(what: str, value: object, training: Training, lr: float, folder: Path, saved_step: int) -> str:
+    bad = not_finite((name, p.data) for name, p in training.model.named_parameters())
+    step = training.step + (what == "loss" or what.startswith("gradient"))  # these are looked at before the update
+    checkpoint = f"The last good checkpoint is {folder / NAME} of step {saved_step}" if saved_step else "No checkpoint was due"
     culprit = f"the first parameter that is not finite is {bad}" if bad else "all parameters are finite"
     return (
-        f"the {what} is {loss} at step {training.step + (what == 'loss')} with learning rate {lr:g}; {culprit}. "
-        f"The last good weights are in {folder / 'model.safetensors'}; try a smaller --lr."
+        f"the {what} is {value} at step {step} with learning rate {lr:g}; {culprit}. {checkpoint}. "
+        f"The last good weights are in {folder / 'model.safetensors'}; try a smaller --lr or --clip-norm 1."
     )
 
 
@@ -214,17 +229,17 @@ def recipe_from(options: argparse.Namespace) -> Recipe:
     """Give the recipe with the command line's changes."""
     if options.recipe not in RECIPES:
         raise RunError(f"--recipe: there is no recipe {options.recipe!r}; choose one of {', '.join(RECIPES)}.")
-    changes: dict[str, Any] = {
-        name: getattr(options, name) for name in ("batch_size", "lr", "train_size") if getattr(options, name) is not None
-    }
+    names = ("batch_size", "lr", "clip_norm", "train_size")
+    changes: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     changes |= dict(_setting(text) for text in options.set)
     if options.epochs is not None:
         changes.update(epochs=options.epochs, steps=None)
     if options.dry_run:
         changes = {"train_size": 300, "batch_size": 50, "epochs": 2, "steps": None, **changes}
     recipe = dataclasses.replace(RECIPES[options.recipe], **changes)
-    limits = {"epochs": 1, "steps": 1, "batch_size": 1, "train_size": 1, "lr": 0}
-    for name, value, low in [*((n, getattr(recipe, n), low) for n, low in limits.items()), ("seed", options.seed, 0)]:
+    limits = {"epochs": 1, "steps": 1, "batch_size": 1, "train_size": 1, "lr": 0, "clip_norm": 0}
+    given = [(name, getattr(recipe, name), low) for name, low in limits.items()]
+    for name, value, low in [*given, *((name, getattr(options, name), 0) for name in ("seed", "checkpoint_seconds"))]:
         if value is not None and not (low <= value < math.inf):
             raise RunError(f"--{name.replace('_', '-')}: must be a number of at least {low}, got {value}.")
     recipe.distortion()
@@ -266,6 +281,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, help="passes through the training set, instead of the recipe's")
     parser.add_argument("--batch-size", type=int, help="images a step, instead of the recipe's")
     parser.add_argument("--lr", type=float, help="learning rate, instead of the recipe's")
+    parser.add_argument("--clip-norm", type=float, metavar="NORM", help="scale gradients down to this joint norm at most")
     parser.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="another value of any field of the recipe, repeatable"
     )
@@ -275,9 +291,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data-dir", help="folder with the four IDX files of another data set (default: MNIST, included)")
     parser.add_argument("--out", help="folder to write (default: a new one under runs/)")
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder; other options are its own")
-    parser.add_argument(
-        "--checkpoint-seconds", type=float, default=30.0, metavar="S", help="save at least so often (default: 30)"
-    )
+    parser.add_argument("--checkpoint-seconds", type=float, default=30.0, metavar="S", help="save so often (default: 30)")
     parser.add_argument("--dry-run", action="store_true", help="300 images, two epochs: seconds, to see that everything works")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     return parser

@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tinygrad_lite.functional as F
+from experiments.checkpoint import not_finite
 from experiments.distort import Distorter
 from experiments.mnist import Digits
 from experiments.recipes import Recipe, make_model, make_optimizer
 from models.lenet import LeNet
 from tinygrad_lite import Tensor, nn, no_grad, optim
 from tinygrad_lite.data import Batches
+from tinygrad_lite.optim import clip_grad_norm
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -78,10 +80,17 @@ class Training:
         loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
         return loss, float((logits.numpy().argmax(axis=1) == labels).mean())
 
-    def update(self, loss: Tensor) -> None:
-        """Go one step down the gradient."""
+    def backward(self, loss: Tensor) -> str | None:
+        """Compute the gradients, and clip them if the recipe says so; give the name of the first that is not finite."""
         self.optimizer.zero_grad()
         loss.backward()
+        bad = not_finite((name, p.grad) for name, p in self.model.named_parameters())
+        if bad is None and self.recipe.clip_norm is not None:
+            clip_grad_norm(self.model.parameters(), self.recipe.clip_norm)
+        return bad
+
+    def update(self) -> None:
+        """Go one step down the gradients."""
         self.optimizer.step()
         self.scheduler.step()
         if self.average:

@@ -19,7 +19,7 @@ import numpy as np
 import scipy.io
 
 from models.lenet import LeNet
-from tinygrad_lite import FileFormatError, ShapeError, TinygradError, serialize
+from tinygrad_lite import FileFormatError, ShapeError, TinygradError, _check, serialize
 from tinygrad_lite._types import Array
 
 CELLS = {1: "conv1", 4: "conv2", 7: "fc1", 9: "fc2"}  # the cell of each layer that learns, counted from 1
@@ -43,7 +43,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Array]:
     FileNotFoundError : there is no such file.
     FileFormatError : it is no whole MAT file, or its `params` are those of another net; the message says what differs.
     """
-    source = Path(path)
+    source = _check.path("lenet_mat", path)
     if not source.is_file():
         raise FileNotFoundError(f"lenet_mat: there is no file {source}.")
     layers = _layers(source)
@@ -94,9 +94,10 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str]) -> None:
     ShapeError : the names or shapes are not LeNet's; nothing was written then.
     FileFormatError : the name does not end in .mat.
     """
-    target = Path(path)
+    target = _check.path("lenet_mat", path)
     if target.suffix != ".mat":
         raise FileFormatError(f"lenet_mat: the name must end in .mat, got {target.name!r}.")
+    _check.entries("lenet_mat", state, ())
     shapes, given = _shapes(), {name: np.shape(value) for name, value in state.items()}
     if given != shapes:
         differ = sorted({name for name, _ in given.items() ^ shapes.items()})

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from models.lenet import LeNet
-from tinygrad_lite import DtypeError, FileFormatError, ShapeError, serialize
+from tinygrad_lite import DtypeError, FileFormatError, ShapeError, _check, serialize
 
 WEIGHTS = Path(__file__).parent / "weights" / "lenet.safetensors"
 
@@ -32,7 +32,7 @@ def load_lenet(path: str | os.PathLike[str] = WEIGHTS) -> LeNet:
     A .safetensors file may say in its metadata that its net has no ReLU after the convolutions ("relu_after_conv": "False")
     or that it was trained on pixels divided by another number ("pixel_scale"), which then goes into the first kernels.
     """
-    source = Path(path)
+    source = _check.path("load_lenet", path)
     if not source.is_file():
         what = "the repository's own weights are not there" if source == WEIGHTS else "there is no such file"
         raise FileNotFoundError(
@@ -61,7 +61,12 @@ def load_lenet(path: str | os.PathLike[str] = WEIGHTS) -> LeNet:
     for name, parameter in model.named_parameters():
         if not np.isfinite(parameter.data).all():
             raise FileFormatError(f"load_lenet: {source}: {name} holds NaN or infinity; was its training broken off?")
-    scale = float(metadata.get("pixel_scale", 255))
+    try:
+        scale = _check.number("load_lenet", "pixel_scale", float(metadata.get("pixel_scale", 255)), 1e-3, 1e6)
+    except ValueError as error:
+        raise FileFormatError(
+            f"load_lenet: {source} was trained on pixels divided by what is no such number: {error}"
+        ) from None
     if scale != 255:
         model.conv1.weight.data *= np.float32(255 / scale)  # w (x / scale) = (255 / scale) w (x / 255)
     return model.eval()

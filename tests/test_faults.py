@@ -1,11 +1,15 @@
 """Damage done on purpose: kills, full disks, damaged files. Nothing is lost, and nothing wrong is taken for right.
 
 TINYGRAD_LITE_FAULTS sets the number of kills (default 8; 200 and more for a night) and, five times as many, of damaged files.
+
+This file is long because the kinds of damage stand together.
 """
 
 import json
 import os
+import re
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import mnist, train
+from experiments import mnist, train, training
 from experiments.checkpoint import NAME, PREVIOUS, SCHEMA, load_checkpoint, save_checkpoint
 from tinygrad_lite import FileFormatError, serialize
 
@@ -63,6 +67,14 @@ print(done, "kills in", runs, "runs")
 """
 
 
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory, few_digits):
+    """Final weights of the training that nobody disturbs, as bytes."""
+    out = tmp_path_factory.mktemp("unbroken")
+    assert train.main([*TRAINING, "--data-dir", few_digits, "--out", str(out)]) == 0
+    return (out / "model.safetensors").read_bytes()
+
+
 def test_killed_at_random_moments_and_resumed_equals_the_unbroken_run(tmp_path, few_digits):
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-c", KILLER, str(tmp_path), str(FAULTS), *TRAINING, "--data-dir", few_digits]
@@ -73,10 +85,9 @@ def test_killed_at_random_moments_and_resumed_equals_the_unbroken_run(tmp_path, 
     assert int(run.stdout.split()[0]) >= FAULTS
 
 
-@pytest.mark.parametrize("limit", [2_000, 100_000, 3_000_000])
-def test_full_disk_stops_with_a_word_and_resume_goes_on(tmp_path, few_digits, limit, capsys):
-    whole, starved = tmp_path / "whole", tmp_path / "starved"
-    assert train.main([*TRAINING, "--data-dir", few_digits, "--out", str(whole)]) == 0
+@pytest.mark.parametrize("limit", [2_200, 100_000, 3_000_000])
+def test_full_disk_stops_with_a_word_and_resume_goes_on(tmp_path, few_digits, unbroken, limit, capsys):
+    starved = tmp_path / "starved"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))  # no file may grow beyond this
     try:
@@ -87,7 +98,96 @@ def test_full_disk_stops_with_a_word_and_resume_goes_on(tmp_path, few_digits, li
     assert "cannot write" in capsys.readouterr().err
     assert not list(starved.glob("*.part"))
     assert train.main(["--resume", str(starved), "--quiet"]) == 0
-    assert (starved / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert (starved / "model.safetensors").read_bytes() == unbroken
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 8 MB: room for one checkpoint of 7 MB and not for a second beside it."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], capture_output=True, check=False).returncode:
+        pytest.skip("only root can mount a small disk")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("room", [0, 7_000_000])
+def test_really_full_disk_stops_with_a_word_and_resume_goes_on(small_disk, few_digits, unbroken, room, capsys):
+    starved = small_disk / "starved"
+    free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
+    (small_disk / "others").write_bytes(bytes(max(0, free - room)))
+    assert train.main([*TRAINING, "--data-dir", few_digits, "--out", str(starved), "--checkpoint-seconds", "0"]) == 1
+    assert "cannot write" in capsys.readouterr().err
+    assert not list(starved.glob(".*.part"))
+    (small_disk / "others").unlink()
+    subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
+    again = ["--resume", str(starved), "--quiet"]
+    if not (starved / "config.json").exists():  # nothing was begun: the folder is free
+        again = [*TRAINING, "--data-dir", few_digits, "--out", str(starved)]
+    assert train.main(again) == 0
+    assert (starved / "model.safetensors").read_bytes() == unbroken
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path, few_digits, capsys, monkeypatch):
+    out = tmp_path / "run"
+    answers = []
+
+    def evaluate_and_intrude(*arguments):
+        if not answers:  # while the first one trains
+            answers.append(train.main([*TRAINING, "--data-dir", few_digits, "--out", str(out)]))
+            answers.append(train.main(["--resume", str(out), "--quiet"]))
+        return evaluate(*arguments)
+
+    evaluate = train.evaluate
+    monkeypatch.setattr(train, "evaluate", evaluate_and_intrude)
+    assert train.main([*TRAINING, "--data-dir", few_digits, "--out", str(out)]) == 0
+    assert answers == [1, 1]
+    words = capsys.readouterr().err
+    assert f"{out} holds a run already" in words
+    assert f"another process is training in {out}" in words
+    assert len([line for line in (out / "metrics.jsonl").read_text().splitlines() if '"loss"' in line]) == 30
+
+
+def test_sigterm_while_evaluating_saves_and_resumes(tmp_path, few_digits, unbroken, capsys, monkeypatch):
+    stopped = tmp_path / "stopped"
+    evaluate = train.evaluate
+
+    def evaluate_and_stop(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "evaluate", evaluate_and_stop)
+        assert train.main([*TRAINING, "--data-dir", few_digits, "--out", str(stopped)]) == 143
+    assert f"stopped after step 10; go on with --resume {stopped}" in capsys.readouterr().err
+    assert train.main(["--resume", str(stopped), "--quiet"]) == 0
+    assert (stopped / "model.safetensors").read_bytes() == unbroken
+
+
+def test_clip_norm_is_kept_by_resume_and_its_gradients_are_short(tmp_path, few_digits, monkeypatch):
+    whole, stopped, other = tmp_path / "whole", tmp_path / "stopped", tmp_path / "other"
+    clipped = [*TRAINING, "--data-dir", few_digits, "--clip-norm", "0.5", "--recipe", "origin"]
+    norms = []
+    update = training.Training.update
+
+    def measured(self):
+        norms.append(np.sqrt(sum(float((p.grad**2).sum()) for p in self.model.parameters())))
+        if self.step == 7 and "stopped" in str(folder):
+            os.kill(os.getpid(), signal.SIGINT)
+        update(self)
+
+    monkeypatch.setattr(training.Training, "update", measured)
+    for folder in (whole, stopped):
+        assert train.main([*clipped, "--out", str(folder)]) == (0 if folder == whole else 130)
+    assert 0.49 < max(norms) < 0.5 * (1 + 1e-4)
+    assert json.loads((stopped / "config.json").read_text())["clip_norm"] == 0.5
+    assert train.main(["--resume", str(stopped), "--quiet"]) == 0
+    assert (stopped / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    folder = other
+    assert train.main([*TRAINING, "--data-dir", few_digits, "--recipe", "origin", "--out", str(other)]) == 0
+    assert max(norms) > 0.6
+    assert (other / "model.safetensors").read_bytes() != (whole / "model.safetensors").read_bytes()
 
 
 def damage(content: bytes, rng: np.random.Generator) -> bytes:
@@ -150,6 +250,26 @@ def test_checkpoint_of_the_future_is_refused(tmp_path):
     serialize.save({"w": np.zeros(2)}, tmp_path / NAME, metadata)
     with pytest.raises(FileFormatError, match=f"has schema {SCHEMA + 1}, the last known is {SCHEMA}"):
         load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (None, r"there is no .*config\.json; is .* the folder of a run\?"),
+        ("[]", "must hold a JSON object, found a list"),
+        ('{"recipe": "quick"', r"config\.json is damaged"),
+        ('{"recipe": 3}', "are not of this program: TypeError"),
+        ('{"about": "", "data_dir": null, "validate": null}', "are not of this program: KeyError.'seed'"),
+        ('{"about": "", "data_dir": null, "validate": null, "seed": "x"}', "are not of this program: TypeError"),
+    ],
+)
+def test_resume_of_what_is_no_run(tmp_path, capsys, config, words):
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    before = sorted(tmp_path.iterdir())
+    assert train.main(["--resume", str(tmp_path)]) == 1
+    assert re.search(f"train: .*{words}", capsys.readouterr().err)
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_damaged_data_files_are_refused_or_read_right(tmp_path):

@@ -252,3 +252,8 @@ def test_results_are_never_wider_than_the_inputs():
     assert F.clip(np.array([1, 5]), 0, 2).dtype == np.int64
     assert F.clip(np.array([1, 5]), 0, 2.5).dtype == np.float32
     assert F.where(np.array([True]), 1, np.array([2])).dtype == np.int64
+
+
+def test_softmax_of_one_integer():
+    assert F.softmax(np.int8(3), 0).item() == 1
+    assert F.log_softmax(np.array(3), 0).item() == 0

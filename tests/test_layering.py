@@ -22,7 +22,7 @@ MAY_IMPORT = {  # part of the library -> parts it may use besides itself
     "nn": "errors _types _check _threads tape tensor functional",
     "optim": "errors _types _check tensor",
     "data": "errors _types _check",
-    "serialize": "errors _types",
+    "serialize": "errors _types _check",
     "hessian": "errors _types _check tensor",
     "gradcheck": "errors _types _check ops tape tensor",
     "fuzz": "errors _types _check ops tape tensor functional nn gradcheck",

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from tinygrad_lite import ShapeError, TapeError, Tensor, apply, nn, no_grad, optim
+from tinygrad_lite import DtypeError, ShapeError, TapeError, Tensor, apply, nn, no_grad, optim
 from tinygrad_lite import functional as F
 
 
@@ -409,6 +409,60 @@ def test_no_grad_ends_with_an_exception():
     with pytest.raises(ZeroDivisionError), no_grad():
         1 / 0  # noqa: B018
     assert records()
+
+
+def test_no_grad_without_brackets():
+    @no_grad
+    def double(x):
+        """Twice."""
+        return 2 * x
+
+    x = Tensor([1.0], requires_grad=True)
+    assert not double(x).requires_grad
+    assert double.__doc__ == "Twice."
+    assert (2 * x).requires_grad
+
+
+def test_no_grad_refuses_what_runs_later():
+    def later():
+        yield
+
+    for wrong in (later, 3, "with"):
+        with pytest.raises(DtypeError, match="no_grad: decorates functions that are no generators, got"):
+            no_grad()(wrong)
+
+
+def test_one_no_grad_shared_by_threads_that_overlap():
+    block, x = no_grad(), Tensor([1.0], requires_grad=True)
+    inside, outside = threading.Event(), threading.Event()
+    found = []
+
+    def first():
+        with block:
+            inside.set()
+            outside.wait()  # the other one has entered meanwhile, and leaves later
+            found.append((2 * x).requires_grad)
+        found.append((2 * x).requires_grad)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    inside.wait()
+    with no_grad(), block:
+        outside.set()
+        thread.join()
+    found.append((2 * x).requires_grad)
+    assert found == [False, True, True]
+
+
+def test_no_grad_blocks_that_end_in_another_order():
+    x = Tensor([1.0], requires_grad=True)
+    one, other = no_grad(), no_grad()
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert not (2 * x).requires_grad
+    other.__exit__(None, None, None)
+    assert (2 * x).requires_grad
 
 
 def test_no_grad_as_decorator():

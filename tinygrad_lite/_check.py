@@ -3,13 +3,20 @@
 Every message has the form *function: what was expected, what came; what to do*.
 """
 
+import functools
+import math
 import operator
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinygrad_lite._types import Array, Dims
-from tinygrad_lite.errors import DtypeError, ShapeError
+from tinygrad_lite.errors import DtypeError, FileFormatError, ShapeError
+
+LARGEST = 2**63 - 1  # what NumPy takes for a size
 
 
 def integer(function: str, name: str, value: Any, minimum: int | None = None) -> int:
@@ -17,9 +24,11 @@ def integer(function: str, name: str, value: Any, minimum: int | None = None) ->
     try:
         result = operator.index(value)
     except TypeError:
-        raise DtypeError(f"{function}: {name} must be an integer, got {value!r} ({type(value).__name__}).") from None
+        raise DtypeError(f"{function}: {name} must be an integer, got {value!r:.80} ({type(value).__name__}).") from None
     if isinstance(value, (bool, np.bool_)):
         raise DtypeError(f"{function}: {name} must be an integer, got the truth value {value!r}.")
+    if not -LARGEST <= result <= LARGEST:
+        raise ShapeError(f"{function}: {name} must fit into 64 bits, got a number of {result.bit_length()} bits.")
     if minimum is not None and result < minimum:
         raise ShapeError(f"{function}: {name} must be at least {minimum}, got {name}={result}.")
     return result
@@ -28,10 +37,91 @@ def integer(function: str, name: str, value: Any, minimum: int | None = None) ->
 def number(function: str, name: str, value: Any, low: float = -np.inf, high: float = np.inf) -> float:
     """Return `value` as a float in [low, high], or raise DtypeError (no number) or ShapeError (out of range, NaN)."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise DtypeError(f"{function}: {name} must be a number, got {value!r} ({type(value).__name__}).")
-    result = float(value)
+        raise DtypeError(f"{function}: {name} must be a number, got {value!r:.80} ({type(value).__name__}).")
+    try:
+        result = float(value)
+    except OverflowError:
+        result = np.inf if value > 0 else -np.inf
+        low, high = max(low, -np.finfo(float).max), min(high, np.finfo(float).max)
     if not low <= result <= high:
-        raise ShapeError(f"{function}: {name} must lie in [{low:g}, {high:g}], got {name}={value!r}.")
+        raise ShapeError(f"{function}: {name} must lie in [{low:g}, {high:g}], got {name}={value!r:.40}.")
+    return result
+
+
+def flag(function: str, name: str, value: Any) -> bool:
+    """Return `value` as a truth value, or raise DtypeError."""
+    if value is True or value is False:
+        return bool(value)
+    if isinstance(value, (np.bool_, int, np.integer)) and value in (0, 1):
+        return bool(value)
+    raise DtypeError(f"{function}: {name} must be True or False, got {value!r:.80} ({type(value).__name__}).")
+
+
+def one_of(function: str, name: str, value: Any, allowed: tuple[str, ...]) -> str:
+    """Return `value` if it is one of the words, or raise ShapeError."""
+    if isinstance(value, str) and value in allowed:
+        return value
+    words = ", ".join(map(repr, allowed[:-1])) + f" or {allowed[-1]!r}"
+    raise ShapeError(f"{function}: {name} must be {words}, got {value!r:.80}.")
+
+
+def dtype(function: str, value: Any) -> np.dtype[Any]:
+    """Return `value` as the dtype of numbers that it names, or raise DtypeError."""
+    try:
+        result: np.dtype[Any] = np.dtype(value)
+    except (TypeError, ValueError, RecursionError):
+        result = np.dtype(object)
+    if value is None or result.kind not in "biufc":
+        raise DtypeError(f"{function}: dtype must be a dtype of numbers, such as np.float32, got {value!r:.80}.")
+    return result
+
+
+def integers(function: str, name: str, values: Any, minimum: int | None = None) -> tuple[int, ...]:
+    """Return a sequence of integers as a tuple, or raise as `integer` does."""
+    if not isinstance(values, (tuple, list)):
+        raise DtypeError(f"{function}: {name} must be a tuple of integers, got {values!r:.80} ({type(values).__name__}).")
+    return tuple([integer(function, name, value, minimum) for value in values])
+
+
+def entries(function: str, state: Any, names: Iterable[str]) -> None:
+    """Refuse what is no mapping, or has not all the names."""
+    if not isinstance(state, Mapping):
+        raise DtypeError(f"{function}: needs a mapping, such as state_dict() gives, got {type(state).__name__}.")
+    if missing := [name for name in names if name not in state]:
+        raise ShapeError(f"{function}: {missing[0]!r} is missing; got the names {list(state)[:5]!r:.200}.")
+
+
+def function_of(function: str, name: str, value: Any) -> Callable[..., Any]:
+    """Return `value` if it can be called, or raise DtypeError."""
+    if not callable(value):
+        raise DtypeError(f"{function}: {name} must be a function, got {value!r:.80} ({type(value).__name__}).")
+    return value  # type: ignore[no-any-return]
+
+
+def listed(function: str, name: str, values: Any) -> list[Any]:
+    """Return what can be gone through as a list, or raise DtypeError."""
+    try:
+        return list(values)
+    except TypeError:
+        raise DtypeError(f"{function}: {name} must be a list or an iterator, got {type(values).__name__}.") from None
+
+
+def array(function: str, name: str, value: Any) -> Array:
+    """Return `value` as an array, or raise ShapeError where its lists differ in length."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ShapeError(f"{function}: {name} must be an array, got {value!r:.80} ({error}).") from None
+
+
+def path(function: str, value: Any) -> Path:
+    """Return `value` as a Path, or raise DtypeError (no path) or FileFormatError (no file can have this name)."""
+    try:
+        result = Path(value)
+    except TypeError:
+        raise DtypeError(f"{function}: a file needs a path, got {value!r:.80} ({type(value).__name__}).") from None
+    if "\0" in str(result):
+        raise FileFormatError(f"{function}: a file name cannot hold the character 0, got {str(result)!r:.80}.")
     return result
 
 
@@ -117,3 +207,23 @@ def class_indices(function: str, targets: Array, classes: int, shape: tuple[int,
         wrong = targets.max() if targets.max() >= classes else targets.min()
         raise ShapeError(f"{function}: targets must lie in 0 to {classes - 1} for {classes} classes, got {wrong}.")
     return targets.astype(np.intp, copy=False)
+
+
+@functools.cache
+def memory_limit() -> int:
+    """Bytes of memory that this machine has; without end where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 1 << 62
+
+
+def fits_memory(function: str, what: str, shape: Iterable[int], dtype: Any = np.float32) -> None:
+    """Refuse sizes that the machine's memory cannot hold, before it is asked for."""
+    sizes = tuple(shape)
+    wanted = math.prod(sizes) * np.dtype(dtype).itemsize
+    if wanted > memory_limit():
+        raise ShapeError(
+            f"{function}: {what} of shape {sizes} would need {wanted >> 20:,} MiB, and this machine has "
+            f"{memory_limit() >> 20:,}; use smaller sizes."
+        )

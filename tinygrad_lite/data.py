@@ -42,14 +42,18 @@ class Batches:
         independent: bool = False,
         transform: Transform | None = None,
     ) -> None:
-        self.arrays = [np.asarray(a) for a in arrays]
+        self.arrays = [_check.array("Batches", "each argument", a) for a in arrays]
         lengths = {a.shape[0] if a.ndim else None for a in self.arrays}
         if len(lengths) != 1 or not lengths - {None, 0}:
             raise ShapeError(f"Batches: needs arrays of one length of at least 1, got shapes {[a.shape for a in self.arrays]}.")
         if rng is not None and not isinstance(rng, np.random.Generator):
             raise DtypeError(f"Batches: rng must be a numpy.random.Generator or None, got {type(rng).__name__}.")
         self.batch_size = _check.integer("Batches", "batch_size", batch_size, 1)
-        self.rng, self.drop_last, self.independent, self.transform = rng, drop_last, independent, transform
+        self.rng, self.transform = rng, transform
+        self.drop_last = drop_last = _check.flag("Batches", "drop_last", drop_last)
+        self.independent = independent = _check.flag("Batches", "independent", independent)
+        if transform is not None:
+            _check.function_of("Batches", "transform", transform)
         self.size = len(self.arrays[0])
         if independent and rng is None:
             raise DtypeError("Batches: independent batches need an rng; pass np.random.default_rng(seed).")
@@ -89,9 +93,16 @@ class Batches:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where state_dict() was taken; the arrays and options must be the same."""
+        _check.entries("load_state_dict", state, ("epoch", "position", "order_seed", "rng"))
         if (state["rng"] is None) != (self.rng is None):
             raise ShapeError("load_state_dict: one of the two has a generator and the other has none.")
+        seed = state["order_seed"]
+        seed = None if seed is None else _check.integer("load_state_dict", "order_seed", seed, 0)
         if self.rng is not None:
-            self.rng.bit_generator.state = state["rng"]
-        self.epoch, self.position, self._order_seed = state["epoch"], state["position"], state["order_seed"]
+            try:
+                self.rng.bit_generator.state = state["rng"]
+            except (TypeError, ValueError, KeyError, OverflowError) as error:
+                raise ShapeError(f"load_state_dict: rng is no state of this kind of generator ({error!r:.80}).") from None
+        self.epoch, self.position = (_check.integer("load_state_dict", n, state[n], 0) for n in ("epoch", "position"))
+        self._order_seed = seed
         self._resuming = 0 < self.position < len(self)

@@ -84,8 +84,7 @@ def gelu(x: Data, approximate: str = "none") -> Tensor:
 
     Source: Hendrycks & Gimpel 2016.
     """
-    if approximate not in ("none", "tanh"):
-        raise ShapeError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}.")
+    _check.one_of("gelu", "approximate", approximate, ("none", "tanh"))
     return apply(elementwise.gelu, _floating(as_tensor(x)), approximate=approximate)
 
 
@@ -196,7 +195,7 @@ def logsumexp(x: Data, dim: Dims, keepdim: bool = False) -> Tensor:
 
 def reshape(x: Data, shape: Sequence[int]) -> Tensor:
     """Same elements, in C order, in another shape; one size may be -1."""
-    return as_tensor(x).reshape(tuple(shape))
+    return as_tensor(x).reshape(_check.integers("reshape", "shape", shape))
 
 
 def flatten(x: Data, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -221,12 +220,12 @@ def transpose(x: Data, dim0: int, dim1: int) -> Tensor:
 
 def permute(x: Data, dims: Sequence[int]) -> Tensor:
     """Put the axes into the order `dims`."""
-    return as_tensor(x).permute(tuple(dims))
+    return as_tensor(x).permute(_check.integers("permute", "dims", dims))
 
 
 def expand(x: Data, sizes: Sequence[int]) -> Tensor:
     """Repeat along new leading axes and axes of size 1, without a copy; -1 keeps a size."""
-    return as_tensor(x).expand(tuple(sizes))
+    return as_tensor(x).expand(_check.integers("expand", "sizes", sizes))
 
 
 def pad(x: Data, pad: Sequence[int], value: float = 0.0) -> Tensor:
@@ -240,15 +239,17 @@ def pad(x: Data, pad: Sequence[int], value: float = 0.0) -> Tensor:
     Tensor([[0., 1., 2., 0., 0.]])
     """
     tensor = as_tensor(x)
-    widths = [_check.integer("pad", "pad", w) for w in pad]
+    widths = _check.integers("pad", "pad", pad)
     if len(widths) % 2 or len(widths) > 2 * tensor.ndim:
         raise ShapeError(
-            f"pad: needs (before, after) for at most {tensor.ndim} axes, last axis first, got {len(widths)} widths {widths}."
+            f"pad: needs (before, after) for at most {tensor.ndim} axes, last axis first, got {len(widths)} widths {[*widths]}."
         )
     pairs = [(0, 0)] * (tensor.ndim - len(widths) // 2) + list(zip(widths[::2], widths[1::2], strict=True))[::-1]
     for size, (before, after) in zip(tensor.shape, pairs, strict=True):
         if size + before + after < 0 or -before > size or -after > size:
             raise ShapeError(f"pad: cannot cut {-before} and {-after} off an axis of size {size}, shape={tensor.shape}.")
+    sizes = [before + size + after for size, (before, after) in zip(tensor.shape, pairs, strict=True)]
+    _check.fits_memory("pad", "the result", sizes, tensor.dtype)
     return apply(shape_rules.pad, tensor, widths=tuple(pairs), value=_check.number("pad", "value", value))
 
 
@@ -257,7 +258,7 @@ def cat(tensors: Sequence[Data], dim: int = 0) -> Tensor:
     parts = _parts("cat", tensors)
     first = parts[0]
     if not first.ndim:
-        raise ShapeError("cat: needs tensors with at least one axis; use stack for single numbers.")
+        raise ShapeError("cat: needs tensors with at least one axis, got shape (); use stack for single numbers.")
     axis = _check.axis("cat", "dim", dim, first.ndim)
     for part in parts[1:]:
         if part.ndim != first.ndim or any(
@@ -358,6 +359,7 @@ def conv2d(
     >>> conv2d(np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2))).shape
     (1, 1, 2, 2)
     """
+    _check_border("conv2d", x, padding)
     return _with_bias(conv.conv2d, x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
@@ -370,6 +372,7 @@ def max_pool2d(x: Data, kernel_size: Pair, stride: Pair | None = None, padding: 
     ------
     ShapeError : x is not 4-D, a window exceeds the padded image, padding is over half of kernel_size.
     """
+    _check_border("max_pool2d", x, padding)
     return apply(pool.max_pool2d, as_tensor(x), kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
 
 
@@ -384,13 +387,14 @@ def avg_pool2d(
     ------
     ShapeError : as for max_pool2d.
     """
+    _check_border("avg_pool2d", x, padding)
     return apply(
         pool.avg_pool2d,
         as_tensor(x),
         kernel_size=kernel_size,
         stride=stride,
         padding=padding,
-        count_include_pad=bool(count_include_pad),
+        count_include_pad=_check.flag("avg_pool2d", "count_include_pad", count_include_pad),
     )
 
 
@@ -413,7 +417,7 @@ def dropout(x: Data, p: float = 0.5, training: bool = True, *, rng: np.random.Ge
     """
     p = _check.number("dropout", "p", p, 0, 1)
     tensor = _floating(as_tensor(x))
-    if not training or p == 0:
+    if not _check.flag("dropout", "training", training) or p == 0:
         return tensor
     if not isinstance(rng, np.random.Generator):
         raise DtypeError(f"dropout: rng must be a numpy.random.Generator, got {rng!r}; pass np.random.default_rng(seed).")
@@ -483,9 +487,13 @@ def batch_norm(
     axes = (0, *range(2, tensor.ndim))
     per_channel = (1, channels, *(1,) * (tensor.ndim - 2))
     for name, running in (("running_mean", running_mean), ("running_var", running_var)):
+        if running is not None and not (
+            isinstance(running, np.ndarray) and running.dtype.kind == "f" and running.flags.writeable
+        ):
+            raise DtypeError(f"batch_norm: {name} must be an array of floats that can be written, got {running!r:.80}.")
         if running is not None and running.shape != (channels,):
             raise ShapeError(f"batch_norm: {name} must have shape ({channels},), got {running.shape}.")
-    if training:
+    if _check.flag("batch_norm", "training", training):
         count = tensor.size // channels if channels else 0
         if count < 2:
             raise ShapeError(
@@ -493,8 +501,8 @@ def batch_norm(
             )
         result = _normalize("batch_norm", tensor, axes, per_channel, weight, bias, eps)
         if running_mean is not None and running_var is not None:
-            running_mean += momentum * (tensor.data.mean(axis=axes) - running_mean)
-            running_var += momentum * (tensor.data.var(axis=axes, ddof=1) - running_var)
+            running_mean += momentum * (tensor.data.real.mean(axis=axes) - running_mean)
+            running_var += momentum * (tensor.data.real.var(axis=axes, ddof=1) - running_var)
         return result
     if running_mean is None or running_var is None:
         raise ShapeError("batch_norm: needs running_mean and running_var unless training=True.")
@@ -602,11 +610,20 @@ def mse_loss(x: Data, targets: Data, reduction: str = "mean") -> Tensor:
     a, b = as_tensor(x), as_tensor(targets)
     if a.shape != b.shape:
         raise ShapeError(f"mse_loss: x and targets must have one shape, got {a.shape} and {b.shape}; nothing is broadcast.")
-    if reduction not in ("mean", "sum", "none"):
-        raise ShapeError(f"mse_loss: reduction must be 'mean', 'sum' or 'none', got {reduction!r}.")
+    _check.one_of("mse_loss", "reduction", reduction, ("mean", "sum", "none"))
     difference = _floating(a) - b
     squares = difference * difference
     return squares.mean() if reduction == "mean" else squares.sum() if reduction == "sum" else squares
+
+
+def _check_border(function: str, x: Data, padding: Pair) -> None:
+    """Refuse a border that memory cannot hold."""
+    ph, pw = _check.pair(function, "padding", padding, 0)
+    if ph or pw:
+        images = as_tensor(x).data
+        if images.ndim == 4:
+            n, c, h, w = images.shape
+            _check.fits_memory(function, "the padded image", (n, c, h + 2 * ph, w + 2 * pw), images.dtype)
 
 
 def _with_bias(rule: Any, x: Data, weight: Data, bias: Data | None, **static: Any) -> Tensor:
@@ -619,7 +636,9 @@ def _operand(value: Any) -> Any:
 
 
 def _targets(targets: Any) -> Array:
-    return np.asarray(targets) if isinstance(targets, (list, tuple, int)) else as_tensor(targets).data
+    if isinstance(targets, (list, tuple, int)):
+        return _check.array("loss", "targets", targets)
+    return as_tensor(targets).data
 
 
 def _parts(function: str, tensors: Sequence[Data]) -> list[Tensor]:

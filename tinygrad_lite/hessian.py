@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from tinygrad_lite._types import Array
 from tinygrad_lite.errors import DtypeError, ShapeError
-from tinygrad_lite.tensor import Tensor
+from tinygrad_lite.tensor import Tensor, as_tensor
 
 STEP = 1e-30  # its square vanishes beside any number, and it is itself far from the smallest
 
@@ -44,8 +44,7 @@ def hvp(fn: Callable[[Tensor], Tensor], x: ArrayLike | Tensor, v: ArrayLike) -> 
     >>> hvp(lambda x: (x**3).sum(), np.array([1.0, 2.0]), np.array([1.0, 1.0]))
     array([ 6., 12.])
     """
-    point = np.asarray(x.data if isinstance(x, Tensor) else x, np.float64)
-    direction = np.asarray(v, np.float64)
+    point, direction = (as_tensor(value).double().data for value in (x, v))
     if direction.shape != point.shape:
         raise ShapeError(f"hvp: v must have the shape of x, got v.shape={direction.shape}, x.shape={point.shape}.")
     largest = float(np.abs(direction).max(initial=0))
@@ -97,6 +96,6 @@ def hessian(fn: Callable[[Tensor], Tensor], x: ArrayLike | Tensor) -> Array:
     array([[6., 2.],
            [2., 0.]])
     """
-    point = np.asarray(x.data if isinstance(x, Tensor) else x, np.float64)
+    point = as_tensor(x).double().data
     columns = [hvp(fn, point, unit.reshape(point.shape)) for unit in np.eye(point.size)]
-    return np.array(columns).reshape(*point.shape, *point.shape)
+    return np.array(columns).reshape(point.shape * 2)

@@ -30,18 +30,28 @@ class Optimizer:
     """
 
     def __init__(self, params: Params, **defaults: Any) -> None:
-        entries: list[Any] = [params] if isinstance(params, Tensor) else list(params)
-        given = [dict(e) for e in entries] if entries and isinstance(entries[0], Mapping) else [{"params": entries}]
-        self.groups: list[dict[str, Any]] = []
         name, seen = type(self).__name__, set()
+        entries: list[Any] = [params] if isinstance(params, Tensor) else _check.listed(name, "params", params)
+        groups = bool(entries) and isinstance(entries[0], Mapping)
+        if groups and (other := [type(e).__name__ for e in entries if not isinstance(e, Mapping)]):
+            raise DtypeError(f"{name}: params must be all groups or all Tensors, got groups and {other[0]}.")
+        given = [dict(e) for e in entries] if groups else [{"params": entries}]
+        self.groups: list[dict[str, Any]] = []
         for entry in given:
             unknown = set(entry) - set(defaults) - {"params"}
             if unknown or "params" not in entry:
-                raise ShapeError(f"{name}: a group has 'params' and options of {sorted(defaults)}, got {sorted(entry)}.")
-            tensors = [entry["params"]] if isinstance(entry["params"], Tensor) else list(entry["params"])
+                raise ShapeError(
+                    f"{name}: a group has 'params' and options of {sorted(defaults)}, got {sorted(map(str, entry))}."
+                )
+            tensors = entry["params"]
+            tensors = [tensors] if isinstance(tensors, Tensor) else _check.listed(name, "params", tensors)
             for p in tensors:
                 if not isinstance(p, Tensor) or not p.requires_grad or not p.is_leaf:
                     raise DtypeError(f"{name}: params must be leaf Tensors that require a gradient, got {type(p).__name__}.")
+                if not p.data.flags.writeable:
+                    raise DtypeError(
+                        f"{name}: a parameter (shape={p.shape}) cannot be written; make it of a copy, Tensor(data)."
+                    )
                 if id(p) in seen:
                     raise ShapeError(f"{name}: a parameter (shape={p.shape}) is given twice; name each one once.")
                 seen.add(id(p))
@@ -52,6 +62,8 @@ class Optimizer:
             for option in ("lr", "momentum", "weight_decay", "eps"):
                 if option in group:
                     group[option] = _check.number(name, option, group[option], 0)
+            if "nesterov" in group:
+                group["nesterov"] = _check.flag(name, "nesterov", group["nesterov"])
         self.state: list[dict[str, Any]] = [{} for group in self.groups for _ in group["params"]]
 
     def step(self) -> None:
@@ -80,7 +92,10 @@ class Optimizer:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what state_dict() gave for the same parameters, or change nothing."""
-        groups, states = list(state["groups"]), list(state["state"])
+        _check.entries("load_state_dict", state, ("groups", "state"))
+        groups, states = (_check.listed("load_state_dict", name, state[name]) for name in ("groups", "state"))
+        for entry in (*groups, *states):
+            _check.entries("load_state_dict", entry, ())
         shapes = [p.shape for group in self.groups for p in group["params"]]
         if len(groups) != len(self.groups) or len(states) != len(shapes):
             raise ShapeError(
@@ -162,8 +177,11 @@ class Adam(Optimizer):
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
         for group in self.groups:
-            if len(group["betas"]) != 2 or not all(0 <= beta < 1 for beta in group["betas"]):
-                raise ShapeError(f"{type(self).__name__}: betas must be two numbers in [0, 1), got {group['betas']!r}.")
+            name, betas = type(self).__name__, group["betas"]
+            if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+                raise DtypeError(f"{name}: betas must be two numbers in [0, 1), got {betas!r:.80}.")
+            if max(_check.number(name, "betas", beta, 0, 1) for beta in betas) == 1:
+                raise ShapeError(f"{name}: betas must be two numbers in [0, 1), got {betas!r}.")
 
     def _update(self, data: Array, grad: Array, group: Mapping[str, Any], state: dict[str, Any]) -> None:
         (beta1, beta2), lr, decay = group["betas"], group["lr"], group["weight_decay"]
@@ -270,7 +288,9 @@ class LRScheduler:
     """
 
     def __init__(self, optimizer: Optimizer, schedule: Schedule) -> None:
-        self.optimizer, self.schedule, self.steps = optimizer, schedule, 0
+        if not isinstance(optimizer, Optimizer):
+            raise DtypeError(f"LRScheduler: optimizer must be an Optimizer, got {type(optimizer).__name__}.")
+        self.optimizer, self.schedule, self.steps = optimizer, _check.function_of("LRScheduler", "schedule", schedule), 0
         self.first = [group["lr"] for group in optimizer.groups]
         self._set()
 
@@ -289,9 +309,13 @@ class LRScheduler:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where state_dict() was taken."""
-        if len(state["first"]) != len(self.first):
-            raise ShapeError(f"load_state_dict: expected {len(self.first)} groups, got {len(state['first'])}.")
-        self.steps, self.first = int(state["steps"]), list(state["first"])
+        _check.entries("load_state_dict", state, ("steps", "first"))
+        first = [
+            _check.number("load_state_dict", "first", lr, 0) for lr in _check.listed("load_state_dict", "first", state["first"])
+        ]
+        if len(first) != len(self.first):
+            raise ShapeError(f"load_state_dict: expected {len(self.first)} groups, got {len(first)}.")
+        self.steps, self.first = _check.integer("load_state_dict", "steps", state["steps"], 0), first
         self._set()
 
 
@@ -302,19 +326,22 @@ def constant() -> Schedule:
 
 def inv(gamma: float = 1e-4, power: float = 0.75) -> Schedule:
     """(1 + gamma step)^-power, Caffe's policy "inv"."""
-    return lambda step: (1 + gamma * step) ** -power
+    slope, exponent = _check.number("inv", "gamma", gamma, 0), _check.number("inv", "power", power, 0)
+    return lambda step: (1 + slope * step) ** -exponent
 
 
 def step_decay(step_size: int, gamma: float = 0.1) -> Schedule:
     """Multiply by gamma every `step_size` steps."""
     size = _check.integer("step_decay", "step_size", step_size, 1)
-    return lambda step: gamma ** (step // size)
+    factor = _check.number("step_decay", "gamma", gamma, 0, 1)
+    return lambda step: factor ** (step // size)
 
 
 def cosine(total: int, final: float = 0.0) -> Schedule:
     """From 1 to `final` along half a cosine, in `total` steps. Source: Loshchilov & Hutter 2017."""
     length = _check.integer("cosine", "total", total, 1)
-    return lambda step: final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(step / length, 1.0)))
+    last = _check.number("cosine", "final", final, 0)
+    return lambda step: last + (1 - last) * 0.5 * (1 + math.cos(math.pi * min(step / length, 1.0)))
 
 
 def one_cycle(total: int, warmup: float = 0.3, start: float = 0.04, final: float = 0.0) -> Schedule:
@@ -324,11 +351,12 @@ def one_cycle(total: int, warmup: float = 0.3, start: float = 0.04, final: float
     """
     length = _check.integer("one_cycle", "total", total, 1)
     rise = _check.number("one_cycle", "warmup", warmup, 0, 1) * length
-    fall = cosine(max(1, round(length - rise)), final)
+    first = _check.number("one_cycle", "start", start, 0)
+    fall = cosine(max(1, round(length - rise)), _check.number("one_cycle", "final", final, 0))
 
     def schedule(step: int) -> float:
         if step < rise:
-            return start + (1 - start) * 0.5 * (1 - math.cos(math.pi * step / rise))
+            return first + (1 - first) * 0.5 * (1 - math.cos(math.pi * step / rise))
         return fall(round(step - rise))
 
     return schedule
@@ -342,7 +370,10 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
     TinygradError : the norm is not finite; the gradients are left as they are.
     """
     limit = _check.number("clip_grad_norm", "max_norm", max_norm, 0)
-    with_grad = [p for p in params if p.grad is not None]
+    tensors = [params] if isinstance(params, Tensor) else _check.listed("clip_grad_norm", "params", params)
+    if other := [type(p).__name__ for p in tensors if not isinstance(p, Tensor)]:
+        raise DtypeError(f"clip_grad_norm: params must be Tensors, got {other[0]}.")
+    with_grad = [p for p in tensors if p.grad is not None]
     norm = math.hypot(*(float(np.linalg.norm(np.ravel(p.grad))) for p in with_grad))  # type: ignore[arg-type]
     if not math.isfinite(norm):
         raise TinygradError(f"clip_grad_norm: the gradients' norm is {norm}; lower the learning rate or look for the cause.")

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_lite import _check
 from tinygrad_lite._types import Array
 from tinygrad_lite.errors import DtypeError, FileFormatError
 
@@ -40,6 +41,11 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Map
     DtypeError : a value that is no array of numbers, or not of a dtype that the format knows; a name that is no string.
     """
     target = _checked(path)
+    for argument, given in (("state", state), ("metadata", {} if metadata is None else metadata)):
+        if not isinstance(given, Mapping):
+            raise DtypeError(f"save: {argument} must be a mapping, got {type(given).__name__}.")
+    if not all(isinstance(text, str) for entry in (metadata or {}).items() for text in entry):
+        raise DtypeError(f"save: metadata must be from str to str, got {dict(metadata or {})!r:.80}.")
     arrays = {}
     for name, value in state.items():
         array = np.asarray(value)
@@ -155,7 +161,7 @@ def _digest(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> str:
 
 
 def _checked(path: str | os.PathLike[str]) -> Path:
-    result = Path(path)
+    result = _check.path("serialize", path)
     if result.suffix not in SUFFIXES:
         raise FileFormatError(f"a weight file must end in {' or '.join(SUFFIXES)}, got {result.name!r}.")
     return result

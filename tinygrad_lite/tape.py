@@ -6,6 +6,7 @@ written into, for rules may return views of their cotangent. The graph is freed 
 """
 
 import functools
+import inspect
 import itertools
 import operator
 import threading
@@ -16,7 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from tinygrad_lite._types import Array, Vjp
-from tinygrad_lite.errors import TapeError
+from tinygrad_lite.errors import DtypeError, TapeError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,16 +57,25 @@ class Leaf(Node):
 
 
 class _State(threading.local):
-    recording = True  # whether operations of this thread are recorded
+    """What is so in this thread: whether operations are recorded, and whether they were before each no_grad() around."""
+
+    def __init__(self) -> None:
+        self.recording = True
+        self.before: list[bool] = []
 
 
 state = _State()
 
 
 class no_grad:  # noqa: N801 - PyTorch's name, and used like a function
-    """Record nothing inside: `with no_grad():` or as a decorator `@no_grad()`.
+    """Record nothing inside: `with no_grad():` or as a decorator, `@no_grad()` or `@no_grad`.
 
-    The former state comes back at the end, after an exception too. Each thread has a state of its own.
+    The former state comes back at the end, after an exception too. Each thread has a state of its own, so one instance may be
+    shared by threads and entered again inside itself.
+
+    Raises
+    ------
+    DtypeError : what is decorated is no function, or a generator, whose body runs later.
 
     Examples
     --------
@@ -76,17 +86,24 @@ class no_grad:  # noqa: N801 - PyTorch's name, and used like a function
     False
     """
 
-    def __init__(self) -> None:
-        self._before: list[bool] = []
+    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
+        """Give the function, decorated, where brackets were left out."""
+        plain = super().__new__(cls)
+        return plain if function is None else plain(function)
 
     def __enter__(self) -> None:
-        self._before.append(state.recording)
+        state.before.append(state.recording)
         state.recording = False
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        state.recording = self._before.pop()
+        state.recording = state.before.pop()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        if not callable(function) or inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
+            raise DtypeError(
+                f"no_grad: decorates functions that are no generators, got {function!r:.80}; use `with` inside it."
+            )
+
         @functools.wraps(function)
         def without_recording(*args: P.args, **kwargs: P.kwargs) -> R:
             with no_grad():

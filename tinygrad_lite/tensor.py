@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from tinygrad_lite import _check, tape
 from tinygrad_lite._types import Array, Dims, Rule, Vjp
-from tinygrad_lite.errors import DtypeError, ShapeError, TapeError
+from tinygrad_lite.errors import DtypeError, ShapeError, TapeError, TinygradError
 from tinygrad_lite.ops import elementwise, matmul, reduction, shape, softmax
 
 
@@ -53,9 +53,9 @@ class Tensor:
     __hash__ = object.__hash__
 
     def __init__(self, data: "ArrayLike | Tensor", requires_grad: bool = False, dtype: DTypeLike | None = None) -> None:
-        self.data: Array = np.array(_to_array(data), dtype=dtype)
+        self.data: Array = np.array(_to_array(data), dtype=None if dtype is None else _check.dtype("Tensor", dtype))
         self._node: tape.Node | None = None
-        if requires_grad:
+        if _check.flag("Tensor", "requires_grad", requires_grad):
             self.requires_grad = True
 
     @property
@@ -67,12 +67,13 @@ class Tensor:
     def requires_grad(self, value: bool) -> None:
         if self._node is not None and not self.is_leaf:
             raise TapeError("requires_grad: can be changed on leaves only, and this tensor was computed; use detach().")
+        value = _check.flag("Tensor", "requires_grad", value)
         if value and self.data.dtype.kind not in "fc":
             raise DtypeError(
                 f"Tensor: only floating point tensors can require a gradient, got dtype={self.data.dtype}; "
                 "convert the data to float32 first."
             )
-        if bool(value) != self.requires_grad:
+        if value != self.requires_grad:
             self._node = tape.Leaf() if value else None
 
     @property
@@ -89,7 +90,7 @@ class Tensor:
     def grad(self, value: ArrayLike | None) -> None:
         if not isinstance(self._node, tape.Leaf):
             raise TapeError("grad: only a leaf with requires_grad=True has a gradient to set.")
-        gradient = None if value is None else np.asarray(value, dtype=self.data.dtype)
+        gradient = None if value is None else _to_array(value).astype(self.data.dtype, copy=False)
         if gradient is not None and gradient.shape != self.data.shape:
             raise ShapeError(f"grad: must have the tensor's shape {self.data.shape}, got {gradient.shape}.")
         self._node.grad = gradient
@@ -207,10 +208,10 @@ class Tensor:
 
     @staticmethod
     def _refuse_if_recorded(function: str, values: Any) -> None:
-        if any(tensor.requires_grad for tensor in _tensors_in(values)):
+        if lost := [tensor.shape for tensor in _tensors_in(values) if tensor.requires_grad]:
             raise DtypeError(
-                f"{function}: would lose the gradient of a tensor that requires one; use the operation of the same name of "
-                "Tensor or tinygrad_lite.functional, or x.detach() where no gradient is wanted."
+                f"{function}: would lose the gradient of a tensor that requires one (shape={lost[0]}); use the operation of "
+                "the same name of Tensor or tinygrad_lite.functional, or x.detach() where no gradient is wanted."
             )
 
     def __len__(self) -> int:
@@ -229,16 +230,26 @@ class Tensor:
         return bool(self.data)
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._real("float"))
 
     def __int__(self) -> int:
-        return int(self.item())
+        value = self._real("int")
+        if value - value != 0:
+            raise ShapeError(f"int: got {value}, which is no integer.")
+        return int(value)
+
+    def _real(self, function: str) -> Any:
+        if self.data.dtype.kind == "c":
+            raise DtypeError(f"{function}: needs a real number, got dtype={self.dtype}; take .data.real first.")
+        return self.item()
 
     def __getitem__(self, key: Any) -> "Tensor":
         plain = tuple(_plain_index(part) for part in key) if isinstance(key, tuple) else _plain_index(key)
         try:
             return apply(shape.index, self, key=plain)
-        except IndexError as error:
+        except (IndexError, OverflowError, ValueError) as error:
+            if isinstance(error, ShapeError):
+                raise
             raise ShapeError(f"index: {error} (shape={self.shape}).") from None
 
     # -- operators -----------------------------------------------------------------------------------------------
@@ -316,7 +327,7 @@ class Tensor:
 
     def abs(self) -> "Tensor":
         """|x|."""
-        return apply(elementwise.abs, self)
+        return self if self.data.dtype.kind == "b" else apply(elementwise.abs, self)
 
     def __abs__(self) -> "Tensor":
         return self.abs()
@@ -353,53 +364,59 @@ class Tensor:
 
     def sum(self, dim: Dims = None, keepdim: bool = False) -> "Tensor":
         """Sum over `dim`."""
-        return apply(reduction.sum, self, axes=_check.axes("sum", dim, self.ndim), keepdim=keepdim)
+        return self._over(reduction.sum, dim, keepdim)
 
     def mean(self, dim: Dims = None, keepdim: bool = False) -> "Tensor":
         """Mean over `dim`."""
-        return apply(reduction.mean, _floating(self), axes=_check.axes("mean", dim, self.ndim), keepdim=keepdim)
+        return _floating(self)._over(reduction.mean, dim, keepdim)
 
     def var(self, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> "Tensor":
         """Variance over `dim`: squared deviations from the mean, divided by (count - correction)."""
-        return self._spread(reduction.var, dim, correction, keepdim)
+        return _floating(self)._over(reduction.var, dim, keepdim, correction=_check.integer("var", "correction", correction, 0))
 
     def std(self, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> "Tensor":
         """Square root of the variance."""
-        return self._spread(reduction.std, dim, correction, keepdim)
+        return _floating(self)._over(reduction.std, dim, keepdim, correction=_check.integer("std", "correction", correction, 0))
 
-    def _spread(self, rule: Rule, dim: Dims, correction: int, keepdim: bool) -> "Tensor":
+    def _over(self, rule: Rule, dim: Dims, keepdim: bool, **static: Any) -> "Tensor":
         name = rule.__name__
-        count = _check.integer(name, "correction", correction, 0)
-        axes = _check.axes(name, dim, self.ndim)
-        return apply(rule, _floating(self), axes=axes, correction=count, keepdim=keepdim)
+        axes = _check.axes(name, dim, self.data.ndim)
+        return apply(rule, self, axes=axes, keepdim=_check.flag(name, "keepdim", keepdim), **static)
 
     def norm(self, dim: Dims = None, keepdim: bool = False) -> "Tensor":
         """Euclidean norm over `dim`."""
-        return apply(reduction.norm, _floating(self), axes=_check.axes("norm", dim, self.ndim), keepdim=keepdim)
+        return _floating(self)._over(reduction.norm, dim, keepdim)
 
     def max(self, dim: Dims = None, keepdim: bool = False) -> "Tensor":
         """Largest element over `dim` (values only; see argmax)."""
-        return apply(reduction.max, self, axes=_check.axes("max", dim, self.ndim), keepdim=keepdim)
+        return self._over(reduction.max, dim, keepdim)
 
     def min(self, dim: Dims = None, keepdim: bool = False) -> "Tensor":
         """Smallest element over `dim` (values only)."""
-        return apply(reduction.min, self, axes=_check.axes("min", dim, self.ndim), keepdim=keepdim)
+        return self._over(reduction.min, dim, keepdim)
 
     def prod(self, dim: Dims = None, keepdim: bool = False) -> "Tensor":
         """Product over `dim`."""
-        return apply(reduction.prod, self, axes=_check.axes("prod", dim, self.ndim), keepdim=keepdim)
+        return self._over(reduction.prod, dim, keepdim)
 
     def argmax(self, dim: int | None = None, keepdim: bool = False) -> "Tensor":
         """Index of the first largest element along `dim`, or in the flattened tensor. Has no gradient."""
         axis = None if dim is None else _check.axis("argmax", "dim", dim, self.ndim)
+        keepdims = _check.flag("argmax", "keepdim", keepdim)
         if (self.size if axis is None or not self.ndim else self.shape[axis]) == 0:
             raise ShapeError(f"argmax: of no elements is not defined, shape={self.shape}, dim={dim}.")
-        return _wrap(np.asarray(np.argmax(self.data, axis=axis if self.ndim else None, keepdims=keepdim)))
+        if (
+            self.size and self.data.dtype.kind in "fc" and np.isnan(self.data.max())
+        ):  # NumPy would give the place of the first NaN
+            raise ShapeError(
+                f"argmax: {int(np.isnan(self.data).sum())} of {self.size} elements are NaN (shape={self.shape}), which is the "
+                "largest of none; look for its cause."
+            )
+        return _wrap(np.asarray(np.argmax(self.data, axis=axis if self.ndim else None, keepdims=keepdims)))
 
     def logsumexp(self, dim: Dims, keepdim: bool = False) -> "Tensor":
         """log(sum(e^x)) over `dim`."""
-        axes = _check.axes("logsumexp", dim, self.ndim)
-        return apply(softmax.logsumexp, _floating(self), axes=axes, keepdim=keepdim)
+        return _floating(self)._over(softmax.logsumexp, dim, keepdim)
 
     def softmax(self, dim: int) -> "Tensor":
         """e^x / sum(e^x) along `dim`."""
@@ -411,7 +428,7 @@ class Tensor:
 
     def _along(self, rule: Rule, dim: int) -> "Tensor":
         if not self.ndim:
-            return apply(rule, self.reshape(1), axis=_check.axis(rule.__name__, "dim", dim, 0)).reshape(())
+            return apply(rule, _floating(self).reshape(1), axis=_check.axis(rule.__name__, "dim", dim, 0)).reshape(())
         return apply(rule, _floating(self), axis=_check.axis(rule.__name__, "dim", dim, self.ndim))
 
     # -- moving elements -----------------------------------------------------------------------------------------
@@ -471,11 +488,12 @@ class Tensor:
         fits = new >= 0 and min(full, default=0) >= 0
         if not fits or any(old not in (1, size) for old, size in zip(self.shape, full[new:], strict=True)):
             raise ShapeError(f"expand: only axes of size 1 can be repeated, got shape={self.shape}, sizes={wanted}.")
+        _check.fits_memory("expand", "the result", full, self.dtype)
         return apply(shape.expand, self, shape=full)
 
     def to(self, dtype: DTypeLike) -> "Tensor":
         """Return the tensor in another dtype; gradients pass through between floating ones."""
-        wanted = np.dtype(dtype)
+        wanted = _check.dtype("to", dtype)
         if wanted == self.dtype:
             return self
         if wanted.kind in "fc" and self.dtype.kind in "fc":
@@ -518,8 +536,13 @@ def apply(rule: Rule, *tensors: Tensor, **static: Any) -> Tensor:
     >>> x.grad
     array([12.], dtype=float32)
     """
-    out, vjp = rule(*[tensor.data for tensor in tensors], **static)
-    return _recorded(out, vjp, tuple([tensor._node for tensor in tensors]))
+    try:
+        out, vjp = rule(*[tensor.data for tensor in tensors], **static)
+        parents = tuple([tensor._node for tensor in tensors])
+    except Exception as error:
+        _explain(error, rule, tensors)
+        raise
+    return _recorded(out, vjp, parents)
 
 
 def _recorded(out: Any, vjp: Vjp, parents: tuple[tape.Node | None, ...]) -> Tensor:
@@ -527,6 +550,25 @@ def _recorded(out: Any, vjp: Vjp, parents: tuple[tape.Node | None, ...]) -> Tens
     if tape.state.recording and any(parents):
         result._node = tape.Node(parents, vjp)
     return result
+
+
+def _explain(error: Exception, rule: Any, tensors: tuple[Any, ...]) -> None:
+    """Raise in words what went wrong outside of the rule itself: not a rule, not tensors, not enough memory."""
+    name = getattr(rule, "__name__", f"{rule!r:.80}")
+    if other := [type(t).__name__ for t in tensors if not isinstance(t, Tensor)]:
+        raise DtypeError(f"apply: {name} needs Tensors, got {other[0]}; wrap it with as_tensor().") from None
+    if isinstance(error, MemoryError):
+        raise ShapeError(f"{name}: shapes {[t.shape for t in tensors]} need more memory than there is ({error}).") from None
+    if (
+        isinstance(error, TypeError)
+        and not isinstance(error, TinygradError)
+        and getattr(rule, "__module__", "").startswith("tinygrad_lite.ops")
+    ):
+        raise DtypeError(f"{name}: {error} Got dtypes {[str(t.dtype) for t in tensors]}; convert with .float().") from None
+    if error.__traceback__ is not None and error.__traceback__.tb_next is None and not isinstance(error, TinygradError):
+        raise DtypeError(
+            f"apply: a rule takes {len(tensors)} arrays and gives (output, vjp), {name} does not: {error}."
+        ) from error
 
 
 def as_tensor(data: ArrayLike | Tensor) -> Tensor:
@@ -548,13 +590,15 @@ def _to_array(data: Any) -> Array:
     if isinstance(data, (np.ndarray, np.generic)):
         array = np.asarray(data)
     else:
-        first = data
-        while isinstance(first, (list, tuple)) and first:
-            first = first[0]
         try:
             array = np.asarray(data)
         except ValueError:
-            raise ShapeError("Tensor: nested lists must all have the same lengths; pad the shorter ones.") from None
+            raise ShapeError(
+                f"Tensor: nested lists must all have the same lengths, got {data!r:.80}; pad the shorter ones."
+            ) from None
+        first = data
+        while isinstance(first, (list, tuple)) and first:
+            first = first[0]
         if not isinstance(first, (np.ndarray, np.generic, Tensor)) and array.dtype.kind in "iuf":
             array = array.astype(np.float32)
     if array.dtype.kind not in "biufc":
@@ -573,6 +617,9 @@ def _binary(rule: Rule, a: Any, b: Any) -> Tensor:
         out, vjp = rule(a.data, b.data, needs=(parents[0] is not None, parents[1] is not None))
         return _recorded(out, vjp, parents)
     except ShapeError:
+        raise
+    except (TypeError, MemoryError) as error:
+        _explain(error, rule, (a, b))
         raise
     except ValueError as error:
         if "broadcast" not in str(error):  # negative powers of integers
@@ -612,7 +659,10 @@ def _beside(value: Any, other: Any) -> Tensor:
         dtype = np.dtype(np.float32)
     if dtype.kind != "c" and isinstance(value, (complex, np.complexfloating)):
         dtype = np.result_type(dtype, np.complex64)
-    return _wrap(np.array(value, dtype))
+    try:
+        return _wrap(np.array(value, dtype))
+    except OverflowError:
+        raise ShapeError(f"Tensor: a number of {int(value).bit_length()} bits does not fit into dtype={dtype}.") from None
 
 
 def _compare(name: str, a: Any, b: Any) -> Tensor:
@@ -637,7 +687,7 @@ def _sizes(function: str, sizes: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def _plain_index(part: Any) -> Any:
-    plain = part.data if isinstance(part, Tensor) else np.asarray(part) if isinstance(part, list) else part
+    plain = part.data if isinstance(part, Tensor) else _check.array("index", "a list", part) if isinstance(part, list) else part
     if isinstance(plain, np.ndarray) and plain.dtype.kind not in "biu" and plain.size:
         raise DtypeError(f"index: must be integers or truth values, got dtype={plain.dtype}.")
     return plain.astype(np.intp) if isinstance(plain, np.ndarray) and not plain.size and plain.dtype.kind == "f" else plain

@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tinygrad_lite.errors import ShapeError
 from tinygrad_lite.fuzz.strategies import SHAPES, Arguments, Strategy, broadcast, conv, matmul, tensors
 from tinygrad_lite.gradcheck.target import Target
 
@@ -31,7 +32,7 @@ def infer(fn: Any, backend: Any = None) -> tuple[Strategy[Arguments], str]:
     try:
         parameters = list(inspect.signature(forward).parameters.values())
     except ValueError:
-        raise ValueError(f"fuzz_grad: {forward} has no signature that Python can read; give inputs=.") from None
+        raise ShapeError(f"fuzz_grad: {forward} has no signature that Python can read; give inputs=.") from None
     required = [p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     number = len(required) or (2 if any(p.kind is p.VAR_POSITIONAL for p in parameters) else 0)
     names = [p.name for p in required] or [f"args[{i}]" for i in range(number)]
@@ -56,7 +57,7 @@ def infer(fn: Any, backend: Any = None) -> tuple[Strategy[Arguments], str]:
     if fallback:
         return fallback
     name = getattr(forward, "__qualname__", forward)
-    raise ValueError(
+    raise ShapeError(
         f"fuzz_grad: no inputs could be inferred for {name}{inspect.signature(forward)}; tried "
         f"{', '.join(tried)}; give inputs=, a strategy of (args, kwargs) or of a tuple of arrays."
     )

@@ -17,7 +17,7 @@ from hypothesis.errors import FlakyFailure
 from tinygrad_lite.errors import GradientError
 from tinygrad_lite.fuzz.infer import REFUSED, infer
 from tinygrad_lite.fuzz.strategies import Arguments, Strategy
-from tinygrad_lite.gradcheck import GradientFailure, GradReport, Target, examine
+from tinygrad_lite.gradcheck import GradientFailure, GradReport, Target, examine, refuse_unknown
 from tinygrad_lite.gradcheck.check import DIRECTIONS, direction
 from tinygrad_lite.gradcheck.layout import LAYOUTS, Array, lay_out, layout_of
 
@@ -149,6 +149,7 @@ def fuzz_grad(
     'value'
     """
     words = ""
+    refuse_unknown("fuzz_grad", fn, kinks, properties, wrt, backend, reference, seed)
     if inputs is None:
         inputs, words = infer(fn, backend)
     number = random.SystemRandom().randrange(2**32) if seed is None else seed

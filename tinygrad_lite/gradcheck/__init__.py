@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_lite import _check
 from tinygrad_lite.errors import GradientError, ShapeError
 from tinygrad_lite.gradcheck import adapters  # noqa: F401 - makes its backends known
 from tinygrad_lite.gradcheck.check import Arrays, Point, direction
@@ -13,7 +14,7 @@ from tinygrad_lite.gradcheck.layout import Array, lay_out
 from tinygrad_lite.gradcheck.oracle import Slope, directional
 from tinygrad_lite.gradcheck.properties import PROPERTIES, Example
 from tinygrad_lite.gradcheck.report import MAX_ENTRIES, Failure, GradientFailure, GradReport
-from tinygrad_lite.gradcheck.target import Backend, Target, quiet
+from tinygrad_lite.gradcheck.target import BACKENDS, Backend, Target, quiet
 
 __all__ = ["GradReport", "GradientFailure", "Slope", "Target", "check_grad", "directional", "examine", "lay_out"]
 
@@ -78,6 +79,9 @@ def check_grad(
     >>> bool(check_grad(cube, np.array([1.0, -2.0])))
     True
     """
+    refuse_unknown("check_grad", fn, kinks, properties, wrt, backend, reference, seed)
+    if kwargs is not None:
+        _check.entries("check_grad", kwargs, ())
     target = Target(fn, inputs, dict(kwargs or {}), backend)
     kinds = [("gauss", "signs", "gauss", "ones")[k % 4] for k in range(probes)]
     settings = {"wrt": wrt, "kinks": kinks, "backend": backend, "reference": reference}
@@ -97,6 +101,29 @@ def check_grad(
     if raise_error:
         report.raise_if_wrong()
     return report
+
+
+def refuse_unknown(
+    function: str, fn: Any, kinks: Any, properties: Any, wrt: Any, backend: Any, reference: Any, seed: Any
+) -> None:
+    """Refuse what cannot be checked, and options that no check knows."""
+    for f in fn if isinstance(fn, tuple) and len(fn) == 2 else (fn,):
+        _check.function_of(function, "fn", f)
+    for name, value, known in (("kinks", kinks, KINKS), ("backend", backend, BACKENDS)):
+        if value is not None and not (value in known if isinstance(value, str) else name == "backend" and callable(value)):
+            raise ShapeError(f"{function}: {name} must be one of {', '.join(known)}, got {value!r:.80}.")
+    chosen = [properties] if isinstance(properties, str) else _check.listed(function, "properties", properties)
+    for name in chosen:
+        if not isinstance(name, str) or name not in ("all", "value", *PROPERTIES):
+            raise ShapeError(f"{function}: properties must be 'all' or some of {', '.join(PROPERTIES)}, got {name!r:.80}.")
+    if wrt is not None:
+        for item in _check.listed(function, "wrt", wrt):
+            if not isinstance(item, str):
+                _check.integer(function, "wrt", item, 0)
+    if seed is not None:
+        _check.integer(function, "seed", seed, 0)
+    if reference is not None:
+        _check.function_of(function, "reference", reference)
 
 
 def examine(target: Target, probes: Sequence[Probe], **options: Any) -> GradReport:
@@ -119,9 +146,6 @@ def _examine(
     complex_step: bool = False,
 ) -> GradReport:
     chosen = list(PROPERTIES) if properties == "all" else [properties] if isinstance(properties, str) else list(properties)
-    unknown = [name for name in chosen if name not in (*PROPERTIES, "value")]
-    if unknown or kinks not in (None, *KINKS):
-        raise ValueError(f"check_grad: no property {unknown}, or kinks={kinks!r}; known: {[*PROPERTIES]}, {KINKS}")
     kinks = kinks or ("strict" if target.backend == "rule" else "report")
     leaves = _indices(target, wrt)
     point = Point(target, leaves)
@@ -211,7 +235,7 @@ def _indices(target: Target, wrt: Sequence[int | str] | None) -> list[int]:
     names = target.names
     for item in wrt:
         if item not in names and item not in range(len(names)):
-            raise ValueError(f"check_grad: wrt={item!r} is none of the differentiable arguments {names}")
+            raise ShapeError(f"check_grad: wrt={item!r} is none of the differentiable arguments {names}")
     return [names.index(item) if isinstance(item, str) else item for item in wrt]
 
 

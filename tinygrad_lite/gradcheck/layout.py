@@ -5,6 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_lite import _check
+from tinygrad_lite.errors import ShapeError
+
 Array = NDArray[Any]
 LAYOUTS = ("C", "F", "reversed", "strided", "readonly")
 
@@ -20,6 +23,9 @@ def lay_out(array: Array, layout: str) -> Array:
     >>> lay_out(np.arange(3.0), "reversed").strides
     (-8,)
     """
+    array = _check.array("lay_out", "array", array)
+    if not isinstance(layout, str) or layout not in (*LAYOUTS, "expanded"):
+        raise ShapeError(f"lay_out: layout must be one of {', '.join(LAYOUTS)} or expanded, got {layout!r:.80}.")
     if layout == "F":
         return np.array(array, order="F")
     if layout == "expanded" and array.size:

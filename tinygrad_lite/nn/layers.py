@@ -135,7 +135,7 @@ class AvgPool2d(Module):
         self.kernel_size = _check.pair("AvgPool2d", "kernel_size", kernel_size, 1)
         self.stride = self.kernel_size if stride is None else _check.pair("AvgPool2d", "stride", stride, 1)
         self.padding = _check.pair("AvgPool2d", "padding", padding, 0)
-        self.count_include_pad = bool(count_include_pad)
+        self.count_include_pad = _check.flag("AvgPool2d", "count_include_pad", count_include_pad)
 
     def forward(self, x: Any) -> Tensor:
         """X (n, c, h, w) -> (n, c, h_out, w_out)."""
@@ -187,6 +187,8 @@ class _BatchNorm(Module):
         self.num_features = _check.integer(name, "num_features", num_features, 1)
         self.eps = _check.number(name, "eps", eps, 0)
         self.momentum = _check.number(name, "momentum", momentum, 0, 1)
+        _check.fits_memory(name, "its statistics", (self.num_features,))
+        affine = _check.flag(name, "affine", affine)
         self.weight = Parameter(np.ones(num_features, np.float32)) if affine else None
         self.bias = Parameter(np.zeros(num_features, np.float32)) if affine else None
         self.running_mean = np.zeros(num_features, np.float32)
@@ -239,8 +241,11 @@ class LayerNorm(Module):
         sizes = normalized_shape if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
         self.normalized_shape = tuple(_check.integer("LayerNorm", "normalized_shape", s, 1) for s in sizes)
         self.eps = _check.number("LayerNorm", "eps", eps, 0)
-        self.weight = Parameter(np.ones(self.normalized_shape, np.float32)) if elementwise_affine else None
-        self.bias = Parameter(np.zeros(self.normalized_shape, np.float32)) if elementwise_affine else None
+        affine = _check.flag("LayerNorm", "elementwise_affine", elementwise_affine)
+        if affine:
+            _check.fits_memory("LayerNorm", "the weight", self.normalized_shape)
+        self.weight = Parameter(np.ones(self.normalized_shape, np.float32)) if affine else None
+        self.bias = Parameter(np.zeros(self.normalized_shape, np.float32)) if affine else None
 
     def forward(self, x: Any) -> Tensor:
         """X (..., *normalized_shape) -> the same shape."""
@@ -399,7 +404,8 @@ class Sequential(Module):
         return len(list(iter(self)))
 
     def __getitem__(self, i: int) -> Any:
-        return list(iter(self))[i]
+        layers = list(iter(self))
+        return layers[_check.axis("Sequential", "place", i, len(layers))]
 
     def forward(self, x: Any) -> Any:
         """X -> the last layer's output."""
@@ -416,4 +422,4 @@ def _weight_and_bias(shape: tuple[int, ...], bias: bool, rng: Rng) -> tuple[Para
     generator = _generator(rng)
     weight = Parameter(init.torch_default(shape, generator))
     bound = 1 / np.sqrt(init.fans(shape)[0])
-    return weight, Parameter(init.uniform(shape[:1], bound, generator)) if bias else None
+    return weight, Parameter(init.uniform(shape[:1], bound, generator)) if _check.flag("a layer", "bias", bias) else None

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from tinygrad_lite import _check
 from tinygrad_lite._types import Array
 from tinygrad_lite.errors import DtypeError, ShapeError
-from tinygrad_lite.tensor import Tensor
+from tinygrad_lite.tensor import Tensor, _to_array
 
 if TYPE_CHECKING:
     from tinygrad_lite.nn.profile import Profile
@@ -119,7 +120,8 @@ class Module:
         DtypeError : a value does not hold numbers of the parameter's kind.
         """
         own = {name: _values(value) for name, value, _ in self._named()}
-        given = {name: np.asarray(value) for name, value in state.items()}
+        _check.entries("load_state_dict", state, ())
+        given = {name: _to_array(value) for name, value in state.items()}
         kind = type(self).__name__
         differences = [f"{name} is missing" for name in own if name not in given]
         differences += [f"{name} is unknown" for name in given if name not in own]
@@ -140,7 +142,7 @@ class Module:
     def train(self, mode: bool = True) -> Self:
         """Set training mode (dropout drops, batch norm uses the batch) here and inside."""
         for module in self.modules():
-            module.training = bool(mode)
+            module.training = _check.flag("train", "mode", mode)
         return self
 
     def eval(self) -> Self:
@@ -154,10 +156,9 @@ class Module:
 
     def to(self, dtype: DTypeLike) -> Self:
         """Convert all floating parameters and buffers, and forget the gradients. Make optimisers afterwards."""
-        if np.dtype(dtype).kind not in "fc":
-            raise DtypeError(
-                f"to: parameters must stay floating point, got dtype={np.dtype(dtype)}; use np.float32 or np.float64."
-            )
+        wanted = _check.dtype("to", dtype)
+        if wanted.kind not in "fc":
+            raise DtypeError(f"to: parameters must stay floating point, got dtype={wanted}; use np.float32 or np.float64.")
         for name, value, owner in list(self._named()):
             if isinstance(value, Parameter):
                 value.zero_grad()

@@ -53,8 +53,7 @@ def log_softmax(x: Array, *, axis: int) -> RuleResult:
 def nll_loss(log_probs: Array, *, targets: Array, reduction: str = "mean", label_smoothing: float = 0.0) -> RuleResult:
     """Rule for minus the log-probability of the target class. log_probs (n, c, ...), targets (n, ...)."""
     _check_scores("nll_loss", log_probs)
-    if reduction not in ("mean", "sum", "none"):
-        raise ShapeError(f"nll_loss: reduction must be 'mean', 'sum' or 'none', got {reduction!r}.")
+    _check.one_of("nll_loss", "reduction", reduction, ("mean", "sum", "none"))
     smoothing = _check.number("nll_loss", "label_smoothing", label_smoothing, 0, 1)
     classes = log_probs.shape[1]
     targets = _check.class_indices("nll_loss", targets, classes, log_probs.shape[:1] + log_probs.shape[2:])
