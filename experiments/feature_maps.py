@@ -40,8 +40,8 @@ def read_image(path: Path, model: LeNet) -> tuple[NDArray[np.uint8], str]:
 
 def _read_photograph(path: Path, model: LeNet) -> tuple[NDArray[np.uint8], str]:
     """Find the one digit on a larger picture, as experiments.read --single does."""
-    from experiments.reader.load import load  # type: ignore[import-not-found, unused-ignore]
-    from experiments.reader.page import Reader  # type: ignore[import-not-found, unused-ignore]
+    from experiments.reader.load import load
+    from experiments.reader.page import Reader
 
     found = Reader(model).read(load(path)[0], single=True).digits
     if not found:

@@ -219,7 +219,8 @@ def _reason(found: dict[str, Any], training_images: int) -> str:
     a, b = found["pair"]
     n_a, n_b = found["training_images"]
     usual = training_images / 10
-    few = [f"{k}s ({n:,})" for k, n in ((a, n_a), (b, n_b)) if n < 0.95 * usual]
+    chance = 2 * np.sqrt(0.9 * usual)  # two standard deviations of a count in a random set: tiny sets vary by themselves
+    few = [f"{k}s ({n:,})" for k, n in ((a, n_a), (b, n_b)) if n < min(0.95 * usual, usual - chance)]
     images, features = found["mean_image_rank"], found["feature_rank"]
     closeness = (
         f"Of the 45 pairs of digits, {a} and {b} have the {_nth(images)}closest mean images "

@@ -6,10 +6,11 @@ the net saw them (NAME.inputs.png), and read.json. The steps are in experiments/
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import cv2
 import numpy as np
@@ -20,31 +21,18 @@ from experiments.reader.draw import annotated, contact_sheet, save_png
 from experiments.reader.load import UnreadableImageError, load
 from experiments.reader.page import Reader, Reading
 from experiments.runs import write_json
-from models.lenet import LeNet
-from tinygrad_lite import TinygradError, serialize
-
-WEIGHTS = Path(__file__).parent.parent / "models" / "weights" / "lenet.safetensors"
+from models.load import WEIGHTS, load_lenet, load_pairs
+from tinygrad_lite import TinygradError
 
 
 def load_reader(weights: Path = WEIGHTS) -> Reader:
-    """Make a reader from a weight file: .safetensors, .npz, or the origin's .mat.
+    """Make a reader; the weights are LeNet's, those of the net for touching pairs are always the repository's own.
 
     Raises
     ------
     TinygradError, FileNotFoundError : no such file, a damaged one, or weights of another net.
     """
-    if weights.suffix == ".mat":
-        from models import lenet_mat  # SciPy, which only this needs
-
-        state = lenet_mat.load(weights)
-    else:
-        state = serialize.load(weights)
-    net = LeNet(np.random.default_rng(0))
-    try:
-        net.load_state_dict(state)
-    except TinygradError as error:
-        raise type(error)(f"{weights}: {error}") from None
-    return Reader(net)
+    return Reader(load_lenet(weights), load_pairs())
 
 
 def as_json(name: str, reading: Reading, scale: float) -> dict[str, Any]:
@@ -124,13 +112,21 @@ def main(argv: list[str] | None = None) -> int:
                     print(error, file=sys.stderr)
                     continue
                 results.append(result)
-                print(json.dumps(result) if options.json else words(path, reading), flush=True)
+                _say(json.dumps(result) if options.json else words(path, reading), sys.stdout)
         write_json(options.out / "read.json", results)
     except (TinygradError, OSError) as error:
         print(f"read: {error}", file=sys.stderr)
         return 1
-    print(f"Wrote {2 * len(results)} pictures (NAME.read.png, NAME.inputs.png) and read.json to {options.out}.", file=said)
+    _say(f"Wrote {2 * len(results)} pictures (NAME.read.png, NAME.inputs.png) and read.json to {options.out}.", said)
     return 1 if failed else 0
+
+
+def _say(text: str, file: TextIO) -> None:
+    """Print; when `| head` has closed the pipe, go on in silence: the pictures and read.json are still wanted."""
+    try:
+        print(text, file=file, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
 
 def _sample(folder: Path, seed: int) -> Path:

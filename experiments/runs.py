@@ -168,8 +168,10 @@ def environment() -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    program = ["-m", spec.name] if spec is not None else sys.argv[:1]  # as it was typed, without the machine's folders
     return {
-        "command": " ".join([Path(sys.executable).name, *sys.argv]),
+        "command": " ".join([Path(sys.executable).name, *program, *sys.argv[1:]]),
         "python": platform.python_version(),
         "packages": packages,
         "blas": f"{blas.get('name')} {blas.get('version')}",

@@ -1,15 +1,16 @@
-"""Train the weights that read photographs: `python -m experiments.train_reader --out models/weights`.
+"""Train the weights that read photographs: `python -m experiments.train_reader --out models/weights`, then `--net pairs`.
 
-LeNet on distorted digits of MNIST's training set (`experiments.augment`), made afresh for every round in processes of
-their own while the net trains on the round before. The last 5,000 training images are kept out: they judge the
-recipe, and the pages that the reader was tuned on are made of them. The test set is read once, at the end.
+LeNet on distorted digits of MNIST's training set (`experiments.augment`), or PairNet on touching ones
+(`experiments.touching`), made afresh for every round in processes of their own while the net trains on the round before.
+The last 5,000 training images are kept out: they judge the recipe, and the pages that the reader was tuned on are made of
+them. The test set is read once, at the end.
 """
 
 import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,7 +24,9 @@ import tinygrad_lite.functional as F
 from experiments import mnist
 from experiments.augment import Picker, examples
 from experiments.runs import environment, write_json
+from experiments.touching import pair_examples
 from models.lenet import LeNet
+from models.pair import PairNet
 from tinygrad_lite import Tensor, TinygradError, no_grad, optim
 from tinygrad_lite.serialize import save
 
@@ -31,10 +34,11 @@ KEPT_OUT = 5_000
 CHUNK = 2_000  # examples made by one call of a worker, each with a seed of its own
 AVERAGE = 0.999  # of the weights, a step
 Examples = tuple[NDArray[np.uint8], NDArray[np.float32]]
+Net = LeNet | PairNet
 
 
 def as_input(images: NDArray[np.uint8]) -> Tensor:
-    """Bytes (n, 28, 28) -> float32 (n, 1, 28, 28) in [0, 1], the batch innermost in memory, where conv2d wants it."""
+    """Bytes (n, 28, w) -> float32 (n, 1, 28, w) in [0, 1], the batch innermost in memory, where conv2d wants it."""
     scaled = np.multiply(images.transpose(1, 2, 0), np.float32(1 / 255), order="C")
     return Tensor(scaled.transpose(2, 0, 1)[:, None])
 
@@ -48,18 +52,19 @@ def _start(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
     _picker = Picker(images, labels)
 
 
-def _make(seed: tuple[int, int, int], count: int) -> Examples:
-    return examples(_picker, count, np.random.default_rng(seed))
+def _make(net: str, seed: tuple[int, int, int], count: int) -> Examples:
+    make = pair_examples if net == "pairs" else examples
+    return make(_picker, count, np.random.default_rng(seed))
 
 
-def rounds(digits: mnist.Digits, seed: int, count: int, size: int, workers: int) -> Iterator[Examples]:
+def rounds(net: str, digits: mnist.Digits, seed: int, count: int, size: int, workers: int) -> Iterator[Examples]:
     """Yield `count` rounds of `size` fresh examples; the next is made while this one is used."""
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_start, initargs=tuple(digits)) as pool:
 
         def order(number: int) -> list[Any]:
             chunks = range(0, size, CHUNK)
-            return [pool.submit(_make, (seed, number, start), min(CHUNK, size - start)) for start in chunks]
+            return [pool.submit(_make, net, (seed, number, start), min(CHUNK, size - start)) for start in chunks]
 
         waiting = order(0)
         for number in range(count):
@@ -68,22 +73,23 @@ def rounds(digits: mnist.Digits, seed: int, count: int, size: int, workers: int)
             yield np.concatenate([images for images, _ in made]), np.concatenate([targets for _, targets in made])
 
 
-def accuracy(net: LeNet, images: NDArray[np.uint8], labels: NDArray[np.integer[Any]]) -> float:
-    """Return the share of images read right."""
+def accuracy(net: Net, images: NDArray[np.uint8], labels: NDArray[np.integer[Any]]) -> float:
+    """Return the share of images read right, of pairs both digits; labels are (n,), of pairs (n, 2)."""
     net.eval()
+    right = 0
     with no_grad():
-        right = sum(
-            int((net(as_input(images[i : i + 500])).numpy().argmax(1) == labels[i : i + 500]).sum())
-            for i in range(0, len(images), 500)
-        )
+        for i in range(0, len(images), 500):
+            same = net(as_input(images[i : i + 500])).numpy().argmax(-1) == labels[i : i + 500]
+            right += int(same.reshape(len(same), -1).all(1).sum())
     net.train()
     return right / len(images)
 
 
-def train(options: argparse.Namespace, training: mnist.Digits, kept_out: mnist.Digits) -> tuple[LeNet, list[dict[str, float]]]:
+def train(options: argparse.Namespace, training: mnist.Digits, kept_out: mnist.Digits) -> tuple[Net, list[dict[str, float]]]:
     """Train by the recipe; return the net with averaged weights, and figures for every round."""
     weights, order = (np.random.default_rng(s) for s in np.random.SeedSequence(options.seed).spawn(2))
-    net = LeNet(weights, dropout=options.dropout)
+    kind: Callable[..., Net] = PairNet if options.net == "pairs" else LeNet
+    net = kind(weights, dropout=options.dropout)
     steps_a_pass = options.size // options.batch_size
     steps = options.rounds * options.passes * steps_a_pass
     named = list(net.named_parameters())
@@ -94,14 +100,17 @@ def train(options: argparse.Namespace, training: mnist.Digits, kept_out: mnist.D
     optimizer = optim.AdamW(groups, lr=options.lr, weight_decay=options.weight_decay)
     schedule = optim.LRScheduler(optimizer, optim.one_cycle(steps, warmup=0.15))
     average = {name: p.data.copy() for name, p in named}
-    averaged = LeNet(np.random.default_rng(0))
+    averaged = kind(np.random.default_rng(0))
     # How well digits are read that were worn in the same way, but that no training example is made of.
-    worn, worn_targets = examples(
-        Picker(*kept_out, drawn=0.0), options.check, np.random.default_rng((options.seed, 10**6)), junk=0, plain=0
-    )
+    judges = np.random.default_rng((options.seed, 10**6))
+    pick = Picker(*kept_out, drawn=0.0)
+    if options.net == "pairs":
+        worn, worn_targets = pair_examples(pick, options.check, judges, junk=0)
+    else:
+        worn, worn_targets = examples(pick, options.check, judges, junk=0, plain=0)
     figures = []
     begun = time.perf_counter()
-    made = rounds(training, options.seed, options.rounds, options.size, options.workers)
+    made = rounds(options.net, training, options.seed, options.rounds, options.size, options.workers)
     step = 0
     for number, (images, targets) in enumerate(made, 1):
         total = 0.0
@@ -109,7 +118,7 @@ def train(options: argparse.Namespace, training: mnist.Digits, kept_out: mnist.D
             shuffled = order.permutation(len(images))
             for i in range(steps_a_pass):
                 batch = shuffled[i * options.batch_size : (i + 1) * options.batch_size]
-                log_probs = F.log_softmax(net(as_input(images[batch])), dim=1)
+                log_probs = F.log_softmax(net(as_input(images[batch])), dim=-1)
                 loss = -F.sum(log_probs * targets[batch]) / len(batch)
                 optimizer.zero_grad()
                 loss.backward()
@@ -125,11 +134,12 @@ def train(options: argparse.Namespace, training: mnist.Digits, kept_out: mnist.D
             {
                 "round": number,
                 "loss": round(total / (options.passes * steps_a_pass), 4),
-                "kept_out_worn": round(accuracy(averaged, worn, worn_targets.argmax(1)), 4),
-                "kept_out": round(accuracy(averaged, *kept_out), 4),
+                "kept_out_worn": round(accuracy(averaged, worn, worn_targets.argmax(-1)), 4),
                 "seconds": round(time.perf_counter() - begun, 1),
             }
         )
+        if options.net == "digits":
+            figures[-1]["kept_out"] = round(accuracy(averaged, *kept_out), 4)
         print(", ".join(f"{name} {value:g}" for name, value in figures[-1].items()), flush=True)
     return averaged, figures
 
@@ -137,6 +147,7 @@ def train(options: argparse.Namespace, training: mnist.Digits, kept_out: mnist.D
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m experiments.train_reader", description=__doc__.split("\n")[0])
+    parser.add_argument("--net", choices=("digits", "pairs"), default="digits", help="LeNet, or the net for touching pairs")
     parser.add_argument("--out", type=Path, default=Path("runs/train_reader"), help="folder for weights and figures")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=5, help="rounds of fresh examples")
@@ -160,20 +171,20 @@ def main(argv: list[str] | None = None) -> int:
         net, figures = train(options, training, kept_out)
         options.out.mkdir(parents=True, exist_ok=True)
         settings = {name: value for name, value in vars(options).items() if name not in ("out", "workers", "dry_run")}
-        result = {
-            "settings": settings,
-            "rounds": figures,
-            "test_accuracy": accuracy(net, *test),
-            "environment": environment(),
-        }
+        result: dict[str, Any] = {"settings": settings, "rounds": figures}
+        if options.net == "digits":
+            result["test_accuracy"] = accuracy(net, *test)
+        result["environment"] = environment()
         metadata = {"recipe": "experiments.train_reader", **{name: str(value) for name, value in settings.items()}}
-        save(net.state_dict(), options.out / "lenet.safetensors", metadata)
-        write_json(options.out / "train_reader.json", result)
+        name = "lenet" if options.net == "digits" else "pairs"
+        save(net.state_dict(), options.out / f"{name}.safetensors", metadata)
+        write_json(options.out / f"{name}.json", result)
     except (TinygradError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{result['test_accuracy']:.2%} of the {len(test.images):,} test digits read right.")
-    print(f"Wrote lenet.safetensors and train_reader.json to {options.out}.")
+    if "test_accuracy" in result:
+        print(f"{result['test_accuracy']:.2%} of the {len(test.images):,} test digits read right.")
+    print(f"Wrote {name}.safetensors and {name}.json to {options.out}.")
     return 0
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from models.lenet import LeNet
+from models.pair import PairNet
 from tinygrad_lite import DtypeError, FileFormatError, ShapeError, _check, serialize
 
 WEIGHTS = Path(__file__).parent / "weights" / "lenet.safetensors"
+PAIR_WEIGHTS = WEIGHTS.with_name("pairs.safetensors")
 
 
 def load_lenet(path: str | os.PathLike[str] = WEIGHTS) -> LeNet:
@@ -70,3 +72,15 @@ def load_lenet(path: str | os.PathLike[str] = WEIGHTS) -> LeNet:
     if scale != 255:
         model.conv1.weight.data *= np.float32(255 / scale)  # w (x / scale) = (255 / scale) w (x / 255)
     return model.eval()
+
+
+def load_pairs(path: str | os.PathLike[str] = PAIR_WEIGHTS) -> PairNet:
+    """Read the weights of the net for touching pairs, in evaluation mode, for pixels / 255.
+
+    Raises
+    ------
+    FileNotFoundError, FileFormatError, ShapeError, DtypeError : no such file, a damaged one, or another net's.
+    """
+    net = PairNet(np.random.default_rng(0))
+    net.load_state_dict(serialize.load(path))
+    return net.eval()

@@ -141,6 +141,8 @@ def test_the_reason_changes_with_the_data():
     reason = explain(2, 7, seen, classes)["reason"]
     assert "0 are 7s and 10 are 2s: in the features they are among 2s, and it is the last layer that errs" in reason
     assert "There were fewer training images than usual of 7s (25)" in reason
+    by_chance = world(test_features_like=2, counts=[40, 40, 40, 40, 40, 40, 40, 36, 40, 40])
+    assert "Examples were not short: 40 and 36 training images" in explain(2, 7, *by_chance)["reason"]
     probs = seen.probs.copy()
     probs[:, 2], probs[1, 7] = 0.001, 0.001  # no second guess is right any more; only one image is read as 7
     probs[2, 2] = 0.9

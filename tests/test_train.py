@@ -56,7 +56,7 @@ def test_dry_run_as_a_user_types_it(tmp_path):
     config = json.loads((folder / "config.json").read_text())
     assert (config["recipe"], config["seed"], config["epochs"], config["train_size"]) == ("quick", 0, 1, 300)
     assert config["environment"]["packages"]["numpy"] == np.__version__
-    assert config["environment"]["command"].endswith("train.py --dry-run --epochs 1")
+    assert config["environment"]["command"].endswith("-m experiments.train --dry-run --epochs 1")
 
     steps = [line for line in read_metrics(folder) if "loss" in line]
     tests = [line for line in read_metrics(folder) if "test_loss" in line]

@@ -59,7 +59,10 @@ class _Cores:
 
     def count(self) -> int:
         openblas = _openblas()
-        return 1 if openblas is None else self.threads if self.callers else openblas[0]()
+        if openblas is None:
+            return 1
+        with self.lock:  # not between a change of OpenBLAS and the note of it
+            return self.threads if self.callers else openblas[0]()
 
     def __enter__(self) -> None:
         openblas = _openblas()

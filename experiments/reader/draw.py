@@ -17,6 +17,7 @@ def annotated(picture: Picture, reading: Reading) -> Picture:
     """Draw boxes, digits and confidences on a copy, (h, w, 3); what is unsure is orange with its second guess."""
     grow = max(1.0, 900 / max(picture.shape[:2]))
     drawn = np.ascontiguousarray(cv2.resize(picture, None, fx=grow, fy=grow, interpolation=cv2.INTER_CUBIC))
+    taken: list[tuple[int, int, int]] = []  # left, right and line of the labels above the boxes
     for digit in reading.digits:
         x, y, w, h = (round(n * grow) for n in digit.box)
         colour = UNSURE if digit.unsure else SURE
@@ -24,22 +25,33 @@ def annotated(picture: Picture, reading: Reading) -> Picture:
         cv2.rectangle(drawn, (x - pad, y - pad), (x + w + pad, y + h + pad), colour, max(1, h // 50))
         words = f"{digit.digit} {digit.confidence:.0%}" + (f" or {digit.second}?" if digit.unsure else "")
         size = float(np.clip(h / 130, 0.35, 1.1))
-        _write(drawn, words, (x - pad, y - 2 * pad), size, colour)
+        left, line = x - pad, y - 2 * pad
+        right = left + round(20 * size * len(words))
+        if any(left < b and a < right and abs(line - at) < 30 * size for a, b, at in taken):  # of a digit that it touches
+            line = y + h + 2 * pad + round(24 * size)
+        else:
+            taken.append((left, right, line))
+        _write(drawn, words, (left, line), size, colour)
     if not reading.digits:
         _write(drawn, "no digits found", (10, 40), 1.0, UNSURE)
     return np.asarray(drawn, np.uint8)
 
 
 def contact_sheet(reading: Reading, zoom: int = 3, columns: int = 12) -> Picture:
-    """Lay out the 28x28 inputs as the net saw them, in reading order, each with its two best guesses below."""
+    """Lay out the inputs as the net saw them, in reading order, each with its two best guesses below.
+
+    Both digits of a touching pair show the 28x40 picture of the pair.
+    """
     side = 28 * zoom
     order = [i for row in reading.rows for i in row]
     tiles = []
     for i in order:
         digit = reading.digits[i]
         tile = np.full((side + 30, side + 6, 3), 255, np.uint8)
-        shown = cv2.resize(np.round(digit.image * 255).astype(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST)
-        tile[3 : side + 3, 3 : side + 3] = shown[..., None]
+        high, wide = (round(n * side / max(digit.image.shape)) for n in digit.image.shape)
+        shown = cv2.resize(np.round(digit.image * 255).astype(np.uint8), (wide, high), interpolation=cv2.INTER_NEAREST)
+        top = 3 + side - high
+        tile[top : top + high, 3 : 3 + wide] = shown[..., None]
         colour = UNSURE if digit.unsure else SURE
         _write(tile, f"{digit.digit}  {digit.confidence:.0%}", (4, side + 14), 0.38, colour)
         _write(tile, f"{digit.second}  {digit.second_confidence:.0%}", (4, side + 27), 0.33, (120, 120, 120))

@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.reader.load import LONG_SIDE
+
 Floats = NDArray[np.float32]
 Mask = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
@@ -46,12 +48,49 @@ class Part:
         return int(self.mask.sum())
 
 
-def enlarge(picture: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
-    """Enlarge a small picture to WORKING_SIDE, at most eightfold; return it and the factor."""
-    factor = float(np.clip(WORKING_SIDE / max(picture.shape[:2]), 1, 8))
-    if factor < 1.05:
+def fit(picture: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
+    """Enlarge a small picture to WORKING_SIDE, at most eightfold, or shrink a large one to LONG_SIDE; return the factor too."""
+    side = max(picture.shape[:2])
+    factor = LONG_SIDE / side if side > LONG_SIDE else float(np.clip(WORKING_SIDE / side, 1, 8))
+    if 1 <= factor < 1.05:
         return picture, 1.0
-    return np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC), np.uint8), factor
+    how = cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA
+    return np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=how), np.uint8), factor
+
+
+def sheet(picture: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Box] | None:
+    """Find a sheet of paper on a darker table: the picture of it alone, blank around, and where that was; None if none is.
+
+    The largest bright area is a sheet when it is as convex as paper, between a tenth and nine tenths of the picture, and
+    ends in a step, not in a slope of the light. A shadow may end so too: read the whole picture as well.
+    """
+    scale = min(1.0, 400 / max(picture.shape[:2]))
+    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    gray = cv2.medianBlur(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), 9)  # no strokes, no grain
+    _, bright = cv2.threshold(gray, 0, 255, cv2.THRESH_OTSU)
+    outlines, _ = cv2.findContours(bright, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    if not outlines:
+        return None
+    hull = cv2.convexHull(max(outlines, key=cv2.contourArea))
+    shape = np.zeros_like(gray)
+    cv2.fillConvexPoly(shape, hull, 1)
+    share, filled = float(shape.mean()), float(bright[shape > 0].mean()) / 255
+    if not 0.1 < share < 0.9 or filled < 0.85:
+        return None
+    border = round(0.015 * max(gray.shape)) + 1  # the sheet's own edge
+    kernel = np.ones((2 * border + 1,) * 2, np.uint8)
+    beside = cv2.dilate(shape, kernel) - shape
+    edge = shape
+    shape = cv2.erode(cv2.copyMakeBorder(shape, 1, 1, 1, 1, cv2.BORDER_CONSTANT), kernel)[1:-1, 1:-1]
+    edge = (edge - shape) * cv2.dilate(beside, kernel)  # not where the picture ends
+    if not shape.any() or not beside.any() or np.median(gray[edge > 0]) < 1.2 * np.median(gray[beside > 0]):
+        return None
+    inside = cv2.resize(shape, picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    x, y, w, h = cv2.boundingRect(inside)
+    alone = picture[y : y + h, x : x + w].copy()
+    blank = inside[y : y + h, x : x + w] == 0
+    alone[blank] = np.median(small[shape > 0], axis=0).astype(np.uint8)
+    return alone, (x, y, w, h)
 
 
 def to_gray(picture: NDArray[np.uint8]) -> Floats:
@@ -176,3 +215,9 @@ def parts(mask: Mask) -> list[Part]:
         if area >= 12 and max(w, h) >= 6:
             found.append(Part((x, y, w, h), (labels[y : y + h, x : x + w] == i).astype(np.uint8)))
     return found
+
+
+def upper(values: Floats) -> float:
+    """Return the value that a quarter of the values exceed (np.percentile interpolates, and takes ten times as long)."""
+    k = 3 * len(values) // 4
+    return float(np.partition(values, k)[k])

@@ -38,7 +38,7 @@ def load(path: Path) -> tuple[NDArray[np.uint8], float]:
     UnreadableImageError : missing, empty, not an image, truncated, too large, or a video.
     """
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+        what = "is a folder" if path.is_dir() else "is none" if path.exists() else "does not exist"
         raise UnreadableImageError(f"load: expected an image file, {path} {what}; check the name.")
     if path.stat().st_size == 0:
         raise UnreadableImageError(f"load: expected an image file, {path} has 0 bytes; copy or export it again.")

@@ -28,7 +28,14 @@ def crop(ink: Image, level: float = 0.25) -> Image:
     return ink[y : y + h, x : x + w] if w and h else ink[:1, :1]
 
 
-def normalise(ink: Image, *, thickness: float = 0.0, shear: float = 0.0, shift: tuple[float, float] = (0.0, 0.0)) -> Image:
+def normalise(
+    ink: Image,
+    *,
+    thickness: float = 0.0,
+    shear: float = 0.0,
+    shift: tuple[float, float] = (0.0, 0.0),
+    wide: int = SIZE,
+) -> Image:
     """Make a 28x28 image of one digit as MNIST's were: longer side 20, centre of mass in the middle, background 0.
 
     Parameters
@@ -42,10 +49,12 @@ def normalise(ink: Image, *, thickness: float = 0.0, shear: float = 0.0, shift: 
         Pixels to the right for each pixel up.
     shift : (float, float)
         Pixels (down, right) away from the middle.
+    wide : int
+        The result's width, pixels; the ink is fitted to 20 x (wide - 8). A pair of digits wants more than 28.
 
     Returns
     -------
-    float32, (28, 28), in [0, 1]; all 0 where there is no ink.
+    float32, (28, wide), in [0, 1]; all 0 where there is no ink.
 
     Notes
     -----
@@ -54,9 +63,9 @@ def normalise(ink: Image, *, thickness: float = 0.0, shear: float = 0.0, shift: 
     """
     ink = crop(ink)
     if ink.size < 2 or ink.max() <= 0:
-        return np.zeros((SIZE, SIZE), np.float32)
-    side = FIT * FINE
-    scale = side / max(ink.shape)
+        return np.zeros((SIZE, wide), np.float32)
+    fit = np.array([FIT, FIT + wide - SIZE])
+    scale = FINE * float((fit / ink.shape).min())
     h, w = (max(1, round(n * scale)) for n in ink.shape)
     # Pad, so that strokes can grow and shear without being cut off.
     fine = cv2.resize(ink, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
@@ -72,14 +81,14 @@ def normalise(ink: Image, *, thickness: float = 0.0, shear: float = 0.0, shift: 
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (min(abs(change), pad) + 1,) * 2)
         fine = cv2.dilate(fine, disc) if change > 0 else _erode(fine, disc)
     fine = crop(fine)
-    scale = FIT / max(fine.shape)
+    scale = float((fit / fine.shape).min())
     fine = cv2.copyMakeBorder(fine, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0)
     fine = cv2.GaussianBlur(fine, (0, 0), 0.35 / scale)  # no finer than the result's pixels can hold
     moments = cv2.moments(fine)
     row, col = moments["m01"] / moments["m00"], moments["m10"] / moments["m00"]
-    middle_row, middle_col = SIZE / 2 + shift[0], SIZE / 2 + shift[1]
+    middle_row, middle_col = SIZE / 2 + shift[0], wide / 2 + shift[1]
     place = np.array([[scale, 0, middle_col - scale * col], [0, scale, middle_row - scale * row]])
-    result = cv2.warpAffine(fine, place, (SIZE, SIZE), flags=cv2.INTER_LINEAR)
+    result = cv2.warpAffine(fine, place, (wide, SIZE), flags=cv2.INTER_LINEAR)
     result[result < 0.02] = 0
     return np.clip(result / max(0.5, float(result.max())), 0, 1).astype(np.float32)
 

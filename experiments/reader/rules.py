@@ -5,6 +5,8 @@ import numpy as np
 
 from experiments.reader.find import Ink, Mask
 
+REACH = 14  # pixels to either side of a line that are looked at
+
 
 def without_rules(mask: Mask, *, share: float = 0.3) -> Mask | None:
     """Erase long straight lines.
@@ -35,16 +37,64 @@ def without_rules(mask: Mask, *, share: float = 0.3) -> Mask | None:
     looked = long[labels].astype(np.uint8)
     scale = min(1.0, 800 / max(mask.shape))
     small = cv2.resize(looked * 255, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    found = cv2.HoughLinesP(
-        (small > 60).astype(np.uint8), 1, np.pi / 360, round(0.35 * length * scale), None, length * scale, 8
-    )
+    thin = (small > 60).astype(np.uint8)
+    wide = round(1.5 * REACH * scale) | 1  # wider than any line that _erase takes; a marker's strokes cost much time here
+    thin -= cv2.morphologyEx(thin, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (wide, wide)))
+    found = cv2.HoughLinesP(thin, 1, np.pi / 360, round(0.35 * length * scale), None, length * scale, 8)
     if found is None:
         return None
     result = mask.copy()
     for x0, y0, x1, y1 in found.reshape(-1, 4) / scale:
         _erase(result, looked, np.array([x0, y0]), np.array([x1, y1]))
-    # Crumbs of the line beside the runs that went.
-    return cv2.morphologyEx(result, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    # Crumbs of the line beside the runs that went. An opening; MORPH_OPEN with an even kernel shifts the picture by a pixel.
+    two = np.ones((2, 2), np.uint8)
+    return np.asarray(cv2.dilate(cv2.erode(result, two, anchor=(0, 0)), two, anchor=(1, 1)), np.uint8)
+
+
+def without_frames(mask: Mask) -> Mask | None:
+    """Erase what is drawn around digits: frames, the cells of a form, a ring; None where there is no such thing.
+
+    A frame has holes, and in a hole lies ink as large as a digit would be: a quarter of the hole's height, or, in a
+    hole that takes up half of the picture, two pieces of a twenty-fifth. Neither is smaller than four widths of its line,
+    so that a speck in a 0 makes no frame of it. And half of its cells hold ink: squared paper, whose lines the digits
+    cross, is no frame.
+    """
+    outlines, tree = cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
+    frames = []
+    for i, (_, _, first_hole, parent) in enumerate(tree[0] if outlines else ()):
+        depth = 0  # 0: ink, 1: a hole in it, 2: ink in that hole, and so on
+        while parent >= 0:
+            depth, parent = depth + 1, tree[0][parent][3]
+        if depth % 2 or first_hole < 0:
+            continue
+        holes = _siblings(tree[0], first_hole)
+        area = cv2.contourArea(outlines[i]) - sum(cv2.contourArea(outlines[k]) for k in holes)
+        pen = 2 * area / (cv2.arcLength(outlines[i], True) + sum(cv2.arcLength(outlines[k], True) for k in holes))
+        heights = {hole: cv2.boundingRect(outlines[hole])[3] for hole in holes}
+        cells = filled = 0
+        for hole, height in heights.items():
+            inside = np.array([max(cv2.boundingRect(outlines[k])[2:]) for k in _siblings(tree[0], tree[0][hole][2])])
+            large = inside >= 4 * pen
+            cells += height > 0.5 * max(heights.values())
+            filled += (large & (inside > 0.25 * height)).any() or (
+                height > 0.5 * mask.shape[0] and (large & (inside > 0.04 * height)).sum() > 1
+            )
+        if filled >= max(1, 0.5 * cells):
+            frames.append(i)
+    if not frames:
+        return None
+    _, labels = cv2.connectedComponents(mask, connectivity=8)
+    gone = [labels[outlines[i][0, 0, 1], outlines[i][0, 0, 0]] for i in frames]
+    return (mask * ~np.isin(labels, gone)).astype(np.uint8)
+
+
+def _siblings(tree: np.ndarray, first: int) -> list[int]:
+    """List a contour and those after it on the same level; none for -1."""
+    found = []
+    while first >= 0:
+        found.append(first)
+        first = int(tree[first][0])
+    return found
 
 
 def darkest(ink: Ink) -> Mask | None:
@@ -71,8 +121,7 @@ def _erase(result: Mask, mask: Mask, start: np.ndarray, stop: np.ndarray) -> Non
     more = max(12, 0.6 * length)  # further on: the line may be broken by strokes and go on behind them
     start, steps = start - more * along, int((length + 2 * more) / 0.7)
     across = np.array([-along[1], along[0]])
-    reach = 14
-    offsets = np.arange(-reach, reach + 0.1, 0.7)
+    offsets = np.arange(-REACH, REACH + 0.1, 0.7)
     points = start + np.arange(steps)[:, None, None] * 0.7 * along + offsets[None, :, None] * across
     columns = np.round(points[..., 0]).astype(int)
     rows = np.round(points[..., 1]).astype(int)

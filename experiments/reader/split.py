@@ -5,18 +5,19 @@ dynamic programming picks the runs whose sum of log-probabilities, less what the
 Source: over-segmentation with a recogniser's scores, LeCun et al. 1998, section V.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.reader.find import Box, Floats, Mask, Part
+from experiments.reader.find import Box, Floats, Mask, Part, upper
 from experiments.reader.normalise import stroke_width
 
 # Costs, in log-probability. Set on pages of MNIST's training digits (README of models/weights).
 CUT = 0.5  # a cut, however thin the ink there
 CUT_INK = 0.12  # and for each stroke width of ink that it crosses beyond the first
+LOW_HALF = 8.0  # a half of a pair that is lower than the pair, for each of its heights
 JOIN = 0.15  # parts joined, touching or not
 JOIN_GAP = 4.0  # and for each digit height between them
 WIDE = 1.5  # wider than high, for each height
@@ -36,6 +37,7 @@ class Cluster:
     pieces: NDArray[np.int32]
     count: int
     cuts: list[float]  # after piece i: stroke widths of ink cut through; -1 where nothing was cut
+    cut: bool = True  # whether any part may be more than one digit
 
 
 def seams(ink: Floats, most: int = 8) -> list[tuple[NDArray[np.int64], float]]:
@@ -151,31 +153,33 @@ def make_cluster(group: list[Part], cut: list[bool], contrast: Floats) -> Cluste
     order = np.zeros(number + 1, np.int32)
     for new, (_, old, _) in enumerate(centres, 1):
         order[old] = new
-    return Cluster((x0, y0, x1 - x0, y1 - y0), order[canvas], number, [after for _, _, after in centres])
+    return Cluster((x0, y0, x1 - x0, y1 - y0), order[canvas], number, [after for _, _, after in centres], any(cut))
 
 
 def _strength(part: Part, contrast: Floats) -> Floats:
     """Return the ink of a part, 1 in the middle of its strokes."""
     x, y, w, h = part.box
     seen = contrast[y : y + h, x : x + w] * part.mask
-    level = max(1e-3, float(np.percentile(seen[part.mask > 0], 75)))
+    level = max(1e-3, upper(seen[part.mask > 0]))
     return np.asarray(np.clip(seen / level, 0, 1) ** 2, np.float32)
 
 
 @dataclass
 class Hypothesis:
-    """Pieces first to last (from 1) of a cluster taken for one digit."""
+    """Pieces first to last (from 1) of a cluster taken for one digit, or for a pair that touches."""
 
-    cluster: int
-    first: int
-    last: int
     box: Box  # on the page
     mask: Mask
-    cost: float
+    first: int = 1
+    last: int = 1
+    cost: float = 0.0
+    pair: bool = False
+    log_probs: Floats = field(default_factory=lambda: np.zeros((1, 10), np.float32))  # as read: (1, 10), a pair (2, 10)
+    halves: list["Hypothesis"] = field(default_factory=list)  # of a pair that was chosen
 
 
-def hypotheses(cluster: Cluster, index: int, unit: float) -> list[Hypothesis]:
-    """List the runs of pieces that could be one digit by their shape; unit is the usual height of a digit, pixels."""
+def hypotheses(cluster: Cluster, unit: float, *, pairs: bool = False) -> list[Hypothesis]:
+    """List the runs of pieces that could be one digit by their shape, or two; unit is a digit's usual height, pixels."""
     found = []
     x0, y0 = cluster.box[:2]
     boxes = [cv2.boundingRect((cluster.pieces == i).astype(np.uint8)) for i in range(1, cluster.count + 1)]
@@ -189,54 +193,79 @@ def hypotheses(cluster: Cluster, index: int, unit: float) -> list[Hypothesis]:
                 cost += JOIN + JOIN_GAP * gap
             left, top, right, bottom = min(left, x), min(top, y), max(right, x + w), max(bottom, y + h)
             width, height = right - left, bottom - top
-            if width > 1.7 * max(height, unit) and last > first:
+            if width > (3.0 if pairs else 1.7) * max(height, unit) and last > first:
                 break
             if height > 2.2 * unit and last > first and cluster.count > 1:
                 continue
-            shape = (
-                WIDE * max(0.0, width / height - 1.1)
-                + SMALL * max(0.0, 0.55 - height / unit)
-                + LOW * max(0.0, 0.9 - height / unit)
-            )
+            shape = SMALL * max(0.0, 0.55 - height / unit) + LOW * max(0.0, 0.9 - height / unit)
             ends = [first - 2, last - 1]  # the cuts on both sides; each is paid for half by either neighbour
             crossed = [cluster.cuts[i] for i in ends if i >= 0 and cluster.cuts[i] >= 0]
             cutting = sum(CUT + CUT_INK * max(0.0, ink - 1) for ink in crossed) / 2
             view = cluster.pieces[top:bottom, left:right]
             mask = ((view >= first) & (view <= last)).astype(np.uint8)
             box = (x0 + left, y0 + top, width, height)
-            found.append(Hypothesis(index, first, last, box, mask, cost + shape + cutting))
+            if width <= 1.7 * max(height, unit) or last == first:
+                found.append(Hypothesis(box, mask, first, last, cost + cutting + shape + WIDE * max(0.0, width / height - 1.1)))
+            if pairs and cluster.cut and height > 0.6 * unit and 0.3 * height < width:
+                found.append(Hypothesis(box, mask, first, last, cost + cutting + 2 * shape, pair=True))
     return found
 
 
-def best_runs(cluster: Cluster, found: list[Hypothesis], scores: Floats, usual_ink: float) -> list[int]:
-    """Choose runs that do not overlap and whose scores sum to most.
+def best_runs(cluster: Cluster, found: list[Hypothesis], usual_ink: float) -> list[Hypothesis]:
+    """Choose runs that do not overlap and whose scores sum to most, left to right.
 
     Parameters
     ----------
     found : list of Hypothesis
-        All of this cluster.
-    scores : float32, (len(found),)
-        The largest log-probability of each.
+        Of this cluster, with what the nets read in them.
     usual_ink : float
         Pixels of ink in a digit of this page.
-
-    Returns
-    -------
-    list of int
-        Indices into found, left to right.
     """
     ink = np.bincount(cluster.pieces.ravel(), minlength=cluster.count + 1) / usual_ink
     best = [0.0] + [-np.inf] * cluster.count
-    chosen: list[list[int]] = [[] for _ in range(cluster.count + 1)]
-    by_last: dict[int, list[int]] = {}
-    for i, one in enumerate(found):
-        by_last.setdefault(one.last, []).append(i)
+    chosen: list[list[Hypothesis]] = [[] for _ in range(cluster.count + 1)]
     for last in range(1, cluster.count + 1):
         best[last] = best[last - 1] - SKIP * min(1.0, 5 * ink[last]) - SKIP_INK * ink[last]
         chosen[last] = chosen[last - 1]
-        for i in by_last.get(last, []):
-            total = best[found[i].first - 1] + float(scores[i]) - found[i].cost
+        for one in (h for h in found if h.last == last):
+            total = best[one.first - 1] + float(one.log_probs.max(1).sum()) - one.cost
             if total > best[last]:
                 best[last] = total
-                chosen[last] = [*chosen[found[i].first - 1], i]
+                chosen[last] = [*chosen[one.first - 1], one]
+    for one in chosen[-1]:
+        if one.pair:
+            one.halves = _halve(one, found)
     return chosen[-1]
+
+
+def _halve(pair: Hypothesis, found: list[Hypothesis]) -> list[Hypothesis]:
+    """Cut a pair where its halves look most like the two digits that it was read as; down the middle if nowhere else."""
+    a, b = pair.log_probs.argmax(1)
+    lefts = {h.last: h for h in found if h.first == pair.first and h.last < pair.last and not h.pair}
+    rights = {h.first: h for h in found if h.last == pair.last and h.first > pair.first and not h.pair}
+
+    def fit(cut: int) -> float:
+        left, right = lefts[cut], rights[cut + 1]
+        low = 2 - (left.box[3] + right.box[3]) / pair.box[3]  # both are of one hand, about as high as the pair
+        return float(left.log_probs[0, a] + right.log_probs[0, b]) - left.cost - right.cost - LOW_HALF * low
+
+    cuts = [last for last in lefts if last + 1 in rights]
+    if cuts:
+        cut = max(cuts, key=fit)
+        return [_as_high(half, pair) for half in (lefts[cut], rights[cut + 1])]
+    x, y, w, h = pair.box
+    half = max(1, w // 2)
+    return [
+        Hypothesis((x, y, half, h), pair.mask[:, :half], pair.first, pair.last),
+        Hypothesis((x + half, y, w - half, h), pair.mask[:, half:], pair.first, pair.last),
+    ]
+
+
+def _as_high(half: Hypothesis, pair: Hypothesis) -> Hypothesis:
+    """Give a half that the cut left too low, its stroke being the other's too, the height of the pair."""
+    x, y, w, h = half.box
+    if h >= 0.75 * pair.box[3]:
+        return half
+    above = y - pair.box[1]
+    mask = cv2.copyMakeBorder(half.mask, above, pair.box[3] - above - h, 0, 0, cv2.BORDER_CONSTANT)
+    return replace(half, box=(x, pair.box[1], w, pair.box[3]), mask=mask)

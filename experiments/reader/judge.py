@@ -1,0 +1,129 @@
+"""What can be a digit by its shape and place, what may be several, and what is odd beside the page's other digits."""
+
+import numpy as np
+
+from experiments.reader.find import Floats, Ink, Part
+from experiments.reader.normalise import stroke_width
+from experiments.reader.split import Hypothesis
+
+LOWEST = 9  # pixels; what is lower is noise, or cannot be read
+REJECT = 0.25  # below this confidence it is taken for something else than a digit
+REJECT_ODD = 0.90  # the same for what is unlike the page's other digits in size, pen or darkness
+
+
+def plausible(found: list[Part], shape: tuple[int, ...]) -> tuple[list[Part], float]:
+    """Drop what cannot be part of a digit; return the rest and the usual height of a digit, pixels."""
+    height, width = shape
+
+    def at_border(part: Part) -> bool:
+        x, y, w, h = part.box
+        return x <= 1 or y <= 1 or x + w >= width - 1 or y + h >= height - 1
+
+    kept = []
+    for part in found:
+        _, _, w, h = part.box
+        if at_border(part) and max(w / width, h / height) > 0.3:
+            continue
+        if w > 0.95 * width and h > 0.95 * height:
+            continue
+        kept.append(part)
+    if not kept:
+        return [], 1.0
+    heights = np.array([p.box[3] for p in kept], float)
+    by_height = np.argsort(heights)
+    weights = np.cumsum(heights[by_height] ** 2)
+    unit = float(heights[by_height][np.searchsorted(weights, weights[-1] / 2)])
+    if unit < LOWEST:
+        return [], 1.0
+    result = []
+    for part in kept:
+        _, _, w, h = part.box
+        if max(w, h) < 0.2 * unit or h > 3 * unit or w > 12 * unit:
+            continue
+        if w > 6 * h and w > 1.2 * unit:  # a line
+            continue
+        if at_border(part) and (w < 0.2 * unit or h < 0.6 * unit):
+            continue
+        result.append(part)
+    return result, unit
+
+
+def needs_cut(part: Part, sure: float, unit: float) -> bool:
+    """Say whether a part may be more than one digit."""
+    _, _, w, h = part.box
+    return h > 0.5 * unit and (w > 0.9 * h or (sure < 0.98 and w > 0.4 * h))
+
+
+def unlike(chosen: list[Hypothesis], ink: Ink, sure: list[float]) -> Floats:
+    """Measure how unlike the page's surely read digits each one is; 1 is odd: a rule, a shadow's edge, a stain.
+
+    Size, pen and darkness are compared with the medians. A shadow's edge also has a bright side and a dark one.
+    """
+    looks, edges = [], []
+    for one in chosen:
+        x, y, w, h = one.box
+        inside = one.mask > 0
+        pen = stroke_width(np.pad(one.mask, 1))
+        looks.append((max(w, h), pen, float(np.percentile(ink.contrast[y : y + h, x : x + w][inside], 75))))
+        rows, columns = np.nonzero(inside)
+        step = round(pen) + 4
+        sides = []
+        for dy, dx in ((0, -step), (0, step), (-step, 0), (step, 0)):
+            there = (rows + y + dy).clip(0, ink.gray.shape[0] - 1), (columns + x + dx).clip(0, ink.gray.shape[1] - 1)
+            bare = ink.mask[there] == 0  # the page beside it, not its neighbours' ink
+            sides.append(float(ink.gray[there][bare].mean()) if bare.mean() > 0.15 else np.nan)
+        apart = [abs(np.log2((sides[i] + 8) / (sides[i + 1] + 8))) for i in (0, 2)]
+        edges.append(max((a for a in apart if not np.isnan(a)), default=0.0))
+    looked, edge = np.log2(np.array(looks)), np.array(edges, np.float32)
+    model = looked[np.array(sure) > 0.9]
+    model_edge = float(np.median(edge[np.array(sure) > 0.9])) if len(model) else 0.0
+    away = (np.clip(edge - model_edge, 0, None) / 0.6) ** 2
+    if len(model) >= 3:
+        apart = (looked - np.median(model, 0)) / (1.5, 0.8, 0.8)
+        apart[:, 2] = np.minimum(apart[:, 2], 0)  # only what is fainter: ink out of the shadow is stronger, and no less ink
+        away += (apart**2).sum(1)
+    return np.asarray(away, np.float32)
+
+
+def accept(digit: int, confidence: float, odd: float) -> bool:
+    """Say whether a digit is believed; a straight line is as sure a 1 as any, so an odd 1 is not."""
+    if odd > 5 or (odd > 2 and digit == 1):
+        return False
+    return confidence >= (REJECT_ODD if odd > 1 else REJECT)
+
+
+def link(found: list[Part], sure: Floats, unit: float) -> list[list[int]]:
+    """Group the parts that may belong to one digit: near ones, of which one at least is no digit by itself."""
+    boxes = np.array([p.box for p in found], float)
+    x, y, w, h = boxes.T
+    gap_x = np.maximum(x[:, None], x) - np.minimum(x[:, None] + w[:, None], x + w)
+    gap_y = np.maximum(y[:, None], y) - np.minimum(y[:, None] + h[:, None], y + h)
+    incomplete = (h < 0.7 * unit) | (sure < 0.85)
+    near = (gap_x < 0.15 * unit) & (gap_y < 0.25 * unit) & (incomplete[:, None] | incomplete)
+    group = np.arange(len(found))
+    for i, j in zip(*np.nonzero(np.triu(near, 1)), strict=True):
+        group[group == group[j]] = group[i]
+    return [list(np.flatnonzero(group == g)) for g in np.unique(group)]
+
+
+def only_digit(found: list[Part], shape: tuple[int, ...]) -> list[Part]:
+    """Choose the parts of the one digit on a picture: no specks, no frame, no strip along the border."""
+    height, width = shape
+
+    def frame(part: Part) -> bool:
+        x, y, w, h = part.box
+        sides = (x <= 1) + (y <= 1) + (x + w >= width - 1) + (y + h >= height - 1)
+        thin = part.area < 0.12 * w * h or min(w / width, h / height) < 0.06
+        return sides >= 1 and thin and max(w / width, h / height) > 0.5
+
+    kept = [p for p in found if not frame(p)]
+    if not kept:
+        return []
+    inner = [p for p in kept if p.box[0] > 1 and p.box[1] > 1
+             and p.box[0] + p.box[2] < width - 1 and p.box[1] + p.box[3] < height - 1]  # fmt: skip
+    largest = max(p.area for p in kept)
+    # What lies inside is the digit when it is large enough to be one; else the digit runs off the picture.
+    if inner and max(p.area for p in inner) > 0.15 * largest:
+        kept = inner
+        largest = max(p.area for p in kept)
+    return [p for p in kept if p.area >= 0.04 * largest]

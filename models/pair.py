@@ -1,0 +1,45 @@
+"""A net for two touching digits at once: LeNet on a wider picture, with a last layer for each of the two."""
+
+from typing import Any
+
+import numpy as np
+
+import tinygrad_lite.functional as F
+from tinygrad_lite import Tensor, nn
+
+WIDTH = 40  # of its pictures, pixels; they are 28 high
+
+
+class PairNet(nn.Module):
+    """Two convolutions with pooling and two linear layers: what two touching digits are, the left one and the right one.
+
+    conv 20@5x5, ReLU, max-pool 2; conv 50@5x5, ReLU, max-pool 2; linear 1400 -> 256, ReLU; linear 256 -> 2 x 10.
+    A pair need not be cut to be read, and strokes that both digits share belong to both.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        For the initial weights, and for dropout.
+    dropout : float in [0, 1), default 0
+        Probability of dropping a unit before the last layer while training.
+
+    Examples
+    --------
+    >>> PairNet(np.random.default_rng(0))(np.zeros((3, 1, 28, 40), np.float32)).shape
+    (3, 2, 10)
+    """
+
+    def __init__(self, rng: np.random.Generator, dropout: float = 0.0) -> None:
+        self.conv1 = nn.Conv2d(1, 20, 5, rng=rng)
+        self.conv2 = nn.Conv2d(20, 50, 5, rng=rng)
+        self.fc1 = nn.Linear(1400, 256, rng=rng)
+        self.fc2 = nn.Linear(256, 20, rng=rng)
+        self.dropout = nn.Dropout(dropout, rng=rng)
+
+    def forward(self, x: Any) -> Tensor:
+        """Images (n, 1, 28, 40), pixels / 255 -> logits (n, 2, 10)."""
+        for conv in (self.conv1, self.conv2):
+            x = F.max_pool2d(F.relu(conv(x)), 2)
+        x = F.relu(self.fc1(F.flatten(x, 1)))
+        logits: Tensor = self.fc2(self.dropout(x))
+        return logits.reshape(-1, 2, 10)
