@@ -1,11 +1,12 @@
 """Recipes: everything that decides how LeNet is trained, each in one place."""
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
 
 from experiments.distort import Distortion
+from experiments.runs import RunError
 from models.lenet import LeNet
 from tinygrad_lite import nn, optim
 
@@ -130,6 +131,28 @@ RECIPES = {
         pixel_scale=256.0,
     ),
 }
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """FIELD=VALUE -> the field and a value of its type."""
+    name, _, value = text.partition("=")
+    hints = get_type_hints(Recipe)
+    kinds = get_args(hints.get(name)) or (hints.get(name),)
+    try:
+        if name == "about" or name not in hints:
+            raise ValueError
+        if kinds == (bool,):
+            return name, {"True": True, "False": False}[value]
+        if value == "None" and type(None) in kinds:
+            return name, None
+        if value in kinds:
+            return name, value
+        return name, (int if int in kinds else float)(value)
+    except (ValueError, KeyError):
+        raise RunError(
+            f"--set: expected FIELD=VALUE with a field of a recipe and a value of its kind, got {text!r}; config.json of any "
+            "run shows them."
+        ) from None
 
 
 def make_model(recipe: Recipe, rng: np.random.Generator) -> LeNet:

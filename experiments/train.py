@@ -8,13 +8,13 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, get_args, get_type_hints
+from typing import Any, NoReturn
 
 from experiments import mnist
 from experiments.checkpoint import NAME, load_checkpoint, not_finite, remove_checkpoints, save_checkpoint
 from experiments.curves import draw_curves
 from experiments.progress import Progress
-from experiments.recipes import RECIPES, Recipe
+from experiments.recipes import RECIPES, Recipe, setting
 from experiments.runs import Run, RunError, read_json
 from experiments.training import Training, evaluate
 from tinygrad_lite import FileFormatError, TinygradError, TrainingError
@@ -231,7 +231,7 @@ def recipe_from(options: argparse.Namespace) -> Recipe:
         raise RunError(f"--recipe: there is no recipe {options.recipe!r}; choose one of {', '.join(RECIPES)}.")
     names = ("batch_size", "lr", "clip_norm", "train_size")
     changes: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    changes |= dict(_setting(text) for text in options.set)
+    changes |= dict(setting(text) for text in options.set)
     if options.epochs is not None:
         changes.update(epochs=options.epochs, steps=None)
     if options.dry_run:
@@ -244,28 +244,6 @@ def recipe_from(options: argparse.Namespace) -> Recipe:
             raise RunError(f"--{name.replace('_', '-')}: must be a number of at least {low}, got {value}.")
     recipe.distortion()
     return recipe
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    """FIELD=VALUE -> the field and a value of its type."""
-    name, _, value = text.partition("=")
-    hints = get_type_hints(Recipe)
-    kinds = get_args(hints.get(name)) or (hints.get(name),)
-    try:
-        if name == "about" or name not in hints:
-            raise ValueError
-        if kinds == (bool,):
-            return name, {"True": True, "False": False}[value]
-        if value == "None" and type(None) in kinds:
-            return name, None
-        if value in kinds:
-            return name, value
-        return name, (int if int in kinds else float)(value)
-    except (ValueError, KeyError):
-        raise RunError(
-            f"--set: expected FIELD=VALUE with a field of a recipe and a value of its kind, got {text!r}; config.json of any "
-            "run shows them."
-        ) from None
 
 
 def make_parser() -> argparse.ArgumentParser:
