@@ -81,8 +81,9 @@ def resume(folder: Path, stop: "Stop", quiet: bool, checkpoint_seconds: float) -
     config = read_json(folder / "config.json")
     checkpoint = load_checkpoint(folder)
     try:
+        recipe = _recipe_in(config)
         data = load_data(config["data_dir"], config["validate"])
-        training = Training(_recipe_in(config), config["seed"], data[0])
+        training = Training(recipe, config["seed"], data[0])
         if checkpoint is not None:  # else it was stopped before its first, and starts anew
             training.load_state(*checkpoint)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
