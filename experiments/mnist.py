@@ -1,6 +1,9 @@
 """MNIST, and data sets in the same files: IDX, raw or gzipped, read strictly.
 
 IDX: a big-endian magic number (2051 for images, 2049 for labels), the count, for images rows and columns, then bytes.
+Fashion-MNIST (Xiao, Rasul & Vollgraf 2017, MIT licence) comes in the same four files: github.com/zalandoresearch/fashion-mnist
+has them under data/fashion, Debian in /usr/share/datasets/fashion-mnist (package dataset-fashion-mnist).
+
 Source of the format: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits".
 """
 

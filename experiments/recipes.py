@@ -1,10 +1,12 @@
 """Recipes: everything that decides how LeNet is trained, each in one place."""
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
 
+from experiments.distort import Distortion
+from experiments.runs import RunError
 from models.lenet import LeNet
 from tinygrad_lite import nn, optim
 
@@ -30,6 +32,13 @@ class Recipe:
     label_smoothing: float = 0.0
     clip_norm: float | None = None  # largest joint norm of the gradients
     dropout: float = 0.0
+    average: float = 0.0  # decay of the weights' moving average, which is then what is tested and written; 0 for none
+    rotation: float = 0.0  # this and the next five: see distort.Distortion
+    scale: float = 0.0
+    shear: float = 0.0
+    shift: float = 0.0
+    elastic: float = 0.0
+    thickness: float = 0.0
     relu_after_conv: bool = True
     caffe_init: bool = False
     pixel_scale: float = 255.0
@@ -37,6 +46,10 @@ class Recipe:
     def metadata(self) -> dict[str, str]:
         """Give what a weight file must say beside the weights: models.load asks for it."""
         return {"relu_after_conv": str(self.relu_after_conv), "pixel_scale": str(self.pixel_scale)}
+
+    def distortion(self) -> Distortion:
+        """Give how the training images are distorted."""
+        return Distortion(*(getattr(self, field.name) for field in fields(Distortion)))
 
 
 RECIPES = {
@@ -61,6 +74,49 @@ RECIPES = {
         schedule="inv",
         caffe_init=True,
     ),
+    "best": Recipe(
+        about="all 60,000 images, distorted anew each time",
+        epochs=24,
+        batch_size=50,
+        optimizer="adamw",
+        lr=3e-3,
+        weight_decay=0.05,
+        schedule="one_cycle",
+        dropout=0.5,
+        average=0.999,
+        rotation=8,
+        scale=0.08,
+        shift=2,
+        elastic=0.7,
+        thickness=0.5,
+    ),
+    "small": Recipe(
+        about="the origin's 3,000 images, distorted anew each time",
+        epochs=200,
+        batch_size=50,
+        train_size=3000,
+        optimizer="adamw",
+        lr=3e-3,
+        weight_decay=0.05,
+        schedule="one_cycle",
+        dropout=0.5,
+        average=0.999,
+        rotation=12,
+        scale=0.15,
+        shear=0.15,
+        shift=2,
+        elastic=1.0,
+        thickness=0.5,
+    ),
+    "single": Recipe(
+        about="all 60,000 images, once",
+        batch_size=25,
+        optimizer="adamw",
+        lr=3e-3,
+        weight_decay=0.05,
+        schedule="one_cycle",
+        pixel_scale=60.0,
+    ),
     "caffe": Recipe(
         about="Caffe's examples/mnist: 10,000 iterations of 64, no ReLU after the convolutions",
         steps=10_000,
@@ -75,6 +131,28 @@ RECIPES = {
         pixel_scale=256.0,
     ),
 }
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """FIELD=VALUE -> the field and a value of its type."""
+    name, _, value = text.partition("=")
+    hints = get_type_hints(Recipe)
+    kinds = get_args(hints.get(name)) or (hints.get(name),)
+    try:
+        if name == "about" or name not in hints:
+            raise ValueError
+        if kinds == (bool,):
+            return name, {"True": True, "False": False}[value]
+        if value == "None" and type(None) in kinds:
+            return name, None
+        if value in kinds:
+            return name, value
+        return name, (int if int in kinds else float)(value)
+    except (ValueError, KeyError):
+        raise RunError(
+            f"--set: expected FIELD=VALUE with a field of a recipe and a value of its kind, got {text!r}; config.json of any "
+            "run shows them."
+        ) from None
 
 
 def make_model(recipe: Recipe, rng: np.random.Generator) -> LeNet:

@@ -10,13 +10,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-import numpy as np
-
 from experiments import mnist
 from experiments.checkpoint import NAME, load_checkpoint, not_finite, remove_checkpoints, save_checkpoint
 from experiments.curves import draw_curves
 from experiments.progress import Progress
-from experiments.recipes import RECIPES, Recipe
+from experiments.recipes import RECIPES, Recipe, setting
 from experiments.runs import Run, RunError, read_json
 from experiments.training import Training, evaluate
 from tinygrad_lite import FileFormatError, TinygradError, TrainingError
@@ -27,7 +25,7 @@ KEEP_EVERY = 100  # steps between copies of weights that gave a finite loss
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; gives the exit code: 0, 1 after an error, 130 or 143 after Ctrl-C or SIGTERM."""
-    options = _parser().parse_args(argv)
+    options = make_parser().parse_args(argv)
     stop = Stop()
     try:
         if options.resume is not None:
@@ -52,29 +50,28 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def train(options: argparse.Namespace, stop: "Stop") -> None:
-    """Train one net, or several with seeds counting up, each with a folder of its own."""
-    recipe = recipe_from(options)
+    """Train one net."""
+    config = configuration(options)
     data = load_data(options.data_dir, options.validate)
-    seeds = range(options.seed, options.seed + options.seeds)
-    folders: dict[int, Path | None] = dict.fromkeys(seeds)
-    if options.out is not None:
-        folders = {seed: Path(options.out) / (f"seed-{seed}" if options.seeds > 1 else "") for seed in seeds}
-        for folder in folders.values():
-            Run.refuse_existing(folder)
-    results = []
-    for seed, out in folders.items():
-        config = {
-            "recipe": options.recipe,
-            "seed": seed,
-            "data_dir": options.data_dir and str(Path(options.data_dir).resolve()),
-            "validate": options.validate,
-            **dataclasses.asdict(recipe),
-        }
-        with Run.create(out, f"{options.recipe}-seed{seed}", config) as run:
-            training = Training(recipe, seed, data[0])
-            results.append(finish(run, training, data[1], stop, options.quiet, options.checkpoint_seconds))
-    if options.seeds > 1:
-        print_summary(options.recipe, recipe, results)
+    with Run.create(options.out, f"{options.recipe}-seed{options.seed}", config) as run:
+        training = Training(_recipe_in(config), options.seed, data[0])
+        finish(run, training, data[1], stop, options.quiet, options.checkpoint_seconds)
+
+
+def configuration(options: argparse.Namespace) -> dict[str, Any]:
+    """Give all that a run follows from, fit for JSON."""
+    return {
+        "recipe": options.recipe,
+        "seed": options.seed,
+        "data_dir": options.data_dir and str(Path(options.data_dir).resolve()),
+        "validate": options.validate,
+        **dataclasses.asdict(recipe_from(options)),
+    }
+
+
+def _recipe_in(config: dict[str, Any]) -> Recipe:
+    names = {field.name for field in dataclasses.fields(Recipe)}
+    return Recipe(**{name: value for name, value in config.items() if name in names})
 
 
 def resume(folder: Path, stop: "Stop", quiet: bool, checkpoint_seconds: float) -> dict[str, Any]:
@@ -84,8 +81,7 @@ def resume(folder: Path, stop: "Stop", quiet: bool, checkpoint_seconds: float) -
     config = read_json(folder / "config.json")
     checkpoint = load_checkpoint(folder)
     try:
-        names = {field.name for field in dataclasses.fields(Recipe)}
-        recipe = Recipe(**{name: value for name, value in config.items() if name in names})
+        recipe = _recipe_in(config)
         data = load_data(config["data_dir"], config["validate"])
         training = Training(recipe, config["seed"], data[0])
         if checkpoint is not None:  # else it was stopped before its first, and starts anew
@@ -112,10 +108,10 @@ def finish(
         and no checkpoint holds others.
     StoppedError : Ctrl-C or SIGTERM; the step was finished and a checkpoint written.
     """
-    recipe, model = training.recipe, training.model
+    recipe, model = training.recipe, training.result()
     good = model.state_dict()
-    # After every epoch, but not much more than twenty times: the origin's epochs have thirty steps.
-    evaluate_every = training.per_epoch * max(1, round(training.steps / training.per_epoch / 20))
+    # After every epoch, but not much more than ten times: the origin's epochs have thirty steps.
+    evaluate_every = training.per_epoch * max(1, round(training.steps / training.per_epoch / 10))
     figures: dict[str, Any] = {}
     saved, saved_step = time.monotonic(), training.step
 
@@ -161,7 +157,7 @@ def finish(
                 saved, saved_step = time.monotonic(), training.step
             if stop.signal:
                 raise StoppedError(f"stopped after step {training.step}; go on with --resume {run.folder}")
-    final = {**figures, "seconds": round(training.elapsed(), 3)}
+    final = {**figures, "train_size": len(training.loader.arrays[0]), "seconds": round(training.elapsed(), 3)}
     save(model.state_dict(), run.folder / "model.safetensors", recipe.metadata())
     draw_curves(run.folder, f"LeNet, {run.folder.name}")
     run.write_json("result.json", final)
@@ -230,46 +226,29 @@ def _words(recipe: Recipe, final: dict[str, Any]) -> str:
     return f"{text}, loss {final['test_loss']:.4f}, after {final['step']} steps in {final['seconds']:.0f} s"
 
 
-def print_summary(name: str, recipe: Recipe, results: list[dict[str, Any]]) -> None:
-    """Print mean and standard deviation over seeds."""
-    for key, what in (("test_accuracy", "all test images"), ("part_accuracy", f"the first {recipe.test_size} test images")):
-        if key in results[0]:
-            values = 100 * np.array([r[key] for r in results])
-            print(
-                f"{name}: {values.mean():.2f} +- {values.std(ddof=1):.2f} % of {what} "
-                f"(mean and standard deviation of {len(values)} seeds: {', '.join(f'{v:.2f}' for v in values)})"
-            )
-
-
 def recipe_from(options: argparse.Namespace) -> Recipe:
     """Give the recipe with the command line's changes."""
     if options.recipe not in RECIPES:
         raise RunError(f"--recipe: there is no recipe {options.recipe!r}; choose one of {', '.join(RECIPES)}.")
-    recipe = RECIPES[options.recipe]
-    limits = {
-        "epochs": 1,
-        "batch_size": 1,
-        "train_size": 1,
-        "lr": 0,
-        "clip_norm": 0,
-        "checkpoint_seconds": 0,
-        "seeds": 1,
-        "seed": 0,
-    }
-    for name, low in limits.items():
-        value = getattr(options, name)
-        if value is not None and not (low <= value < math.inf):
-            raise RunError(f"--{name.replace('_', '-')}: must be a number of at least {low}, got {value}.")
     names = ("batch_size", "lr", "clip_norm", "train_size")
     changes: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    changes |= dict(setting(text) for text in options.set)
     if options.epochs is not None:
         changes.update(epochs=options.epochs, steps=None)
     if options.dry_run:
         changes = {"train_size": 300, "batch_size": 50, "epochs": 2, "steps": None, **changes}
-    return dataclasses.replace(recipe, **changes)
+    recipe = dataclasses.replace(RECIPES[options.recipe], **changes)
+    limits = {"epochs": 1, "steps": 1, "batch_size": 1, "train_size": 1, "lr": 0, "clip_norm": 0}
+    given = [(name, getattr(recipe, name), low) for name, low in limits.items()]
+    for name, value, low in [*given, *((name, getattr(options, name), 0) for name in ("seed", "checkpoint_seconds"))]:
+        if value is not None and not (low <= value < math.inf):
+            raise RunError(f"--{name.replace('_', '-')}: must be a number of at least {low}, got {value}.")
+    recipe.distortion()
+    return recipe
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Give the command line's options."""
     recipes = "\n".join(f"  {name:8} {recipe.about}" for name, recipe in RECIPES.items())
     parser = argparse.ArgumentParser(
         prog="python -m experiments.train",
@@ -282,8 +261,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, help="images a step, instead of the recipe's")
     parser.add_argument("--lr", type=float, help="learning rate, instead of the recipe's")
     parser.add_argument("--clip-norm", type=float, metavar="NORM", help="scale gradients down to this joint norm at most")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="another value of any field of the recipe, repeatable"
+    )
     parser.add_argument("--seed", type=int, default=0, help="the one seed of all randomness (default: 0)")
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="train N nets, seeds counting up, and print the mean")
     parser.add_argument("--train-size", type=int, metavar="N", help="use the first N training images")
     parser.add_argument("--validate", type=int, metavar="N", help="test on the last N training images, which are left out")
     parser.add_argument("--data-dir", help="folder with the four IDX files of another data set (default: MNIST, included)")

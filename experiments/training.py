@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,11 @@ from numpy.typing import NDArray
 
 import tinygrad_lite.functional as F
 from experiments.checkpoint import not_finite
+from experiments.distort import Distorter
 from experiments.mnist import Digits
 from experiments.recipes import Recipe, make_model, make_optimizer
-from tinygrad_lite import Tensor, nn, no_grad
+from models.lenet import LeNet
+from tinygrad_lite import Tensor, nn, no_grad, optim
 from tinygrad_lite.data import Batches
 from tinygrad_lite.optim import clip_grad_norm
 
@@ -32,28 +35,43 @@ class Training:
         self.recipe = recipe
         train_set = digits.take(recipe.train_size)
         # The generator of the weights is dropout's afterwards.
-        self.rng, order_rng = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
+        seeds = np.random.SeedSequence(seed).spawn(3)
+        self.rng, order_rng = (np.random.default_rng(s) for s in seeds[:2])
         self.model = make_model(recipe, self.rng)
+        self.average = optim.AveragedModel(self.model, recipe.average) if recipe.average else None
+        size = len(train_set.labels)
+        self.distorter = Distorter(recipe.distortion(), seeds[2], size) if recipe.distortion() else None
         self.loader = Batches(
             *train_set,
-            batch_size=min(recipe.batch_size, len(train_set.labels)),
+            np.arange(size),
+            batch_size=min(recipe.batch_size, size),
             rng=None if recipe.order == "sequential" else order_rng,
             independent=recipe.order == "independent",
         )
         self.per_epoch = len(self.loader)
         self.steps = recipe.steps or recipe.epochs * self.per_epoch
         self.optimizer, self.scheduler = make_optimizer(recipe, self.model, self.steps)
+        self.loaded = self.loader.state_dict()  # the loader when it had given the batch of this step, and not yet the next
         self.step = 0
         self.seconds = 0.0  # spent before the last resume
         self.begun = time.perf_counter()
 
     def batches(self) -> Iterator[Batch]:
-        """Yield the batches of the steps that are left."""
-        while self.step < self.steps:
-            for batch in self.loader:
+        """Yield the batches of the steps that are left. A thread prepares the next one meanwhile."""
+        prepared = self._prepare()
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(next, prepared)
+            while self.step < self.steps:
+                batch, self.loaded = coming.result()
+                coming = pool.submit(next, prepared)
                 yield batch
-                if self.step == self.steps:
-                    break
+
+    def _prepare(self) -> Iterator[tuple[Batch, dict[str, Any]]]:
+        while True:
+            for images, labels, places in self.loader:
+                if self.distorter:
+                    images = self.distorter(images, places, self.loader.epoch)
+                yield (images, labels), self.loader.state_dict()
 
     def forward(self, batch: Batch) -> tuple[Tensor, float]:
         """Give the loss of a batch, and the part of it that was read right."""
@@ -75,7 +93,13 @@ class Training:
         """Go one step down the gradients."""
         self.optimizer.step()
         self.scheduler.step()
+        if self.average:
+            self.average.update_parameters(self.model)
         self.step += 1
+
+    def result(self) -> LeNet:
+        """Give the net to test and to keep: the average, where the recipe has one."""
+        return self.average.module if self.average else self.model
 
     def elapsed(self) -> float:
         """Seconds of training, over all sittings."""
@@ -89,12 +113,14 @@ class Training:
         for i, entries in enumerate(optimizer["state"]):
             arrays |= {f"optimizer/{i}/{k}": v for k, v in entries.items() if isinstance(v, np.ndarray)}
             plain.append({k: v for k, v in entries.items() if not isinstance(v, np.ndarray)})
+        if self.average:
+            arrays |= {f"average/{name}": value for name, value in self.average.module.state_dict().items()}
         return arrays, {
             "step": self.step,
             "seconds": self.elapsed(),
             "optimizer": {"groups": optimizer["groups"], "state": plain},
             "scheduler": self.scheduler.state_dict(),
-            "loader": self.loader.state_dict(),
+            "loader": self.loaded,
             "rng": self.rng.bit_generator.state,
         }
 
@@ -106,13 +132,20 @@ class Training:
             if kind == "optimizer":
                 i, _, key = rest.partition("/")
                 entries[int(i)][key] = value
-        self.model.load_state_dict({n.removeprefix("model/"): v for n, v in arrays.items() if n.startswith("model/")})
+        self.model.load_state_dict(_below("model/", arrays))
+        if self.average:
+            self.average.load_state_dict({"module": _below("average/", arrays), "n_averaged": state["step"]})
         self.optimizer.load_state_dict({"groups": state["optimizer"]["groups"], "state": entries})
         self.scheduler.load_state_dict(state["scheduler"])
         self.loader.load_state_dict(state["loader"])
+        self.loaded = state["loader"]
         self.rng.bit_generator.state = state["rng"]
         self.step = int(state["step"])
         self.seconds = float(state["seconds"])
+
+
+def _below(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
 
 
 def as_input(images: NDArray[np.uint8], pixel_scale: float = 255.0) -> Tensor:

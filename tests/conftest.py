@@ -1,10 +1,14 @@
-"""Hypothesis profiles: `dev` by default, `ci` where a CI variable is set, `deep` for nights; HYPOTHESIS_PROFILE chooses.
+"""A few digits for whole runs, and Hypothesis profiles.
+
+`dev` by default, `ci` where a CI variable is set, `deep` for nights; HYPOTHESIS_PROFILE chooses.
 
 `ci` draws the same cases every time, so that a change is not blamed for what it did not do.
 """
 
 import os
+import struct
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
@@ -15,3 +19,17 @@ settings.register_profile(
     "mutation", max_examples=100, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate], **COMMON
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+
+
+@pytest.fixture(scope="session")
+def few_digits(tmp_path_factory):
+    """A folder with 200 training and 40 test digits."""
+    from experiments import mnist
+
+    folder = tmp_path_factory.mktemp("few")
+    for part, digits in zip(("train", "t10k"), mnist.load(), strict=True):
+        count = 200 if part == "train" else 40
+        images, labels = digits.take(count)
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">4I", 2051, count, 28, 28) + images.tobytes())
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 2049, count) + labels.tobytes())
+    return str(folder)

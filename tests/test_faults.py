@@ -10,7 +10,6 @@ import os
 import re
 import resource
 import signal
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +22,7 @@ from experiments.checkpoint import NAME, PREVIOUS, SCHEMA, load_checkpoint, save
 from tinygrad_lite import FileFormatError, serialize
 
 FAULTS = int(os.environ.get("TINYGRAD_LITE_FAULTS", "8"))
-TRAINING = ["--batch-size", "20", "--epochs", "3", "--quiet"]  # 30 steps of 20 images
+TRAINING = ["--recipe", "best", "--batch-size", "20", "--epochs", "3", "--quiet"]  # 30 steps of 20 distorted images
 
 # Everything is imported once, in a process without threads; its children are forked, killed and replaced.
 KILLER = """
@@ -66,18 +65,6 @@ while done < kills:
         sys.exit(f"{len(steps)} lines of steps in metrics.jsonl")
 print(done, "kills in", runs, "runs")
 """
-
-
-@pytest.fixture(scope="module")
-def few_digits(tmp_path_factory):
-    """A folder with 200 training and 40 test digits."""
-    folder = tmp_path_factory.mktemp("few")
-    for part, digits in zip(("train", "t10k"), mnist.load(), strict=True):
-        count = 200 if part == "train" else 40
-        images, labels = digits.take(count)
-        (folder / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">4I", 2051, count, 28, 28) + images.tobytes())
-        (folder / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 2049, count) + labels.tobytes())
-    return str(folder)
 
 
 @pytest.fixture(scope="module")

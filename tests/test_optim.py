@@ -206,3 +206,49 @@ def test_clipping_scales_all_gradients_together():
 def test_a_module_in_the_place_of_its_parameters():
     with pytest.raises(DtypeError, match="SGD: params must be leaf Tensors that require a gradient, got Linear"):
         optim.SGD(nn.Sequential(nn.Linear(2, 2)), lr=0.1)
+
+
+# -- average -----------------------------------------------------------------------------------------------------------
+
+
+def test_averaged_model_is_the_moving_average_of_what_the_model_was():
+    rng = np.random.default_rng(0)
+    model = nn.Linear(3, 2, rng=rng)
+    average = optim.AveragedModel(model, decay=0.6)
+    expected, seen = model.weight.data.astype(np.float64), []
+    for t in range(20):
+        model.weight.data[...] = rng.normal(size=(2, 3))
+        seen.append(model.weight.data.copy())
+        average.update_parameters(model)
+        decay = min(0.6, (t + 1) / (t + 11))
+        expected = decay * expected + (1 - decay) * model.weight.data
+        assert average.module.weight.data == pytest.approx(expected, rel=1e-5, abs=1e-6)
+        assert np.array_equal(model.weight.data, seen[-1])  # the model itself stays
+    assert average.n_averaged == 20
+    recent = sum(0.4 * 0.6**i * w for i, w in enumerate(reversed(seen)))  # the first steps are forgotten: 0.6^20 < 1e-4
+    assert average.module.weight.data == pytest.approx(recent, abs=2e-3)
+
+
+def test_averaged_model_goes_on_where_it_was_saved():
+    rng = np.random.default_rng(0)
+    model = nn.Linear(3, 2, rng=rng)
+    values = rng.normal(size=(8, 2, 3))
+
+    def update(average, some):
+        for value in some:
+            model.weight.data[...] = value
+            average.update_parameters(model)
+
+    unbroken, first, second = (optim.AveragedModel(model, decay=0.9) for _ in range(3))
+    update(unbroken, values)
+    update(first, values[:3])
+    second.load_state_dict(first.state_dict())
+    update(second, values[3:])
+    assert second.module.weight.data.tobytes() == unbroken.module.weight.data.tobytes()
+    assert second.n_averaged == 8
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.5, math.nan])
+def test_averaged_model_refuses_a_decay_that_is_none(decay):
+    with pytest.raises(ShapeError, match=f"AveragedModel: decay must lie in .*, got decay={decay}"):
+        optim.AveragedModel(nn.Linear(2, 2), decay)

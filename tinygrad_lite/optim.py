@@ -6,6 +6,7 @@ An optimiser takes parameters, or groups of them with options of their own: `SGD
 This file is long because optimisers and schedules stand together, from the simplest to the most involved.
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -226,6 +227,45 @@ class AdamW(Adam):
         weight_decay: float = 0.01,
     ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay)
+
+
+class AveragedModel:
+    """A copy of a model whose parameters are a moving average of the model's, with less noise than its last ones.
+
+    Parameters
+    ----------
+    model : Module
+    decay : float in [0, 1), default 0.999; the weight of the average so far, so that it reaches 1 / (1 - decay) steps back.
+        In step t it is t / (t + 10) if that is less, so that the initial parameters are soon forgotten.
+
+    Attributes
+    ----------
+    module : Module, the copy
+    n_averaged : int, updates done
+
+    Notes
+    -----
+    Source: Polyak & Juditsky 1992; the names are those of PyTorch's swa_utils.
+    """
+
+    def __init__(self, model: Any, decay: float = 0.999) -> None:
+        self.module, self.decay, self.n_averaged = copy.deepcopy(model), _check.number("AveragedModel", "decay", decay, 0, 1), 0
+
+    def update_parameters(self, model: Any) -> None:
+        """Move the average towards the model's parameters. Call it after each optimiser step."""
+        self.n_averaged += 1
+        decay = min(self.decay, self.n_averaged / (self.n_averaged + 10))
+        for mean, p in zip(self.module.parameters(), model.parameters(), strict=True):
+            mean.data += (1 - decay) * (p.data - mean.data)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Updates done and the average."""
+        return {"n_averaged": self.n_averaged, "module": self.module.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where state_dict() was taken."""
+        self.module.load_state_dict(state["module"])
+        self.n_averaged = int(state["n_averaged"])
 
 
 # -- schedules: functions from the number of steps done to a factor on the learning rate ------------------------------------

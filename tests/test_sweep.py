@@ -1,0 +1,110 @@
+"""Sweeps: what the table says is what the runs gave, and a sweep that was stopped goes on as if it had not been."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import sweep
+from experiments.sweep import main, summary, table
+
+ROOT = Path(__file__).parent.parent
+VARIANTS = ["best:batch_size=20,epochs=2", "small:batch_size=20,epochs=2,elastic=0"]
+
+
+def weights(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(Path(folder).rglob("model.safetensors"))}
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory, few_digits):
+    """A finished sweep of two variants and two seeds."""
+    out = tmp_path_factory.mktemp("sweep") / "whole"
+    assert main([*VARIANTS, "--seeds", "2", "--jobs", "2", "--data-dir", few_digits, "--out", str(out)]) == 0
+    return out
+
+
+def test_rows_are_what_the_runs_gave(swept):
+    rows = json.loads((swept / "sweep.json").read_text())["rows"]
+    assert [row["variant"] for row in rows] == VARIANTS
+    for row in rows:
+        folders = [swept / row["variant"].replace(":", ",") / f"seed-{seed}" for seed in (0, 1)]
+        values = [100 * json.loads((f / "result.json").read_text())["test_accuracy"] for f in folders]
+        assert row["test_accuracy"]["values"] == pytest.approx(values)
+        assert row["test_accuracy"]["mean"] == pytest.approx(sum(values) / 2)
+        assert row["test_accuracy"]["std"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+        assert row["train_size"] == 200
+    assert (swept / "sweep.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    config = json.loads((swept / VARIANTS[1].replace(":", ",") / "seed-1" / "config.json").read_text())
+    assert (config["recipe"], config["seed"], config["elastic"], config["rotation"] > 0) == ("small", 1, 0.0, True)
+
+
+def test_stopped_and_gone_on_with_equals_the_unbroken_sweep(swept, tmp_path, few_digits, capsys):
+    arguments = [VARIANTS[0], "--seeds", "2", "--jobs", "1", "--data-dir", few_digits, "--out", str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.sweep", *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    while not list(tmp_path.rglob("metrics.jsonl")):  # until a run has begun
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert "sweep: stopped; the same command with this --out goes on" in process.communicate()[1]
+    assert process.returncode == 143
+    assert len(weights(tmp_path)) < 2
+    capsys.readouterr()
+    assert main(arguments) == 0
+    assert "2 of 2 done" in capsys.readouterr().out
+    found, expected = weights(tmp_path), weights(swept)
+    assert len(found) == 2
+    assert found.items() <= expected.items()
+
+
+def test_finished_runs_are_read_and_not_run_again(swept, few_digits, monkeypatch, capsys):
+    monkeypatch.setattr(sweep.Job, "start", lambda *_: pytest.fail("a run was started"))
+    arguments = [*VARIANTS, "--seeds", "2", "--data-dir", few_digits, "--out", str(swept)]
+    assert main([*arguments, "--by-size", "--published", "a net = of old=3.5"]) == 0
+    assert "done" not in capsys.readouterr().out
+    assert main([*arguments[:-4], "--validate", "20", *arguments[-4:]]) == 1
+    assert "seed-0 holds another run (its validate); give another folder" in capsys.readouterr().err
+
+
+def test_a_failed_run_is_named_and_the_others_finish(tmp_path, few_digits, capsys):
+    variants = ["origin:lr=1e25,steps=20,test_size=None", "origin:steps=2,test_size=None"]
+    assert main([*variants, "--seeds", "1", "--jobs", "2", "--data-dir", few_digits, "--out", str(tmp_path)]) == 1
+    seen = capsys.readouterr()
+    assert f"sweep: 1 of 2 runs failed. {variants[0]}, seed 0: " in seen.err
+    assert re.search(r"train: the loss is (nan|inf) at step \d+ with learning rate", seen.err)
+    assert f"{variants[1]}, seed 0: " in seen.out
+    assert not (tmp_path / "sweep.json").exists()
+
+
+def test_part_of_the_test_set_has_a_line_of_its_own():
+    results = [
+        {"test_accuracy": a, "part_accuracy": p, "train_size": 3000, "seconds": 9.0} for a, p in ((0.5, 0.25), (0.7, 0.5))
+    ]
+    text = table([summary("origin", results)])
+    assert "60.00 +- 14.14" in text
+    assert "its part of the test set" in text
+    assert "37.50 +- 17.68" in text
+    assert np.isclose(summary("origin", results[:1])["test_accuracy"]["std"], 0)
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["fast"], "--recipe: there is no recipe 'fast'"),
+    (["best:elastic"], "--set: expected FIELD=VALUE"),
+    (["best", "--seeds", "0"], "--seeds and --jobs: must be at least 1, got 0 and"),
+    (["best", "--published", "Caffe"], "--published: expected NAME=ERROR, an error in per cent, got 'Caffe'."),
+    (["best", "--validate", "60000"], "--validate: must be between 1 and 59999, got 60000."),
+    (["best", "--data-dir", "nowhere"], "found neither"),
+])  # fmt: skip
+def test_refused_before_anything_is_written(tmp_path, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    assert main([*arguments, "--jobs", "1"]) == 1
+    assert words in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
