@@ -79,7 +79,7 @@ def test_wrong_engines_are_caught(wrong, monkeypatch):
 
 def test_a_no_grad_that_forgets_exceptions_is_caught(monkeypatch):
     def leave(self, kind, error, trace):
-        before = self._before.pop()
+        before = tape.state.before.pop()
         if kind is None:
             tape.state.recording = before
 

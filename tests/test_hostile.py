@@ -380,6 +380,8 @@ add("optim.Optimizer entry", adam, state=[], key="state")
 add("optim.LRScheduler", lambda optimizer, schedule: optim.LRScheduler(optimizer, schedule).step(), optimizer=Made("SGD", lambda plain=False: optim.SGD(PARAMS.build(), lr=0.1)), schedule=optim.cosine(3))  # fmt: skip
 add("optim.LRScheduler.load_state_dict", schedule, state={})
 add("optim.LRScheduler.load_state_dict entry", schedule, state=3, key="steps")
+add("optim.AveragedModel", lambda model, **o: optim.AveragedModel(model, **o).state_dict()["n_averaged"], model=Made("net", lambda plain=False: net()), decay=0.9)  # fmt: skip
+add("optim.AveragedModel.load_state_dict", lambda **state: optim.AveragedModel(net()).load_state_dict(state), n_averaged=3, module=Made("state", lambda plain=False: net().state_dict()))  # fmt: skip
 add("optim.clip_grad_norm", lambda params, **o: optim.clip_grad_norm(params, **o), optim.clip_grad_norm, params=PARAMS)
 add(
     "data.Batches",
@@ -409,6 +411,7 @@ add("gradcheck.lay_out", gradcheck.lay_out, array=A((2, 3), tensor=False), layou
 add("fuzz.fuzz_grad", lambda fn, **o: bool(fuzz.fuzz_grad(fn, fuzz.tensors((2,)), max_examples=1, raise_error=False, **o)), fn=F.sigmoid, seed=0, kinks=None, properties="shape", wrt=None, backend=None)  # fmt: skip
 add("models.LeNet", lambda x, **o: lenet.LeNet(**o)(x), rng=RNG, relu_after_conv=True, dropout=0.5, x=A((1, 1, 28, 28)))
 add("models.load_lenet", load.load_lenet, path=load.WEIGHTS)
+add("models.load_pairs", load.load_pairs, path=load.PAIR_WEIGHTS)
 add("models.lenet_mat.load", lenet_mat.load, path=Path("/nowhere/net.mat"))
 add(
     "models.lenet_mat.save",
@@ -561,6 +564,7 @@ NOT_CALLED = {  # names without arguments of their own, and those that other ent
     # of the gradient checker and the fuzzer: what they give back, and strategies, which Hypothesis checks when they are drawn from
     "GradReport", "GradientFailure", "Slope", "Target", "directional", "examine", "Draw", "FuzzReport", "OpSpec", "broadcast", "conv", "grad_property",
     "grad_tests", "indexed", "matmul", "pooled", "reduced", "tensors", "refuse_unknown", "KINKS", "Probe",
+    "replay",  # runs a file, whatever is in it
 }  # fmt: skip
 
 

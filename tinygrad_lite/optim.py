@@ -243,16 +243,27 @@ class AveragedModel:
     module : Module, the copy
     n_averaged : int, updates done
 
+    Raises
+    ------
+    DtypeError : the model is no Module.
+    ShapeError : the parameters of a model, or of a state, are not those of the copy.
+
     Notes
     -----
     Source: Polyak & Juditsky 1992; the names are those of PyTorch's swa_utils.
     """
 
     def __init__(self, model: Any, decay: float = 0.999) -> None:
-        self.module, self.decay, self.n_averaged = copy.deepcopy(model), _check.number("AveragedModel", "decay", decay, 0, 1), 0
+        if not callable(getattr(model, "named_parameters", None)) or isinstance(model, type):
+            raise DtypeError(f"AveragedModel: model must be a Module, got {model!r:.80}.")
+        self.decay = _check.number("AveragedModel", "decay", decay, 0, 1)
+        self.module, self.n_averaged = copy.deepcopy(model), 0
 
     def update_parameters(self, model: Any) -> None:
         """Move the average towards the model's parameters. Call it after each optimiser step."""
+        wanted, given = ([p.shape for p in m.parameters()] for m in (self.module, model))
+        if wanted != given:
+            raise ShapeError(f"update_parameters: expected a model with parameters of shapes {wanted}, got {given}.")
         self.n_averaged += 1
         decay = min(self.decay, self.n_averaged / (self.n_averaged + 10))
         for mean, p in zip(self.module.parameters(), model.parameters(), strict=True):
@@ -264,8 +275,10 @@ class AveragedModel:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where state_dict() was taken."""
+        _check.entries("load_state_dict", state, ("n_averaged", "module"))
+        count = _check.integer("load_state_dict", "n_averaged", state["n_averaged"], 0)
         self.module.load_state_dict(state["module"])
-        self.n_averaged = int(state["n_averaged"])
+        self.n_averaged = count
 
 
 # -- schedules: functions from the number of steps done to a factor on the learning rate ------------------------------------

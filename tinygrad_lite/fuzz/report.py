@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tinygrad_lite.errors import DtypeError
 from tinygrad_lite.gradcheck import GradientFailure, GradReport, check_grad
 
 
@@ -75,7 +76,7 @@ def replay(failure: "FuzzReport | GradReport | str | Path") -> GradReport | None
     """
     report = failure.failure if isinstance(failure, FuzzReport) else failure
     if report is None:
-        raise ValueError("replay: nothing failed in this report, so there is nothing to see again.")
+        raise DtypeError("replay: nothing failed in this report, so there is nothing to see again.")
     if isinstance(report, GradReport):
         first = report.first or report
         target, settings = first.target, first.settings
