@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 import tinygrad_lite.functional as F
-from tinygrad_lite import Tensor, nn
+from tinygrad_lite import Tensor, _check, nn
 
 PARAMETERS = 431_080
 
@@ -40,7 +40,7 @@ class LeNet(nn.Module):
         self.fc1 = nn.Linear(800, 500, rng=rng)
         self.fc2 = nn.Linear(500, 10, rng=rng)
         self.dropout = nn.Dropout(dropout, rng=rng)
-        self.relu_after_conv = relu_after_conv
+        self.relu_after_conv = _check.flag("LeNet", "relu_after_conv", relu_after_conv)
         assert self.parameter_count() == PARAMETERS
 
     def forward(self, x: Any) -> Tensor:

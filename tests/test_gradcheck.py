@@ -1,4 +1,7 @@
-"""The oracle against functions with known derivatives, and check_grad against right and wrong rules."""
+"""The oracle against functions with known derivatives, and check_grad against right and wrong rules.
+
+This file is long because each promise of check_grad has a small test.
+"""
 
 import math
 import subprocess
@@ -7,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+import tinygrad_lite.functional as F
 from tinygrad_lite.errors import GradientError, ShapeError
 from tinygrad_lite.gradcheck import check_grad, directional, lay_out
 from tinygrad_lite.gradcheck.layout import LAYOUTS, array_code, layout_of
@@ -231,6 +235,67 @@ def test_arguments_are_checked():
 def test_no_hypothesis_is_needed():
     code = "import sys; import tinygrad_lite.gradcheck; sys.exit('hypothesis' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def straight_through(slope):
+    return lambda x: (np.round(x), lambda g: slope * g)
+
+
+def test_a_surrogate_says_whose_gradient_is_meant():
+    x = np.array([0.2, 1.7, -3.1])
+    with pytest.raises(GradientError):
+        check_grad(straight_through(1.0), x)
+    assert check_grad(straight_through(1.0), x, surrogate=lambda x: x)
+    report = check_grad(straight_through(1.01), x, surrogate=np.positive, raise_error=False)
+    assert "a factor of 1.01" in str(report)
+    assert "surrogate=" in str(report)
+    with pytest.raises(GradientError, match=r"surrogate gives shape \[\(\)\], it itself \[\(3,\)\]"):
+        check_grad(straight_through(1.0), x, surrogate=np.sum)
+
+
+def needing(wrong):
+    def rule(a, b, *, needs=(True, True)):
+        def vjp(g):
+            if wrong == "none":
+                return g * b if needs == (True, True) else None, g * a if needs[1] else None
+            return g * b if needs[0] else None, (g if wrong == "other" and not needs[0] else g * a) if needs[1] else None
+
+        return a * b, vjp
+
+    return rule
+
+
+def test_needs_must_not_change_what_is_asked_for():
+    a, b = np.array([1.5, 2.0]), np.array([-1.0, 0.5])
+    assert check_grad(needing(""), a, b)
+    with pytest.raises(GradientError, match=r"with needs=\(True, False\) there is no gradient"):
+        check_grad(needing("none"), a, b)
+    with pytest.raises(GradientError, match=r"with needs=\(False, True\) the gradient is another"):
+        check_grad(needing("other"), a, b)
+
+
+def test_second_derivatives_by_complex_step_are_checked():
+    x = np.array([0.7, -1.3])
+    report = check_grad(cube(), x, order=2)
+    assert sum(report.kinds.values()) > sum(check_grad(cube(), x).kinds.values())
+    assert check_grad(elementwise.gelu, x, order=2)
+    assert check_grad(F.softmax, x, kwargs={"dim": 0}, order=2)
+    assert check_grad(lambda a, b: (a @ b, lambda g: (g @ b.T, a.T @ g)), A, B, order=2)
+
+    def conjugated(x):  # right for real numbers, wrong as a function of complex ones
+        return x * x, lambda g: 2 * g * np.conj(x)
+
+    with pytest.raises(GradientError, match=r"gradient of .*conjugated(.|\n)*order=2"):
+        check_grad(conjugated, x, order=2)
+    with pytest.raises(GradientError, match="drops the imaginary part of complex input"):
+        check_grad(lambda x: (x * x, lambda g: (2 * g * x).real), x, order=2)
+    with pytest.raises(ValueError, match="order must be 1 or 2, got 3"):
+        check_grad(cube(), x, order=3)
+
+
+def test_integers_alone_have_no_gradient():
+    with pytest.raises(TypeError, match=r"nothing to differentiate, .*int64.*use astype\(np.float64\)"):
+        check_grad(cube(), np.arange(3))
 
 
 def cube(slope=3.0):

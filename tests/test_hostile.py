@@ -404,7 +404,7 @@ for name in ("load", "load_metadata", "load_with_metadata"):
 add("hessian.hvp", hessian.hvp, fn=lambda x: (x * x).sum(), x=A((2, 3)), v=A((2, 3), tensor=False))
 add("hessian.hessian", hessian.hessian, fn=lambda x: (x * x).sum(), x=A((2,)))
 CHECK = {"wrt": None, "cotangent": None, "kinks": None, "full": False, "seed": 0, "properties": "shape", "reference": None, "backend": None, "complex_step": False}  # fmt: skip
-add("gradcheck.check_grad", lambda fn, inputs, **o: bool(gradcheck.check_grad(fn, *inputs, probes=2, raise_error=False, **o)), fn=F.sigmoid, inputs=[A((2,), tensor=False)], **CHECK)  # fmt: skip
+add("gradcheck.check_grad", lambda fn, inputs, **o: bool(gradcheck.check_grad(fn, *([inputs] if isinstance(inputs, (str, bytes)) else inputs), probes=2, raise_error=False, **o)), fn=F.sigmoid, inputs=[A((2,), tensor=False)], **CHECK)  # fmt: skip
 add("gradcheck.lay_out", gradcheck.lay_out, array=A((2, 3), tensor=False), layout="F")
 add("fuzz.fuzz_grad", lambda fn, **o: bool(fuzz.fuzz_grad(fn, fuzz.tensors((2,)), max_examples=1, raise_error=False, **o)), fn=F.sigmoid, seed=0, kinks=None, properties="shape", wrt=None, backend=None)  # fmt: skip
 add("models.LeNet", lambda x, **o: lenet.LeNet(**o)(x), rng=RNG, relu_after_conv=True, dropout=0.5, x=A((1, 1, 28, 28)))
@@ -478,7 +478,8 @@ def ask(name, call, arguments):
         trace = error.__traceback__
         while trace.tb_next is not None:
             trace = trace.tb_next
-        if trace.tb_frame.f_code.co_filename != __file__:
+        own = "positional argument" in str(error)  # of a user's function, that it does not take so many inputs
+        if trace.tb_frame.f_code.co_filename != __file__ and not own:
             raise
     counted["refused"] += 1
     return []
@@ -495,7 +496,9 @@ def judge(name, call, arguments):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     sizes = sum(a.nbytes for a in [*before, *found])
-    room = 4 * LIMIT if "nn." in name or "2d" in name else 1 << 23  # layers hold weights, and borders may be as wide as memory
+    room = (
+        4 * LIMIT if "nn." in name or "2d" in name or "models." in name else 1 << 23
+    )  # layers hold weights, and borders may be as wide as memory
     assert peak < 60 * sizes + room, f"{name}: {peak} bytes of memory for {sizes} bytes in and out"
     if (
         name != "Tensor.__pow__"

@@ -56,7 +56,7 @@ class Batches:
             _check.function_of("Batches", "transform", transform)
         self.size = len(self.arrays[0])
         if independent and rng is None:
-            raise DtypeError("Batches: independent batches need an rng; pass np.random.default_rng(seed).")
+            raise DtypeError("Batches: independent batches need an rng, got rng=None; pass np.random.default_rng(seed).")
         if drop_last and self.size < self.batch_size:
             raise ShapeError(f"Batches: no full batch of {batch_size} in {self.size} samples; use drop_last=False.")
         self.epoch = 0  # passes begun

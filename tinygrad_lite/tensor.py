@@ -603,7 +603,7 @@ def _to_array(data: Any) -> Array:
             array = array.astype(np.float32)
     if array.dtype.kind not in "biufc":
         raise DtypeError(f"Tensor: needs numbers, got {type(data).__name__} (dtype={array.dtype}).")
-    return array
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))  # one dtype, one kind of kernel
 
 
 def _binary(rule: Rule, a: Any, b: Any) -> Tensor:

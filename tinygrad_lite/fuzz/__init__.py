@@ -1,6 +1,7 @@
 """Gradient fuzzing: generate arguments that break gradients, check, shrink, explain. Needs Hypothesis (extra "fuzz")."""
 
-from tinygrad_lite.fuzz.properties import Draw, FuzzReport, fuzz_grad, grad_property
+from tinygrad_lite.fuzz.properties import Draw, fuzz_grad, grad_property
+from tinygrad_lite.fuzz.report import FuzzReport, replay
 from tinygrad_lite.fuzz.specs import OpSpec, grad_tests
 from tinygrad_lite.fuzz.strategies import broadcast, conv, indexed, matmul, pooled, reduced, tensors
 from tinygrad_lite.gradcheck import GradReport, check_grad, directional, lay_out
@@ -22,5 +23,6 @@ __all__ = [
     "matmul",
     "pooled",
     "reduced",
+    "replay",
     "tensors",
 ]

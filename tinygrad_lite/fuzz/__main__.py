@@ -4,16 +4,15 @@ import argparse
 import contextlib
 import importlib
 import json
-import runpy
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tinygrad_lite.errors import GradientError
 from tinygrad_lite.fuzz import strategies
-from tinygrad_lite.fuzz.properties import FuzzReport, fuzz_grad
+from tinygrad_lite.fuzz.properties import fuzz_grad
+from tinygrad_lite.fuzz.report import FuzzReport, replay
 from tinygrad_lite.fuzz.specs import OpSpec
 
 EPILOG = """examples:
@@ -165,14 +164,10 @@ def _print_table(found: list[tuple[str, FuzzReport]]) -> None:
 
 
 def _replay(path: Path) -> int:
-    """Run the snippet of a report: it raises GradientError where the gradient is still wrong."""
-    try:
-        runpy.run_path(str(path))
-    except GradientError as error:
-        print(error)
-        return 1
-    print(f"{path}: the gradient is right now")
-    return 0
+    """Run the snippet of a report, saved in a file."""
+    report = replay(path)
+    print(f"{path}: the gradient is right now" if report is None else report)
+    return int(report is not None)
 
 
 if __name__ == "__main__":

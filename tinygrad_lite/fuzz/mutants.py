@@ -14,7 +14,8 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tinygrad_lite.fuzz.properties import FuzzReport, fuzz_grad
+from tinygrad_lite.fuzz.properties import fuzz_grad
+from tinygrad_lite.fuzz.report import FuzzReport
 from tinygrad_lite.fuzz.strategies import Strategy, broadcast, conv, indexed, matmul, pooled, reduced, tensors
 
 Array = Any

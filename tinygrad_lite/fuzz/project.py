@@ -1,4 +1,7 @@
-"""The project's own ops and layers as a table: every public rule, function and layer with a gradient is in it."""
+"""The project's own ops and layers as a table: every public rule, function and layer with a gradient is in it.
+
+This file is long because a table is read in one piece.
+"""
 
 import math
 from collections.abc import Callable
@@ -36,8 +39,29 @@ def _one(**options: Any) -> Strategy[Arguments]:
 
 
 def _two(**options: Any) -> Strategy[Arguments]:
-    """Two arrays of one dtype that broadcast."""
-    return st.one_of(*(broadcast(2, dtype=kind, **options) for kind in (np.float64, np.float64, np.float32)))
+    """Two arrays that broadcast, of one dtype or of both."""
+    mixed = broadcast(2, **options).map(lambda drawn: ((drawn[0][0], drawn[0][1].astype(np.float32)), drawn[1]))
+    return st.one_of(*(broadcast(2, dtype=kind, **options) for kind in (np.float64, np.float64, np.float32)), mixed)
+
+
+def _any_dtype(inputs: Strategy[Arguments]) -> Strategy[Arguments]:
+    """The same arguments, some of them with all arrays in float32."""
+
+    def cast(drawn: tuple[Arguments, Any]) -> Arguments:
+        (args, kwargs), dtype = drawn
+        return tuple(a.astype(dtype) for a in args), kwargs
+
+    return st.tuples(inputs, FLOATS).map(cast)
+
+
+def _from_the_end(inputs: Strategy[Arguments]) -> Strategy[Arguments]:
+    """The same arguments, some of them with axes that count from the end."""
+
+    def count(drawn: tuple[Arguments, bool]) -> Arguments:
+        ((x,), kwargs), back = drawn
+        return (x,), {**kwargs, "axes": tuple(a - x.ndim for a in kwargs["axes"])} if back else kwargs
+
+    return st.tuples(inputs, st.booleans()).map(count)
 
 
 def _given(**kwargs: Any) -> Strategy[dict[str, Any]]:
@@ -220,7 +244,7 @@ SPECS: tuple[OpSpec, ...] = (
            lambda x, min, max: x if min is None and max is None else np.clip(x, min, max)),
     OpSpec("elementwise.maximum", ew.maximum, _two(), np.maximum),
     OpSpec("elementwise.minimum", ew.minimum, _two(), np.minimum),
-    OpSpec("elementwise.where", ew.where, _conditions(), lambda a, b, condition: np.where(condition, a, b)),
+    OpSpec("elementwise.where", ew.where, _any_dtype(_conditions()), lambda a, b, condition: np.where(condition, a, b)),
     OpSpec("elementwise.cast", ew.cast, broadcast(1, dtype=np.float32, kwargs=_given(dtype=np.dtype(np.float64))),
            lambda x, dtype: x.astype(dtype)),
     OpSpec("reduction.sum", reduction.sum, _axes(), _reduce(np.sum)),
@@ -237,18 +261,18 @@ SPECS: tuple[OpSpec, ...] = (
     OpSpec("shape.permute", shape.permute, _moved("permute"), lambda x, dims: np.transpose(x, dims)),
     OpSpec("shape.expand", shape.expand, _moved("expand"), lambda x, shape: np.broadcast_to(x, shape)),
     OpSpec("shape.pad", shape.pad, _moved("pad")),
-    OpSpec("shape.cat", shape.cat, _joined(True), lambda *arrays, axis: np.concatenate(arrays, axis)),
-    OpSpec("shape.stack", shape.stack, _joined(False), lambda *arrays, axis: np.stack(arrays, axis)),
-    OpSpec("shape.index", shape.index, indexed().map(lambda drawn: ((drawn[0][0],), {"key": drawn[0][1]})), lambda x, key: x[key]),
-    OpSpec("matmul.matmul", matmul_ops.matmul, matmul(), np.matmul),
-    OpSpec("matmul.linear", matmul_ops.linear, _linear(), lambda x, weight, bias=0.0: x @ weight.T + bias),
-    OpSpec("conv.conv2d", conv_ops.conv2d, _grouped(), naive_conv2d),
-    OpSpec("pool.max_pool2d", pool.max_pool2d, pooled(dilated=True), lambda x, **given: naive_pool(x, np.max, -np.inf, **given)),
+    OpSpec("shape.cat", shape.cat, _any_dtype(_joined(True)), lambda *arrays, axis: np.concatenate(arrays, axis)),
+    OpSpec("shape.stack", shape.stack, _any_dtype(_joined(False)), lambda *arrays, axis: np.stack(arrays, axis)),
+    OpSpec("shape.index", shape.index, indexed(dtype=FLOATS).map(lambda drawn: ((drawn[0][0],), {"key": drawn[0][1]})), lambda x, key: x[key]),
+    OpSpec("matmul.matmul", matmul_ops.matmul, _any_dtype(matmul()), np.matmul),
+    OpSpec("matmul.linear", matmul_ops.linear, _any_dtype(_linear()), lambda x, weight, bias=0.0: x @ weight.T + bias),
+    OpSpec("conv.conv2d", conv_ops.conv2d, _any_dtype(_grouped()), naive_conv2d),
+    OpSpec("pool.max_pool2d", pool.max_pool2d, pooled(dilated=True, dtype=FLOATS), lambda x, **given: naive_pool(x, np.max, -np.inf, **given)),
     OpSpec("pool.avg_pool2d", pool.avg_pool2d,
-           st.tuples(pooled(), st.booleans()).map(lambda d: (d[0][0], {**d[0][1], "count_include_pad": d[1]})), _mean_inside),
-    OpSpec("norm.normalize", norm.normalize, _axes(min_side=1, min_dims=1, keepdims=None, optional=False),
+           st.tuples(pooled(dtype=FLOATS), st.booleans()).map(lambda d: (d[0][0], {**d[0][1], "count_include_pad": d[1]})), _mean_inside),
+    OpSpec("norm.normalize", norm.normalize, _from_the_end(_axes(min_side=1, min_dims=1, keepdims=None, optional=False)),
            lambda x, axes: (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + 1e-5)),
-    OpSpec("softmax.logsumexp", softmax.logsumexp, _axes(min_side=1)),
+    OpSpec("softmax.logsumexp", softmax.logsumexp, _axes(), _reduce(np.logaddexp.reduce)),
     OpSpec("softmax.softmax", softmax.softmax, _one_axis(), lambda x, axis: np.exp(_log_softmax(x, axis))),
     OpSpec("softmax.log_softmax", softmax.log_softmax, _one_axis(), _log_softmax),
     OpSpec("softmax.nll_loss", softmax.nll_loss, _classes(), _nll),

@@ -2,9 +2,8 @@
 
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from hypothesis.errors import FlakyFailure
 
 from tinygrad_lite.errors import GradientError
 from tinygrad_lite.fuzz.infer import REFUSED, infer
+from tinygrad_lite.fuzz.report import FuzzReport
 from tinygrad_lite.fuzz.strategies import Arguments, Strategy
 from tinygrad_lite.gradcheck import GradientFailure, GradReport, Target, examine, refuse_unknown
 from tinygrad_lite.gradcheck.check import DIRECTIONS, direction
@@ -45,63 +45,6 @@ DRAWS = st.builds(
 )
 
 
-@dataclass
-class FuzzReport:
-    """What `fuzz_grad` found over all examples; true if nothing is wrong.
-
-    Attributes
-    ----------
-    name : str
-    inferred : str
-        How inputs were made, when none were given.
-    examples : int
-    kinds : Counter of "smooth", "kink", "jump", "edge", "unresolved" over all directions looked at
-    notes : Counter of what was noted and not failed
-    failure : GradReport of the smallest failing example, or None
-    outside : int
-        Examples at which the output was not finite, where there is no slope to compare with.
-    excess : float
-        Largest error over allowed error in what passed.
-    largest : float
-        Largest excess (error over allowed error) seen before shrinking.
-    examples_to_failure : int or None
-    seconds : float
-    """
-
-    name: str
-    inferred: str = ""
-    examples: int = 0
-    kinds: Counter[str] = field(default_factory=Counter)
-    notes: Counter[str] = field(default_factory=Counter)
-    failure: GradReport | None = None
-    outside: int = 0
-    excess: float = 0.0
-    largest: float = 0.0
-    examples_to_failure: int | None = None
-    seconds: float = 0.0
-    seed: int | None = None
-
-    def __bool__(self) -> bool:
-        return self.failure is None
-
-    @property
-    def decided(self) -> float:
-        """Share of the directions that were smooth or at a kink."""
-        total = sum(self.kinds.values())
-        return (self.kinds["smooth"] + self.kinds["kink"]) / total if total else float(not self.outside)
-
-    def __str__(self) -> str:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.most_common()) or "nothing to decide"
-        lines = [str(self.failure)] if self.failure is not None else [f"{self.name}: gradient right"]
-        lines.append(f"  fuzzed      {self.examples} examples; {self.decided:.1%} decided: {kinds}")
-        if self.failure is not None:
-            lines[-1] += f"; largest excess {self.largest:.3g}" if self.largest > 1 else ""
-            lines[-1] += f"; seed={self.seed}"
-        lines += [f"  inferred    {self.inferred}"] if self.inferred else []
-        lines += [f"  noted       {count} x {note}" for note, count in self.notes.most_common(1)]
-        return "\n".join(lines)
-
-
 def fuzz_grad(
     fn: Any,
     inputs: Strategy[Any] | None = None,
@@ -113,6 +56,8 @@ def fuzz_grad(
     reference: Callable[..., Any] | None = None,
     wrt: Sequence[int | str] | None = None,
     backend: Any = None,
+    surrogate: Callable[..., Any] | None = None,
+    order: int = 1,
     min_decided: float = 0.5,
     raise_error: bool = True,
     shrink: bool = True,
@@ -126,7 +71,7 @@ def fuzz_grad(
     max_examples : int
     seed : int
         Of the examples; by default one is drawn and reported.
-    kinks, properties, reference, wrt, backend : as for `check_grad`
+    kinks, properties, reference, wrt, backend, surrogate, order : as for `check_grad`
     min_decided : float
         Share of directions that must be decided (smooth or kink); less is a failure, as then nothing was checked.
     raise_error : whether a wrong gradient raises
@@ -148,14 +93,12 @@ def fuzz_grad(
     >>> fuzz_grad(square, seed=1, raise_error=False).failure.worst.name
     'value'
     """
-    words = ""
     refuse_unknown("fuzz_grad", fn, kinks, properties, wrt, backend, reference, seed)
-    if inputs is None:
-        inputs, words = infer(fn, backend)
     number = random.SystemRandom().randrange(2**32) if seed is None else seed
-    report = FuzzReport(_name(fn), words, seed=number)
-    options = {"kinks": kinks, "properties": properties, "reference": reference, "wrt": wrt}
-    check = _Check(fn, options, backend, guessed=bool(words))
+    check = _Check(
+        fn, inputs, backend, surrogate, kinks=kinks, properties=properties, reference=reference, wrt=wrt, order=order
+    )
+    report = FuzzReport(_name(fn), check.inferred, seed=number)
     start = time.perf_counter()
 
     def one(arguments: Any, draw: Draw) -> None:
@@ -172,7 +115,7 @@ def fuzz_grad(
             report.excess = max(report.excess, result.excess)
             report.notes.update(result.notes)
 
-    test = given(inputs, DRAWS)(one)
+    test = given(check.inputs, DRAWS)(one)
     test = settings(
         max_examples=max_examples,
         database=None,
@@ -188,30 +131,29 @@ def fuzz_grad(
         if report.failure is None:
             raise
     report.seconds = time.perf_counter() - start
-    if report.failure is not None and raise_error:
+    if report.failure is None and (properties == "all" or "value" in properties):
+        if report.decided < min_decided:
+            report.undecided = (
+                f"fuzz_grad: only {report.decided:.0%} of the directions for {report.name} could be decided "
+                f"({dict(report.kinds)}); give inputs inside its domain, or lower min_decided={min_decided}."
+            )
+        elif not report.kinds:
+            report.undecided = (
+                f"fuzz_grad: nothing of {report.name} was checked: no argument was a float array with numbers in it."
+            )
+    if raise_error and report.failure is not None:
         raise GradientFailure(report)
-    if report.failure is None and report.decided < min_decided and raise_error:
-        raise GradientError(
-            f"fuzz_grad: only {report.decided:.0%} of the directions for {report.name} could be decided "
-            f"({dict(report.kinds)}); give inputs inside its domain, or lower min_decided={min_decided}."
-        )
+    if raise_error and report.undecided:
+        raise GradientError(report.undecided)
     return report
 
 
-def grad_property(
-    inputs: Strategy[Any] | None = None,
-    *,
-    kinks: str | None = None,
-    properties: str | Sequence[str] = "all",
-    reference: Callable[..., Any] | None = None,
-    wrt: Sequence[int | str] | None = None,
-    backend: Any = None,
-) -> Callable[[Any], Any]:
+def grad_property(inputs: Strategy[Any] | None = None, **options: Any) -> Callable[[Any], Any]:
     """Make a Hypothesis test of a function with a gradient, for pytest to collect.
 
     The test has the parameters `arguments`, an (args, kwargs), and `draw`, a `Draw`; so `@settings`, `@seed`, the
     database and `@example(arguments=((a, b), {}), draw=Draw())` work as for any Hypothesis test. The function itself
-    is the test's attribute `fn`. Arguments as for `fuzz_grad`.
+    is the test's attribute `fn`. Options: kinks, properties, reference, wrt, backend, surrogate and order of `fuzz_grad`.
 
     Examples
     --------
@@ -223,9 +165,7 @@ def grad_property(
     """
 
     def decorate(fn: Any) -> Any:
-        chosen, words = (inputs, "") if inputs is not None else infer(fn, backend)
-        options = {"kinks": kinks, "properties": properties, "reference": reference, "wrt": wrt}
-        check = _Check(fn, options, backend, guessed=bool(words))
+        check = _Check(fn, inputs, **options)
 
         def test(arguments: Any, draw: Draw) -> None:
             result = check(arguments, draw)
@@ -238,7 +178,7 @@ def grad_property(
 
         test.__name__, test.__qualname__ = _name(fn), _name(fn)
         test.__module__, test.__doc__ = getattr(fn, "__module__", __name__), fn.__doc__
-        wrapped: Any = given(arguments=chosen, draw=DRAWS)(test)
+        wrapped: Any = given(arguments=check.inputs, draw=DRAWS)(test)
         wrapped.fn = fn
         if callable(fn) and hasattr(fn, "__dict__"):
             fn.__dict__["under_test"] = True  # its name is now that of the test, which the report must know
@@ -250,8 +190,15 @@ def grad_property(
 class _Check:
     """Examine fn at drawn arguments; how fn is called is found out once."""
 
-    def __init__(self, fn: Any, options: dict[str, Any], backend: Any, *, guessed: bool) -> None:
-        self.fn, self.options, self.backend, self.guessed = fn, options, backend, guessed
+    def __init__(self, fn: Any, inputs: Any, backend: Any = None, surrogate: Any = None, **options: Any) -> None:
+        self.fn, self.backend, self.surrogate, self.options = fn, backend, surrogate, options
+        given_or_inferred: tuple[Any, str] = (inputs, "") if inputs is not None else infer(fn, backend)
+        self.inputs, self.inferred = given_or_inferred
+        if not isinstance(self.inputs, Strategy):
+            raise TypeError(
+                f"fuzz_grad: inputs must be a Hypothesis strategy of arguments, got {type(inputs).__name__}; "
+                "make one with tensors(), broadcast(2), st.tuples(...), or check one point with check_grad."
+            )
 
     def __call__(self, arguments: Any, draw: Draw) -> GradReport:
         args, kwargs = _arguments(arguments)
@@ -264,22 +211,26 @@ class _Check:
 
         probes = [(draw.u, draw.seed), ("gauss", draw.seed + 1), ("ones", 0)]
         try:
-            target = Target(self.fn, args, kwargs, self.backend)
+            target = Target(self.fn, args, kwargs, self.backend, self.surrogate)
             result = examine(target, probes, cotangent=cotangent, seed=draw.seed, full=False, **self.options)
         except REFUSED as error:
-            if self.guessed:
+            if self.inferred:
                 reject()  # the arguments were inferred: perhaps these are not valid
             error.add_note(f"called with {_arguments(arguments)!r}"[:500])
             raise
         self.backend = target.backend
-        refused = self.guessed and not result and result.worst.name == "error"
+        refused = self.inferred and not result and result.worst.name == "error"
         if refused and all(leaf.ndim == 0 or leaf.size == 0 for leaf in target.leaves):
             reject()  # nor is the rule perhaps meant for these shapes
         return result
 
 
 def _arguments(drawn: Any) -> Arguments:
-    """(args, kwargs) from what a strategy gave: that, a tuple or list of arguments, keyword arguments, or one array."""
+    """(args, kwargs) from what a strategy gave: that, a tuple or list of arguments, or one array."""
+    if isinstance(drawn, dict):
+        raise TypeError(
+            f"fuzz_grad: inputs gave a dict {sorted(drawn)}; give (args, kwargs): what is differentiated is in args."
+        )
     if isinstance(drawn, (tuple, list)):
         if len(drawn) == 2 and isinstance(drawn[0], (tuple, list)) and isinstance(drawn[1], dict):
             return tuple(drawn[0]), drawn[1]

@@ -6,7 +6,8 @@ from typing import Any
 
 from hypothesis import example
 
-from tinygrad_lite.fuzz.properties import Draw, FuzzReport, fuzz_grad, grad_property
+from tinygrad_lite.fuzz.properties import Draw, fuzz_grad, grad_property
+from tinygrad_lite.fuzz.report import FuzzReport
 from tinygrad_lite.fuzz.strategies import Strategy
 from tinygrad_lite.gradcheck.properties import PROPERTIES
 
@@ -18,7 +19,7 @@ class OpSpec:
     Attributes
     ----------
     name : str, unique in its table
-    fn, inputs, reference, wrt, kinks, backend : as for `fuzz_grad`
+    fn, inputs, reference, wrt, kinks, backend, surrogate, order : as for `fuzz_grad`
     exempt : names of properties that do not hold for this op on purpose
     examples : arguments, each (args, kwargs), that are always tried
     """
@@ -30,13 +31,16 @@ class OpSpec:
     wrt: Sequence[int | str] | None = None
     kinks: str | None = None
     backend: Any = None
+    surrogate: Callable[..., Any] | None = None
+    order: int = 1
     exempt: tuple[str, ...] = ()
     examples: tuple[Any, ...] = ()
 
     @property
     def _options(self) -> dict[str, Any]:
         kept = ["value", *(name for name in PROPERTIES if name not in self.exempt)]
-        options = {"reference": self.reference, "wrt": self.wrt, "kinks": self.kinks, "backend": self.backend}
+        names = ("reference", "wrt", "kinks", "backend", "surrogate", "order")
+        options = {name: getattr(self, name) for name in names}
         return {**options, "properties": kept if self.exempt else "all"}
 
     def fuzz(self, **options: Any) -> FuzzReport:

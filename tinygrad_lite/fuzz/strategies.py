@@ -17,6 +17,7 @@ Strategy = st.SearchStrategy
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 SPECIAL = (0.0, 1.0, -1.0, 0.5, 2.0, -2.0, 3.0, -0.0, -0.5)
+CENTRES = (0.0, 0.0, 0.0, 0.0, 1.0, -1.0, 3.0, -3.0)
 EIGHTHS = st.integers(-40, 40).map(lambda n: n / 8)
 MAGNITUDES = st.builds(lambda e, sign: sign * float(f"{10 ** (e / 5):.3g}"), st.integers(-30, 15), st.sampled_from((1, -1)))
 FULL = hnp.array_shapes(min_dims=0, max_dims=3, min_side=1, max_side=3)
@@ -67,6 +68,8 @@ def _numbers(draw: st.DrawFn, /, shape: tuple[int, ...], values: str) -> Array:
     elif source in ("mixed", "magnitudes") and size <= 24:
         entry = MAGNITUDES if source == "magnitudes" else st.one_of(st.sampled_from(SPECIAL), EIGHTHS, MAGNITUDES)
         flat = np.array(draw(st.lists(entry, min_size=size, max_size=size)), np.float64)
+        if source == "magnitudes":  # half of them near a kink elsewhere than at 0
+            flat = draw(st.sampled_from(CENTRES)) + flat
     else:
         rng = np.random.default_rng(draw(st.integers(0, 2**16)))
         flat = np.round(1.5 * rng.standard_normal(size), 3)
@@ -83,10 +86,10 @@ def _into(array: Array, low: float, high: float) -> Array:
     if not (np.isfinite(low) or np.isfinite(high)):
         return array
     inside = (array > low) & (array < high)
-    if np.isfinite(low) and np.isfinite(high):
-        moved = low + (high - low) * (0.5 + np.arctan(array) / np.pi)
-    elif np.isfinite(low):
+    if np.isfinite(low):
         moved = low + np.abs(array - low) + (array == low)
+        if np.isfinite(high):
+            moved = np.where(moved < high, moved, low + (high - low) * (0.5 + np.arctan(array) / np.pi))
     else:
         moved = high - np.abs(array - high) - (array == high)
     return np.where(inside, array, moved)

@@ -7,18 +7,20 @@ from typing import Any
 import numpy as np
 
 from tinygrad_lite import _check
-from tinygrad_lite.errors import GradientError, ShapeError
+from tinygrad_lite.errors import DtypeError, GradientError, ShapeError
 from tinygrad_lite.gradcheck import adapters  # noqa: F401 - makes its backends known
 from tinygrad_lite.gradcheck.check import Arrays, Point, direction
 from tinygrad_lite.gradcheck.layout import Array, lay_out
 from tinygrad_lite.gradcheck.oracle import Slope, directional
 from tinygrad_lite.gradcheck.properties import PROPERTIES, Example
 from tinygrad_lite.gradcheck.report import MAX_ENTRIES, Failure, GradientFailure, GradReport
+from tinygrad_lite.gradcheck.second import second_order
 from tinygrad_lite.gradcheck.target import BACKENDS, Backend, Target, quiet
 
 __all__ = ["GradReport", "GradientFailure", "Slope", "Target", "check_grad", "directional", "examine", "lay_out"]
 
 KINKS = ("strict", "subgradient", "report", "skip")
+FOUND_OUT = ("rule", "tensor", "module", "torch", "jax")  # backends that need not be named
 Probe = tuple[str, int]  # kind and seed of a direction
 
 
@@ -36,6 +38,8 @@ def check_grad(
     reference: Callable[..., Any] | None = None,
     backend: str | Backend | None = None,
     complex_step: bool = False,
+    surrogate: Callable[..., Any] | None = None,
+    order: int = 1,
     raise_error: bool = True,
 ) -> GradReport:
     """Check the gradient of fn at one point.
@@ -56,12 +60,17 @@ def check_grad(
     full : bool
         Whether every entry of the gradient is also checked alone; by default for inputs of up to 64 entries.
     seed : int, of the directions and the cotangent
-    properties : "all", or names out of shape, untouched, alias, deterministic, forward, linear, zero, layout, precision
+    properties : "all", or names out of shape, untouched, alias, deterministic, forward, linear, zero, layout, precision, needs
     reference : function of the same arguments that gives the right output (for the property forward)
     backend : "rule", "tensor", "module", "torch", "jax", "autograd"; found out by default
     complex_step : bool
         Ask for a second opinion that is exact to rounding, and sees errors of 1e-11, where fn is analytic and takes complex
         numbers: the slope as Im f(x + ih u) / h. Where it is not valid, the numeric slope decides alone.
+    surrogate : function of the same arguments, from arrays to an array
+        Whose gradient fn's is meant to be, where it is on purpose not that of fn: the identity for a straight-through round.
+    order : 1, or 2 to check the second derivatives too
+        These are taken by complex step through the backward pass, as `hessian.hvp` does, and compared with the slope of the
+        gradient. For rules, functions of Tensors and Modules.
     raise_error : whether a wrong gradient raises
 
     Returns
@@ -82,9 +91,13 @@ def check_grad(
     refuse_unknown("check_grad", fn, kinks, properties, wrt, backend, reference, seed)
     if kwargs is not None:
         _check.entries("check_grad", kwargs, ())
-    target = Target(fn, inputs, dict(kwargs or {}), backend)
+    target = Target(fn, inputs, dict(kwargs or {}), backend, surrogate)
+    if not target.leaves:
+        raise DtypeError(
+            f"check_grad: nothing to differentiate, no argument of {target.name} is a float array "
+            f"(got {[getattr(a, 'dtype', type(a).__name__) for a in inputs]}); use astype(np.float64)."
+        )
     kinds = [("gauss", "signs", "gauss", "ones")[k % 4] for k in range(probes)]
-    settings = {"wrt": wrt, "kinks": kinks, "backend": backend, "reference": reference}
     report = examine(
         target,
         [(kind, seed + k) for k, kind in enumerate(kinds)],
@@ -96,8 +109,8 @@ def check_grad(
         reference=reference,
         full=full,
         complex_step=complex_step,
+        order=order,
     )
-    report.settings = settings
     if raise_error:
         report.raise_if_wrong()
     return report
@@ -108,6 +121,10 @@ def refuse_unknown(
 ) -> None:
     """Refuse what cannot be checked, and options that no check knows."""
     for f in fn if isinstance(fn, tuple) and len(fn) == 2 else (fn,):
+        if hasattr(f, "forward") and not callable(f):
+            raise DtypeError(
+                f"{function}: a {type(f).__name__} cannot be called; give (layer.forward, lambda g, x: layer.backward(g))."
+            )
         _check.function_of(function, "fn", f)
     for name, value, known in (("kinks", kinks, KINKS), ("backend", backend, BACKENDS)):
         if value is not None and not (value in known if isinstance(value, str) else name == "backend" and callable(value)):
@@ -126,10 +143,21 @@ def refuse_unknown(
         _check.function_of(function, "reference", reference)
 
 
-def examine(target: Target, probes: Sequence[Probe], **options: Any) -> GradReport:
+def examine(target: Target, probes: Sequence[Probe], *, order: int = 1, **options: Any) -> GradReport:
     """Everything that is checked of a target at one point; never raises for a wrong gradient. See `check_grad`."""
+    if order not in (1, 2):
+        raise ValueError(f"check_grad: order must be 1 or 2, got {order!r}.")
+    kept = {name: options.get(name) for name in ("wrt", "kinks", "reference")}
     with quiet():
-        return _examine(target, probes, **options)
+        report = _examine(target, probes, **options)
+        report.settings = {**kept, "backend": None if target.backend in FOUND_OUT else target.backend}
+        report.settings |= {"surrogate": target.surrogate, "order": order if order > 1 else None}
+        if order == 1 or not report or report.outside:
+            return report
+        again = _examine(second_order(target, report.v), probes, wrt=report.wrt, kinks="report", properties=["value"])
+        report.kinds += again.kinds
+        again.first = report
+        return report if again else again
 
 
 def _examine(
@@ -154,7 +182,7 @@ def _examine(
     try:
         example = Example(target, leaves, point, v, seed, reference)
         for name in chosen:
-            if name in PROPERTIES and (point.finite or name in ("shape", "untouched", "alias")):
+            if name in PROPERTIES and (point.finite or name in ("shape", "untouched", "alias", "forward")):
                 report.failures += [Failure(name, message, leaf) for message, leaf in PROPERTIES[name](example)]
         if point.finite and (properties == "all" or "value" in chosen):
             _values(report, example, probes, kinks, full, complex_step)
@@ -198,7 +226,8 @@ def _values(
             if not slope.decided:
                 verdict = replace(verdict, kind=slope.kind, excess=np.nan)
         report.kinds[verdict.kind] += 1
-        report.excess = max(report.excess, verdict.excess if verdict.excess < np.inf else 1e300)
+        if not verdict.wrong:
+            report.excess = max(report.excess, verdict.excess)
         if not verdict.wrong or (verdict.kind == "kink" and kinks == "skip"):
             continue
         leaf = next((i for i, part in zip(wrt, u, strict=True) if part.any()), None)
@@ -207,6 +236,7 @@ def _values(
                 f"at a kink, {verdict.analytic!r} is no subgradient (slopes {verdict.slope.left!r}, {verdict.slope.right!r})"
             )
             continue
+        report.excess = max(report.excess, verdict.excess if verdict.excess < np.inf else 1e300)
         if np.isfinite(verdict.analytic):
             report.failures.append(Failure("value", "the gradient is not the slope of the function", leaf, verdict, u))
         else:

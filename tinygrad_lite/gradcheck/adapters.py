@@ -52,10 +52,17 @@ def jax_backend(call: Call, leaves: Sequence[Array]) -> tuple[list[Array], Pull]
 
 def autograd_backend(call: Call, leaves: Sequence[Array]) -> tuple[list[Array], Pull]:
     """Call fn, written with autograd.numpy, through autograd's make_vjp."""
-    from autograd import make_vjp
+    from autograd import builtins, make_vjp
 
-    vjp, out = make_vjp(lambda inputs: call(inputs))(list(leaves))
-    return [np.asarray(out)], lambda cotangents: [np.asarray(g) for g in vjp(cotangents[0])]
+    def boxed(inputs: Sequence[Any]) -> Any:
+        out = call(inputs)
+        return builtins.tuple(out) if isinstance(out, (tuple, list)) else out
+
+    vjp, out = make_vjp(boxed)(list(leaves))
+    several = isinstance(out, (tuple, list))
+    return [np.asarray(o) for o in (out if several else [out])], lambda cotangents: [
+        np.asarray(g) for g in vjp(tuple(cotangents) if several else cotangents[0])
+    ]
 
 
 BACKENDS.update({"torch": torch_backend, "jax": jax_backend, "autograd": autograd_backend})

@@ -4,14 +4,16 @@ A property is a function of an `Example` and yields (message, leaf index or None
 their tolerance to the numbers compared.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from tinygrad_lite.errors import ShapeError
 from tinygrad_lite.gradcheck.check import Arrays, Point, as_gradient, direction, rounding
-from tinygrad_lite.gradcheck.layout import Array, lay_out
+from tinygrad_lite.gradcheck.layout import Array, lay_out, layout_of
 from tinygrad_lite.gradcheck.target import Target
 
 Finding = tuple[str, int | None]
@@ -32,6 +34,11 @@ class Example:
         arrays = [a for a in [*_arrays(self.target.args), *self.target.leaves] if isinstance(a, np.ndarray)]
         self._before = [(a, a.copy()) for a in arrays] + [(w, np.array(w)) for w in self.v]
         self.outs, self.pull = self.target.run(self.target.leaves)
+        if [o.shape for o in self.outs] != [o.shape for o in self.point.outs]:
+            raise ShapeError(
+                f"{self.target.name}: its surrogate gives shape {[o.shape for o in self.point.outs]}, "
+                f"it itself {[o.shape for o in self.outs]}; give a function with outputs of the same shapes."
+            )
         self.v = [
             w.astype(o.dtype) if o.dtype != w.dtype and o.dtype.kind == "f" else w
             for w, o in zip(self.v, self.outs, strict=True)
@@ -110,15 +117,15 @@ def deterministic(example: Example) -> Iterator[Finding]:
 
 
 def linear(example: Example) -> Iterator[Finding]:
-    """vjp(-2 v) = -2 vjp(v) to the last bits, and vjp(v + w) = vjp(v) + vjp(w)."""
+    """vjp(-2 v) = -2 vjp(v) but for the last bits, and vjp(v + w) = vjp(v) + vjp(w)."""
     w = direction("gauss", example.seed + 1, [o.shape for o in example.outs])
     w = [part.astype(v.dtype) for part, v in zip(w, example.v, strict=True)]
-    doubled = example.gradients([-2 * v for v in example.v])
+    doubled = example.gradients([lay_out(-2 * v, layout_of(v)) for v in example.v])
     other, both = example.gradients(w), example.gradients([v + part for v, part in zip(example.v, w, strict=True)])
     for i, g, g2, gw, gb in zip(example.wrt, example.grads, doubled, other, both, strict=True):
         dtype = example.target.leaves[i].dtype
         tiny = 1e30 * float(np.finfo(dtype).tiny) if dtype == np.float64 else float(np.finfo(dtype).tiny)
-        if _differ(g2, -2 * g, 64 * float(np.finfo(dtype).eps) * np.abs(g2) + tiny):
+        if _differ(g2, -2 * g, 64 * float(np.finfo(dtype).eps) * _size(g2) + tiny):
             yield "gradient is not linear in the cotangent: vjp(-2 v) is not -2 vjp(v)", i
         elif _differ(gb, g + gw, max(_slack(part, example.v, dtype) for part in (g, gw, gb)) + tiny):
             yield "gradient is not linear in the cotangent: vjp(v + w) is not vjp(v) + vjp(w)", i
@@ -207,12 +214,32 @@ def forward(example: Example) -> Iterator[Finding]:
     for got, want in zip(example.outs, wanted, strict=True):
         if got.shape != np.shape(want):
             yield f"the output has shape {got.shape}, the reference {np.shape(want)}", None
+        elif np.any(np.isfinite(want) & ~np.isfinite(got)):
+            yield "the output is not finite where the reference is", None
         elif _differ(got, np.asarray(want), _rounding(np.asarray(want, np.float64), got.dtype)):
             yield "the output is not that of the reference", None
 
 
+def needs(example: Example) -> Iterator[Finding]:
+    """A rule with a keyword `needs` (one flag for each array) gives a gradient asked for alone as it gives it among all."""
+    target = example.target
+    if target.backend != "rule" or isinstance(target.fn, tuple) or "needs" in target.kwargs:
+        return
+    flags = inspect.signature(target.fn).parameters.get("needs")
+    if flags is None:
+        return
+    places = [place for place, arg in enumerate(target.args) if any(arg is leaf for leaf in target.leaves)]
+    for i, g in zip(example.wrt, example.grads, strict=True):
+        wanted = tuple(place == places[i] for place in range(len(flags.default)))
+        alone = replace(target, kwargs={**target.kwargs, "needs": wanted}).run(target.leaves)[1](example.v)
+        if alone[i] is None:
+            yield f"with needs={wanted} there is no gradient", i
+        elif _differ(as_gradient(alone[i], target.leaves[i]), g, _slack(g, example.v, target.leaves[i].dtype)):
+            yield f"with needs={wanted} the gradient is another than with all", i
+
+
 PROPERTIES: dict[str, Callable[[Example], Iterator[Finding]]] = {
-    p.__name__: p for p in (shape, untouched, alias, deterministic, forward, linear, zero, layout, precision)
+    p.__name__: p for p in (shape, untouched, alias, deterministic, forward, linear, zero, layout, precision, needs)
 }
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from tinygrad_lite.errors import GradientError
 from tinygrad_lite.gradcheck.check import Point, Verdict, as_gradient
-from tinygrad_lite.gradcheck.layout import Array, array_code, lay_out, layout_of
+from tinygrad_lite.gradcheck.layout import Array, lay_out, layout_of
+from tinygrad_lite.gradcheck.snippet import snippet
 from tinygrad_lite.gradcheck.target import Target, quiet
 
 MAX_ENTRIES = 64  # of the input, for a gradient taken entry by entry
@@ -62,6 +63,7 @@ class GradReport:
     kinds: Counter[str] = field(default_factory=Counter)
     excess: float = 0.0
     outside: bool = False
+    first: "GradReport | None" = None  # of the function, where this one is of its gradient
 
     def __bool__(self) -> bool:
         return not self.failures
@@ -74,7 +76,8 @@ class GradReport:
 
     @property
     def worst(self) -> Failure:
-        order = {"shape": 2, "value": 1, "finite": 1}  # a gradient of the wrong shape cannot have the right numbers
+        # What is written into or has the wrong shape cannot have the right numbers.
+        order = {"shape": 3, "untouched": 2, "value": 1, "finite": 1}
         return max(
             self.failures, key=lambda failure: (order.get(failure.name, 0), failure.verdict.excess if failure.verdict else 0.0)
         )
@@ -171,6 +174,8 @@ def entrywise(report: GradReport, point: Point, grads: Sequence[Array]) -> list[
 def diagnose(report: GradReport, failure: Failure) -> str:
     """What the error looks like, from comparing the gradient entry by entry."""
     target = report.target
+    if failure.name == "shape" and failure.leaf is None:
+        return "one gradient is wanted for each float array argument, as a tuple or a list, in their order"
     if failure.name not in ("value", "finite"):
         return _ADVICE.get(failure.name, "see the property's description in docs/fuzzing.md")
     v = [np.array(w, np.float64) for w in report.v]
@@ -190,6 +195,8 @@ def diagnose(report: GradReport, failure: Failure) -> str:
             analytic = np.array([verdict.analytic for verdict, _ in rows])
             numeric = np.array([verdict.slope.value for verdict, _ in rows])
             name = target.names[i]
+            if given[i] is None:
+                return f"{name}: None was returned, which counts as a gradient of zeros"
             return f"{name}: " + _look(analytic, numeric, point.leaves[i], report, rows, lambda w: point.gradients(w))
     return "every entry alone is allowed, the sum is not: at a tie or kink each argument gets the full gradient"
 
@@ -250,38 +257,10 @@ _ADVICE = {
     "zero": "something is added that does not depend on the cotangent",
     "layout": "reshape, ravel or strides were used as if the array were contiguous",
     "precision": "overflow, or a constant or buffer of the wrong dtype in float32",
+    "needs": "what is left out to save work must not change what is asked for",
     "forward": "the forward pass itself is wrong; its gradient may still be that of the wrong function",
     "error": "the backward pass must work wherever the forward pass does",
 }
-
-
-def snippet(report: GradReport) -> str:
-    """Code that makes the failure again with `check_grad` alone."""
-    fn, target = report.target.fn, report.target
-    forward = fn[0] if isinstance(fn, tuple) else fn
-    module, name = getattr(forward, "__module__", None), getattr(forward, "__qualname__", "")
-    simple = module and name.isidentifier() and not isinstance(fn, tuple)
-    lines = ["import numpy as np", "from tinygrad_lite.gradcheck import check_grad, lay_out"]
-    lines.append(f"from {module} import {name}" if simple else f"fn = ...  # {name or type(forward).__name__}")
-    args = [_code(arg) for arg in target.args]
-    options: dict[str, Any] = {"kwargs": dict(target.kwargs)} if target.kwargs else {}
-    options |= {"seed": report.seed, **{k: v for k, v in report.settings.items() if v is not None}}
-    words = [f"{key}={_code(value)}" for key, value in options.items()]
-    v = _code(list(report.v)) if len(report.v) > 1 else _code(report.v[0])
-    return "\n".join([*lines, f"check_grad({', '.join([name if simple else 'fn', *args, f'cotangent={v}', *words])})"])
-
-
-def _code(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return array_code(value)
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key!r}: {_code(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        inner = ", ".join(_code(item) for item in value)
-        return f"[{inner}]" if isinstance(value, list) else f"({inner}{',' if len(value) == 1 else ''})"
-    if isinstance(value, np.random.Generator):
-        return "np.random.default_rng(0)"
-    return getattr(value, "__qualname__", None) or repr(value)
 
 
 def _short(array: Array) -> str:

@@ -41,18 +41,26 @@ class Target:
         (integer and boolean arrays, numbers, kwargs) is given as it is. kwargs are copied for every call, so that a
         random generator among them starts from the same state each time.
     backend : how fn is called; see `detect`.
+    surrogate : function of the same arguments, from arrays to an array, whose gradient fn's is meant to be
+        For rules that are no gradient of their own output on purpose, as round with the gradient of the identity.
     """
 
     fn: Any
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     backend: str | Backend | None = None
+    surrogate: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         if not any(isinstance(leaf, np.ndarray) for leaf in _flatten(self.args)):
             self.args = tuple(np.asarray(a) if isinstance(a, float) else a for a in self.args)
         if self.backend is None:
             self.backend = detect(self.fn, self.args, self.kwargs)
+
+    @property
+    def measured(self) -> "Target":
+        """What the gradient is compared with: the function itself, or its surrogate."""
+        return self if self.surrogate is None else Target(self.surrogate, self.args, self.kwargs, "array")
 
     @property
     def name(self) -> str:
@@ -109,10 +117,15 @@ class Target:
             "return a tuple with one gradient for each array argument, in order."
         )
 
+    @cached_property
+    def _frozen(self) -> bool:
+        """Whether no call can change the keyword arguments."""
+        return all(isinstance(value, (bool, int, float, str, type(None))) for value in _flatten(tuple(self.kwargs.values())))
+
     def _call(self, leaves: Sequence[Any], convert: Callable[[Array], Any] = lambda array: array) -> Any:
         rest = iter(leaves)
         args = _rebuild(self.args, lambda leaf: next(rest) if _is_float(leaf) else convert(leaf))
-        kwargs = copy.deepcopy(dict(self.kwargs)) if self.kwargs else {}
+        kwargs = dict(self.kwargs) if self._frozen else copy.deepcopy(dict(self.kwargs))
         if isinstance(self.fn, tuple):
             forward, backward = self.fn
             return forward(*args, **kwargs), lambda g: backward(g, *args, **kwargs)
@@ -222,4 +235,9 @@ def _tensor(call: Call, leaves: Sequence[Array]) -> tuple[list[Array], Pull]:
     return [o.data for o in outs], pull
 
 
-BACKENDS: dict[str, Backend] = {"rule": _rule, "tensor": _tensor, "module": _tensor}
+def _array(call: Call, leaves: Sequence[Array]) -> tuple[list[Array], Pull]:
+    out = call(leaves)
+    return [np.asarray(o) for o in (out if isinstance(out, (tuple, list)) else [out])], lambda _: [None] * len(leaves)
+
+
+BACKENDS: dict[str, Backend] = {"rule": _rule, "array": _array, "tensor": _tensor, "module": _tensor}

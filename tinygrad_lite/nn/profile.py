@@ -102,7 +102,8 @@ class _Watch:
             self.begun[frame] = time.perf_counter()
         elif event == "return" and frame in self.begun:
             seconds = time.perf_counter() - self.begun.pop(frame)
-            if isinstance(result, tuple) and len(result) == 2:  # None where it raised
+            # Not so where it raised, or where it was no rule
+            if isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], np.ndarray) and callable(result[1]):
                 self.calls.append((self._row(frame, result[0]), seconds, result[1]))
 
     @staticmethod

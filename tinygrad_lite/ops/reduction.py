@@ -46,8 +46,9 @@ def deviations(x: Array, axes: Axes) -> Array:
     """Give x minus its mean over `axes`: exactly 0 where all elements are equal.
 
     x.mean() alone can be off by a rounding, which is then divided by itself: so the first element is taken off before.
+    Axes may count from the end here.
     """
-    shifted = x - x[tuple(slice(0, 1) if i in axes else slice(None) for i in range(x.ndim))]
+    shifted = x - x[tuple(slice(0, 1) if {i, i - x.ndim} & {*axes} else slice(None) for i in range(x.ndim))]
     centred: Array = shifted - shifted.mean(axis=axes, keepdims=True)
     return centred
 
