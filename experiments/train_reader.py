@@ -99,8 +99,8 @@ def train(options: argparse.Namespace, training: mnist.Digits, kept_out: mnist.D
     ]
     optimizer = optim.AdamW(groups, lr=options.lr, weight_decay=options.weight_decay)
     schedule = optim.LRScheduler(optimizer, optim.one_cycle(steps, warmup=0.15))
-    average = {name: p.data.copy() for name, p in named}
-    averaged = kind(np.random.default_rng(0))
+    average = optim.AveragedModel(net, AVERAGE)
+    averaged = average.module
     # How well digits are read that were worn in the same way, but that no training example is made of.
     judges = np.random.default_rng((options.seed, 10**6))
     pick = Picker(*kept_out, drawn=0.0)
@@ -111,7 +111,6 @@ def train(options: argparse.Namespace, training: mnist.Digits, kept_out: mnist.D
     figures = []
     begun = time.perf_counter()
     made = rounds(options.net, training, options.seed, options.rounds, options.size, options.workers)
-    step = 0
     for number, (images, targets) in enumerate(made, 1):
         total = 0.0
         for _ in range(options.passes):
@@ -124,12 +123,8 @@ def train(options: argparse.Namespace, training: mnist.Digits, kept_out: mnist.D
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-                step += 1
                 total += loss.item()
-                keep = min(AVERAGE, step / (step + 10))
-                for name, p in named:
-                    average[name] += (1 - keep) * (p.data - average[name])
-        averaged.load_state_dict(average)
+                average.update_parameters(net)
         figures.append(
             {
                 "round": number,
