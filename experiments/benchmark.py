@@ -15,6 +15,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,6 +40,7 @@ TASKS = {  # name -> (what is done, sizes)
     "epoch": ("epoch with loading and evaluation, images", (60_000,)),
 }
 ENOUGH = 10.0  # seconds for one contender and one piece of work; what is slower gets fewer turns
+REST = 0.1  # seconds before a turn, for OpenBLAS's and OpenMP's threads of the one before keep spinning for a while
 RIVAL = "PyTorch"  # all ratios are to it
 HOLDS = ("OPENBLAS_CORETYPE", "ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA")  # environment variables that hold kernels back
 
@@ -96,7 +98,8 @@ def measure(runners: dict[str, Runner], task: str, size: int, turns: int) -> dic
     for turn in range(turns):
         for name, (times, repeats) in plan.items():
             if turn < times:
-                seconds[name] += runners[name](task, size, 0, repeats)["seconds"]
+                time.sleep(REST)
+                seconds[name] += runners[name](task, size, 1, repeats)["seconds"]
     table = {}
     for name, values in seconds.items():
         low, median, high = np.quantile(values, (0.25, 0.5, 0.75))

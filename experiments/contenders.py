@@ -514,7 +514,7 @@ def main() -> int:
     contender = CONTENDERS[sys.argv[1]]()
     known: tuple[str, int] | None = None
     work: Work | None = None
-    peak = 0
+    peak = before = 0
     for line in sys.stdin:
         order = json.loads(line)
         task, size = order["task"], order["size"]
@@ -524,10 +524,10 @@ def main() -> int:
             before = memory("VmRSS")
             reset_peak()
             work = prepare(contender, task, size)
-            if work is not None:
-                for _ in range(order["warm"]):
-                    work()
-            known, peak = (task, size), memory("VmHWM") - before
+            known, peak = (task, size), 0
+        for _ in range(order["warm"] if work is not None else 0):
+            work()
+        peak = max(peak, memory("VmHWM") - before)
         seconds = []
         if work is not None:
             for _ in range(order["repeats"]):
