@@ -66,7 +66,8 @@ def div(a: Array, b: Array, *, needs: tuple[bool, ...] = BOTH) -> RuleResult:
 
 def pow(a: Array, b: Array, *, needs: tuple[bool, ...] = BOTH) -> RuleResult:
     """Rule for a ** b. Where a = 0 the derivative by b is 0, the limit for b > 0; where b = 0 that by a is 0."""
-    exponent = b.item() if b.ndim == 0 else b  # NumPy has fast ways for plain numbers, 2 and 0.5 above all
+    # NumPy has fast ways for plain numbers, 2 and 0.5 above all.
+    exponent = b.item() if b.ndim == 0 and b.dtype.kind in "fc" else b
     out = a**exponent
 
     def vjp(g: Array) -> tuple[Array | None, ...]:
