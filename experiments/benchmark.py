@@ -22,6 +22,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from experiments.contenders import CONTENDERS, available
 from experiments.outputs import Outputs, parser, run_main
@@ -136,7 +137,8 @@ def draw(results: dict[str, dict[int, dict[str, dict[str, float]]]]) -> Figure:
         times = [1e3 * table[name]["median"] for name in names]
         ax.barh(names, times, color=[colours[name] for name in names])
         ax.bar_label(ax.containers[0], fmt=lambda value: f"{value:.3g}", padding=3)
-        ax.set(title=f"{TASKS[task][0]}\n{size:,}", xlabel="milliseconds (logarithmic)", xscale="log")
+        ax.set(title=f"{TASKS[task][0]} {size:,}", xlabel="milliseconds (logarithmic)", xscale="log")
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_xlim(min(times) / 3, max(times) * 4)
     for task in curves:
         ax, by_size = next(free), results[task]
@@ -146,7 +148,8 @@ def draw(results: dict[str, dict[int, dict[str, dict[str, float]]]]) -> Figure:
                 sizes = [size for size, _ in points]
                 ax.plot(sizes, [1e3 * row["median"] for _, row in points], "o-", color=colours[name], label=name, markersize=3)
                 ax.fill_between(sizes, *([1e3 * row[q] for _, row in points] for q in ("low", "high")), alpha=0.2)
-        ax.set(title=TASKS[task][0], xlabel="size", ylabel="milliseconds", xscale="log", yscale="log")
+        title, _, of = TASKS[task][0].rpartition(", ")
+        ax.set(title=title, xlabel=of.removesuffix(" of") or "size", ylabel="milliseconds", xscale="log", yscale="log")
         ax.legend(fontsize=8)
     for ax in free:
         ax.axis("off")
