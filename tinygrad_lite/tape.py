@@ -9,6 +9,7 @@ import functools
 import inspect
 import itertools
 import operator
+import sys
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -115,8 +116,29 @@ class no_grad:  # noqa: N801 - PyTorch's name, and used like a function
 def backward(root: Node, cotangent: Array) -> None:
     """Go back from `root` and add to the gradient of every leaf that it depends on. Frees the graph behind it.
 
-    A leaf's gradient is a copy the first time and a sum afterwards. If a rule fails, no leaf has changed.
+    The first gradient of a leaf is an array of its own, a later one makes a new sum. If a rule fails, no leaf has changed.
     """
+    leaves = _gradients(root, cotangent)
+    while leaves:
+        leaf, g, references = _take(leaves)
+        if leaf.grad is not None:
+            leaf.grad = np.asarray(leaf.grad + g)  # a sum of 0-d arrays is none
+        elif references == _ALONE and type(g) is np.ndarray and g.base is None and g.flags.writeable:
+            leaf.grad = g  # nobody else holds it, so it needs no copy; PyTorch does the same
+        else:
+            leaf.grad = np.array(g)
+
+
+def _take(leaves: list[tuple[Any, Array]]) -> tuple[Any, Array, int]:
+    """Take out a leaf with its gradient and the number of references to that."""
+    leaf, g = leaves.pop()
+    return leaf, g, sys.getrefcount(g)
+
+
+_ALONE = _take([(None, np.empty(0))])[2]  # what it is when nobody else has one, in this version of Python
+
+
+def _gradients(root: Node, cotangent: Array) -> list[tuple[Leaf, Array]]:
     order = _reachable(root)
     order.sort(key=_number)
     pending: dict[Node, Any] = {root: cotangent}
@@ -138,8 +160,7 @@ def backward(root: Node, cotangent: Array) -> None:
                     pending[parent] = gradient if known is None else np.asarray(known + gradient)
         node.vjp = None
         node.parents = ()
-    for leaf, g in leaves:
-        leaf.grad = np.array(g) if leaf.grad is None else np.asarray(leaf.grad + g)  # a sum of 0-d arrays is none
+    return leaves
 
 
 def _as_tuple(node: Node, gradients: Any) -> tuple[Array | None, ...]:

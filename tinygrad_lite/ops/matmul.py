@@ -50,13 +50,14 @@ def linear(x: Array, weight: Array, bias: Array | None = None, *, needs: tuple[b
             f"linear: bias must have shape {weight.shape[:1]}, one number an output feature, got bias.shape={bias.shape}."
         )
     X = x.reshape(-1, x.shape[-1]) if x.ndim != 2 else x  # (rows, in)
-    out = add_bias(threads.matmul(X, weight.T), bias)  # (rows, out)
+    columns = X.flags.f_contiguous  # as flattened images are, with the batch axis innermost: and so it stays
+    out = add_bias(threads.matmul(weight, X.T).T if columns else threads.matmul(X, weight.T), bias)  # (rows, out)
 
     def vjp(g: Array) -> tuple[Array | None, ...]:  # Y = X W' + 1 b''  =>  dX = G W, dW = G' X, db = G' 1
         G = g.reshape(out.shape)
         g_x = g_weight = g_bias = None
-        if needs[0]:  # in x's own memory order: flattened images keep their batch axis innermost
-            g_x = (threads.matmul(weight.T, G.T).T if X.flags.f_contiguous else threads.matmul(G, weight)).reshape(x.shape)
+        if needs[0]:
+            g_x = (threads.matmul(weight.T, G.T).T if columns else threads.matmul(G, weight)).reshape(x.shape)
         if needs[1]:
             g_weight = threads.matmul(G.T, X)
         if bias is not None and needs[2]:
