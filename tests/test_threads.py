@@ -87,8 +87,10 @@ def test_openblas_has_its_threads_back_afterwards():
     before, seen = count(), []
     try:
         change(2)
-        threads.products(lambda part: seen.append((count(), threads._cores.count())), 6, threads.BLAS_SHARES * 100)
-        assert seen == [(1, 2), (1, 2)]  # held to one, and yet known that there are two
+        for enough_for_two in (False, True):
+            work = threads.ENOUGH * threads.PRODUCT - (not enough_for_two)
+            threads.products(work, 0, (lambda part: seen.append((count(), threads._cores.count())), 6))
+        assert seen == [(1, 2), (1, 2), (1, 2)]  # held to one, and yet known that there are two
         assert count() == 2
     finally:
         change(before)
@@ -100,8 +102,21 @@ def test_the_error_of_a_part_is_raised(small_parts):
             raise ValueError(f"part at {part.start}")
 
     with pytest.raises(ValueError, match="part at 2"):
-        threads.products(work, 6, 99)
+        threads.products(99, 0, (work, 6))
     assert threads._cores.callers == 0
+
+
+def test_small_tasks_go_side_by_side_in_one_piece(small_parts, monkeypatch):
+    together, parts = threading.Barrier(2, timeout=60), []
+
+    def work(part):
+        together.wait()
+        parts.append(part)
+
+    monkeypatch.setattr(threads, "ENOUGH", 4)
+    monkeypatch.setattr(threads, "PRODUCT", 1)
+    threads.products(4, 0, (work, 6), (work, 5))
+    assert sorted(part.stop - part.start for part in parts) == [5, 6]
 
 
 def test_each_part_has_a_thread_and_the_errstate_of_the_caller(small_parts):

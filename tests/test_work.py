@@ -35,7 +35,6 @@ ALLOWED = {  # function: line -> how often in a step of LeNet with a batch of 10
     "backward: rows_back(columns_back": 1,
     "_max_along.backward: rest = rest - part": 2,
     "matmul: out = np.empty": 1,  # the gradient of fc1's weights
-    "backward: leaf.grad =": 1,  # kept by the parameter
     "SGD._update: scratch": 1,
 }
 

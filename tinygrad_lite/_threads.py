@@ -10,6 +10,7 @@ more. So every product that it would share out goes through `products` or `run` 
 part, by the caller.
 """
 
+import contextlib
 import contextvars
 import ctypes
 import functools
@@ -31,6 +32,7 @@ Block = tuple[Any, ...]
 ENOUGH = 1 << 18  # elements, below which waking a thread costs more than it brings
 PRODUCT = 32  # multiply-adds in the time of one element
 SCRATCH = 16 << 20  # bytes of passing arrays that one core may hold
+WHOLE = 8  # of several tasks, the factor below which each is left in one piece: fewer and longer calls of NumPy
 BLAS_SHARES = 1 << 18  # multiply-adds above which OpenBLAS would use its own threads
 
 
@@ -160,17 +162,20 @@ def run(work: Callable[[Part], object], parts: Sequence[Part]) -> None:
             raise error
 
 
-def products(work: Callable[[slice], None], size: int, multiply_adds: int, scratch: int = 0) -> None:
-    """Call `work` with slices that make up range(size).
+def products(multiply_adds: int, scratch: int, *tasks: tuple[Callable[[slice], None], int]) -> None:
+    """Call the function of each task (function, size) with slices that make up range(size).
 
-    The matrix products in it have so many multiply-adds altogether, its passing arrays so many bytes.
+    The matrix products of a task have so many multiply-adds altogether, its passing arrays so many bytes.
     """
-    parts = slices(size, multiply_adds // PRODUCT, scratch)
-    if len(parts) == 1 and multiply_adds > BLAS_SHARES and _openblas() is not None:
-        with _cores:
-            work(parts[0])
-    else:
-        run(work, parts)
+    work = multiply_adds // PRODUCT
+    each = work if len(tasks) == 1 else work // WHOLE  # several small ones go side by side, uncut
+    parts = [(function, part) for function, size in tasks for part in slices(size, each, scratch)]
+    if work >= ENOUGH:
+        run(lambda task: task[0](task[1]), parts)
+        return
+    with _cores if multiply_adds > BLAS_SHARES else contextlib.nullcontext():
+        for function, part in parts:
+            function(part)
 
 
 def matmul(a: Array, b: Array) -> Array:
@@ -188,5 +193,5 @@ def matmul(a: Array, b: Array) -> Array:
         else:
             np.matmul(a, b[:, part], out=out[:, part])
 
-    products(some, max(n, m), a.size * m)
+    products(a.size * m, 0, (some, max(n, m)))
     return out

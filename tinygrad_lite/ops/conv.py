@@ -6,6 +6,8 @@ transposed view. Patches are kh kw times as large as the image, so none are kept
 copies those that it needs. Source of im2col: Chellapilla, Puri & Simard 2006.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from tinygrad_lite import _check
@@ -86,11 +88,12 @@ def conv2d(
     def forward(part: slice) -> None:
         np.matmul(W, columns_of(part), out=of_rows(out, part))
 
-    threads.products(forward, h_out, multiply_adds, scratch)
+    threads.products(multiply_adds, scratch, (forward, h_out))
 
     def vjp(g: Array) -> tuple[Array | None, ...]:  # Y = [W b] [C; 1]  =>  [dW db] = G [C; 1]', dC = W' G
         G = np.ascontiguousarray(g.transpose(1, 2, 3, 0)).reshape(groups, -1, L)
         g_x = g_weight = g_bias = None
+        tasks: list[tuple[Callable[[slice], None], int]] = []
         if needs[0]:
             g_X = np.zeros(X.shape, np.result_type(g, weight))
             rows, columns = taps(kh, h_out, sh, dh), taps(kw, w_out, sw, dw)
@@ -101,8 +104,7 @@ def conv2d(
                 g_cols = some.reshape(groups, some.shape[1], -1).swapaxes(1, 2) @ G
                 add_windows(g_X[:, part], g_cols.reshape(groups, -1, kh, kw, h_out, w_out, n), rows, columns)
 
-            threads.products(to_channels, c_group, multiply_adds, scratch)
-            g_x = g_X[:, :, ph : ph + h, pw : pw + w].reshape(c_in, h, w, n).transpose(3, 0, 1, 2)
+            tasks.append((to_channels, c_group))
         if any(needs[1:]):
             sums: dict[int, Array] = {}  # of each part of the output's rows
 
@@ -111,7 +113,11 @@ def conv2d(
                 # dot lets other threads run meanwhile; matmul does not where its result has few numbers.
                 sums[part.start] = a @ b if groups > 1 else np.dot(a[0], b[0])[None]
 
-            threads.products(to_weights, h_out, multiply_adds, scratch)
+            tasks.append((to_weights, h_out))
+        threads.products(multiply_adds, scratch, *tasks)
+        if needs[0]:
+            g_x = g_X[:, :, ph : ph + h, pw : pw + w].reshape(c_in, h, w, n).transpose(3, 0, 1, 2)
+        if any(needs[1:]):
             g_W = sum((sums[start] for start in sorted(sums)[1:]), sums[0])
             g_weight = g_W[:, :, :K].reshape(weight.shape)
             g_bias = g_W[:, :, K:].reshape(-1)

@@ -134,11 +134,12 @@ def relu(x: Array) -> RuleResult:
     """Rule for max(x, 0). NaN stays NaN."""
     blocks = threads.blocks(x)
     out, positive = np.empty_like(x), np.empty_like(x, dtype=bool)
-    # NumPy is three times faster against an array of zeros than against the number.
-    zero = np.zeros_like(x[(*blocks[0][:-1], slice(1))]) if len(blocks) > 1 else 0
 
     def forward(block: threads.Block) -> None:
-        np.maximum(x[block], zero, out=out[block])
+        if x.dtype.kind == "f":  # four times faster than maximum
+            np.clip(x[block], 0, np.inf, out=out[block])
+        else:
+            np.maximum(x[block], 0, out=out[block])
         np.greater(out[block], 0, out=positive[block])
 
     threads.run(forward, blocks)
