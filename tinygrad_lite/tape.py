@@ -1,14 +1,12 @@
 """The tape: what was computed, in the order in which it was, so that backward can go the same way back.
 
-Nodes are numbered when they are made, so the order of creation is a topological order: backward collects what is reachable
-with a stack (no recursion, however deep the graph) and then goes down the numbers. Nothing that a rule returned is ever
-written into, for rules may return views of their cotangent. The graph is freed as backward passes over it.
+Backward counts how many steps used each node, with a stack (no recursion, however deep the graph). The turn of a node comes
+when all of them have given their share of its cotangent. Nothing that a rule returned is ever written into, for rules may
+return views of their cotangent. The graph is freed as backward passes over it.
 """
 
 import functools
 import inspect
-import itertools
-import operator
 import sys
 import threading
 from collections.abc import Callable
@@ -23,9 +21,6 @@ from tinygrad_lite.errors import DtypeError, TapeError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_numbers = itertools.count()
-_number = operator.attrgetter("number")
-
 
 class Node:
     """One recorded step. `parents` has an entry for each array argument: its node, or None if it needs no gradient.
@@ -33,10 +28,9 @@ class Node:
     `vjp` is None once backward has passed, and the arrays that it held are free.
     """
 
-    __slots__ = ("__weakref__", "number", "parents", "vjp")
+    __slots__ = ("__weakref__", "parents", "vjp")
 
     def __init__(self, parents: "tuple[Node | None, ...]", vjp: Vjp | None) -> None:
-        self.number = next(_numbers)
         self.parents = parents
         self.vjp = vjp
 
@@ -139,28 +133,51 @@ _ALONE = _take([(None, np.empty(0))])[2]  # what it is when nobody else has one,
 
 
 def _gradients(root: Node, cotangent: Array) -> list[tuple[Leaf, Array]]:
-    order = _reachable(root)
-    order.sort(key=_number)
+    uses = _uses(root)
     pending: dict[Node, Any] = {root: cotangent}
-    leaves: list[tuple[Leaf, Array]] = []
-    while order:
-        node = order.pop()
-        g = pending.pop(node, None)
-        if isinstance(node, Leaf):
+    ready, leaves = [root], []
+    while ready:
+        node = ready.pop()
+        g = pending.pop(node, None)  # None: every path to it ended in a rule that had no gradient to give
+        parents, vjp = node.parents, node.vjp
+        if vjp is None:
             if g is not None:
                 leaves.append((node, g))
             continue
-        if g is not None:  # None: every path to it ended in a rule that had no gradient to give
-            gradients = node.vjp(g)  # type: ignore[misc]  # not None: _reachable has made sure
-            if not isinstance(gradients, tuple) or len(gradients) != len(node.parents):
-                gradients = _as_tuple(node, gradients)
-            for parent, gradient in zip(node.parents, gradients, strict=True):
-                if parent is not None and gradient is not None:
+        gradients = (None,) * len(parents) if g is None else vjp(g)
+        if type(gradients) is not tuple or len(gradients) != len(parents):
+            gradients = _as_tuple(node, gradients)
+        node.vjp, node.parents = None, ()
+        for parent, gradient in zip(parents, gradients):  # noqa: B905 - as long as each other, and this runs for every step
+            if parent is not None:
+                if gradient is not None:
                     known = pending.get(parent)
                     pending[parent] = gradient if known is None else np.asarray(known + gradient)
-        node.vjp = None
-        node.parents = ()
+                if uses[parent] == 1:
+                    ready.append(parent)
+                else:
+                    uses[parent] -= 1
     return leaves
+
+
+def _uses(root: Node) -> dict[Node, int]:
+    """Each node that `root` depends on, and how many steps on the way to it used that."""
+    uses, stack = {root: 0}, [root]
+    while stack:
+        node = stack.pop()
+        if node.vjp is None and not isinstance(node, Leaf):
+            raise TapeError(
+                "backward: this graph was already gone through once and has been freed; "
+                "compute the result again before calling backward() a second time."
+            )
+        for parent in node.parents:
+            if parent is not None:
+                if parent in uses:
+                    uses[parent] += 1
+                else:
+                    uses[parent] = 1
+                    stack.append(parent)
+    return uses
 
 
 def _as_tuple(node: Node, gradients: Any) -> tuple[Array | None, ...]:
@@ -173,19 +190,3 @@ def _as_tuple(node: Node, gradients: Any) -> tuple[Array | None, ...]:
             f"{len(node.parents)} array arguments, got {len(gradients)}; use None for one that has none."
         )
     return tuple(gradients)
-
-
-def _reachable(root: Node) -> list[Node]:
-    found, stack = {root}, [root]
-    while stack:
-        node = stack.pop()
-        if node.vjp is None and not isinstance(node, Leaf):
-            raise TapeError(
-                "backward: this graph was already gone through once and has been freed; "
-                "compute the result again before calling backward() a second time."
-            )
-        for parent in node.parents:
-            if parent is not None and parent not in found:
-                found.add(parent)
-                stack.append(parent)
-    return list(found)
