@@ -219,6 +219,32 @@ def test_gradients_share_no_memory_with_each_other_the_cotangent_or_the_data():
     np.testing.assert_array_equal(b.grad, [1.0, 1.0])
 
 
+def test_a_rule_may_keep_the_gradient_that_it_gave():
+    kept, frozen = np.array([3.0, 4.0]), np.array([5.0, 6.0])
+    frozen.flags.writeable = False
+    for array in (kept, kept[:], frozen):
+        x = leaf(1.0, 2.0)
+        apply(lambda x, array=array: (x * 1.0, lambda g: (array,)), x).backward(np.ones(2))
+        x.grad += 5
+    np.testing.assert_array_equal(kept, [3.0, 4.0])
+
+
+def test_a_gradient_that_nobody_else_holds_is_not_copied():
+    places = []
+
+    def fresh(x):
+        def vjp(g):
+            gradient = g * 2.0
+            places.append(gradient.ctypes.data)
+            return (gradient,)
+
+        return x * 2.0, vjp
+
+    x = leaf(1.0, 2.0)
+    apply(fresh, x).backward(np.ones(2))
+    assert x.grad.ctypes.data == places[0]
+
+
 def test_expanded_cotangents_become_real_arrays():
     x = Tensor(np.ones((2, 3)), requires_grad=True)
     x.sum().backward()  # its vjp gives a broadcast view, of which all elements are one

@@ -131,6 +131,14 @@ def blocks(x: Array, axes: int | None = None) -> list[Block]:
     return [(slice(None),) * axis + (part,) for part in slices(x.shape[axis], x.size)]
 
 
+def each(function: Callable[..., object], first: Array, *others: Array) -> None:
+    """Call `function` with these arrays, all of one shape, or with the same parts of all of them at the same time."""
+    if first.size < ENOUGH:
+        function(first, *others)
+    else:
+        run(lambda part: function(*[array[part] for array in (first, *others)]), blocks(first))
+
+
 def run(work: Callable[[Part], object], parts: Sequence[Part]) -> None:
     """Call `work` with each of the parts, at the same time. The parts must not write to the same place.
 

@@ -134,29 +134,30 @@ _ALONE = _take([(None, np.empty(0))])[2]  # what it is when nobody else has one,
 
 def _gradients(root: Node, cotangent: Array) -> list[tuple[Leaf, Array]]:
     uses = _uses(root)
-    pending: dict[Node, Any] = {root: cotangent}
-    ready, leaves = [root], []
+    shares: dict[Node, Array] = {}  # of nodes that wait for more
+    leaves: list[tuple[Leaf, Array]] = []
+    ready: list[tuple[Node, Any]] = [(root, cotangent)]
     while ready:
-        node = ready.pop()
-        g = pending.pop(node, None)  # None: every path to it ended in a rule that had no gradient to give
+        node, g = ready.pop()  # g is None where every path ended in a rule that had no gradient to give
         parents, vjp = node.parents, node.vjp
         if vjp is None:
             if g is not None:
-                leaves.append((node, g))
+                leaves.append((node, g))  # type: ignore[arg-type]  # _uses has made sure that it is a Leaf
             continue
         gradients = (None,) * len(parents) if g is None else vjp(g)
         if type(gradients) is not tuple or len(gradients) != len(parents):
             gradients = _as_tuple(node, gradients)
         node.vjp, node.parents = None, ()
-        for parent, gradient in zip(parents, gradients):  # noqa: B905 - as long as each other, and this runs for every step
+        for parent, share in zip(parents, gradients):  # noqa: B905 - as long as each other, and this runs for every step
             if parent is not None:
-                if gradient is not None:
-                    known = pending.get(parent)
-                    pending[parent] = gradient if known is None else np.asarray(known + gradient)
+                if parent in shares:
+                    share = shares.pop(parent) if share is None else np.asarray(shares.pop(parent) + share)
                 if uses[parent] == 1:
-                    ready.append(parent)
-                else:
-                    uses[parent] -= 1
+                    ready.append((parent, share))
+                    continue
+                uses[parent] -= 1
+                if share is not None:
+                    shares[parent] = share
     return leaves
 
 

@@ -509,7 +509,9 @@ class Tensor:
         return self.to(np.float64)
 
 
+_new = Tensor.__new__
 _NOT_IMPLEMENTED = cast(Tensor, NotImplemented)  # Python then asks the other operand, and words the error
+BOTH, LEFT, RIGHT, NEITHER = (True, True), (True, False), (False, True), (False, False)
 _COMPARISONS = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
 _UFUNCS = {name: name for name in ("exp", "sqrt", "log", "tanh", "maximum", "minimum", *_COMPARISONS)} | {
     "absolute": "abs", "add": "__add__", "subtract": "__sub__", "multiply": "__mul__", "divide": "__truediv__",
@@ -546,9 +548,9 @@ def apply(rule: Rule, *tensors: Tensor, **static: Any) -> Tensor:
 
 
 def _recorded(out: Any, vjp: Vjp, parents: tuple[tape.Node | None, ...]) -> Tensor:
-    result = _wrap(out if isinstance(out, np.ndarray) else np.asarray(out))
-    if tape.state.recording and any(parents):
-        result._node = tape.Node(parents, vjp)
+    result = _new(Tensor)
+    result.data = out if isinstance(out, np.ndarray) else np.asarray(out)
+    result._node = tape.Node(parents, vjp) if tape.state.recording and any(parents) else None
     return result
 
 
@@ -577,7 +579,7 @@ def as_tensor(data: ArrayLike | Tensor) -> Tensor:
 
 
 def _wrap(array: Array) -> Tensor:
-    tensor = Tensor.__new__(Tensor)
+    tensor = _new(Tensor)
     tensor.data = array
     tensor._node = None
     return tensor
@@ -612,10 +614,11 @@ def _binary(rule: Rule, a: Any, b: Any) -> Tensor:
         if not (_is_operand(a) and _is_operand(b)):
             return _NOT_IMPLEMENTED
         a, b = _operands(a, b)
-    parents = a._node, b._node
+    first, second = a._node, b._node
+    needs = (NEITHER if second is None else RIGHT) if first is None else LEFT if second is None else BOTH
     try:
-        out, vjp = rule(a.data, b.data, needs=(parents[0] is not None, parents[1] is not None))
-        return _recorded(out, vjp, parents)
+        out, vjp = rule(a.data, b.data, needs=needs)
+        return _recorded(out, vjp, (first, second))
     except ShapeError:
         raise
     except (TypeError, MemoryError) as error:

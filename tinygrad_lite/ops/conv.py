@@ -6,6 +6,8 @@ transposed view. Patches are kh kw times as large as the image, so none are kept
 copies those that it needs. Source of im2col: Chellapilla, Puri & Simard 2006.
 """
 
+from __future__ import annotations  # those of a vjp would be evaluated at every call
+
 from collections.abc import Callable
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Rules for matrix products."""
 
+from __future__ import annotations  # those of a vjp would be evaluated at every call
+
 import numpy as np
 
 from tinygrad_lite import _check

@@ -1,5 +1,7 @@
 """The rule behind batch and layer normalisation."""
 
+from __future__ import annotations  # those of a vjp would be evaluated at every call
+
 import numpy as np
 
 from tinygrad_lite import _check

@@ -1,5 +1,7 @@
 """Rules for pooling over windows of images (n, c, h, w). They work in whatever memory order the images come in."""
 
+from __future__ import annotations  # those of a vjp would be evaluated at every call
+
 from collections.abc import Callable
 
 import numpy as np

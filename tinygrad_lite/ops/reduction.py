@@ -1,5 +1,7 @@
 """Rules for reductions over any axes. `axes` counts from the front and names each axis once."""
 
+from __future__ import annotations  # those of a vjp would be evaluated at every call
+
 from collections.abc import Callable
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Rules that move elements and do not change them. Results may be views."""
 
+from __future__ import annotations  # those of a vjp would be evaluated at every call
+
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Rules for log-sum-exp, softmax and the losses on log-probabilities. Safe for logits of any finite size."""
 
+from __future__ import annotations  # those of a vjp would be evaluated at every call
+
 import numpy as np
 
 from tinygrad_lite import _check
