@@ -20,7 +20,7 @@ from tinygrad_lite.ops import matmul as matmul_rules
 from tinygrad_lite.ops import norm as norm_rules
 from tinygrad_lite.ops import shape as shape_rules
 from tinygrad_lite.ops import softmax as softmax_rules
-from tinygrad_lite.tensor import Tensor, _floating, _is_operand, _operands, apply, as_tensor
+from tinygrad_lite.tensor import Tensor, _floating, _is_operand, _operands, _wanted, apply, as_tensor
 
 Data = Tensor | ArrayLike
 
@@ -373,7 +373,9 @@ def max_pool2d(x: Data, kernel_size: Pair, stride: Pair | None = None, padding: 
     ShapeError : x is not 4-D, a window exceeds the padded image, padding is over half of kernel_size.
     """
     _check_border("max_pool2d", x, padding)
-    return apply(pool.max_pool2d, as_tensor(x), kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
+    images = as_tensor(x)
+    windows = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation}
+    return apply(pool.max_pool2d, images, **windows, needs=(_wanted(images),))
 
 
 def avg_pool2d(
@@ -628,7 +630,7 @@ def _check_border(function: str, x: Data, padding: Pair) -> None:
 
 def _with_bias(rule: Any, x: Data, weight: Data, bias: Data | None, **static: Any) -> Tensor:
     tensors = [as_tensor(t) for t in (x, weight, bias) if t is not None]
-    return apply(rule, *tensors, needs=tuple([t.requires_grad for t in tensors]), **static)
+    return apply(rule, *tensors, needs=tuple([_wanted(t) for t in tensors]), **static)
 
 
 def _operand(value: Any) -> Any:

@@ -342,7 +342,7 @@ class Tensor:
 
     def relu(self) -> "Tensor":
         """max(x, 0)."""
-        return apply(elementwise.relu, self)
+        return apply(elementwise.relu, self, needs=(_wanted(self),))
 
     def clip(self, min: float | None = None, max: float | None = None) -> "Tensor":
         """X limited to [min, max]; see functional.clip."""
@@ -571,6 +571,11 @@ def _explain(error: Exception, rule: Any, tensors: tuple[Any, ...]) -> None:
         raise DtypeError(
             f"apply: a rule takes {len(tensors)} arrays and gives (output, vjp), {name} does not: {error}."
         ) from error
+
+
+def _wanted(tensor: Tensor) -> bool:
+    """Whether a gradient will be wanted of what is now computed from this tensor."""
+    return tape.state.recording and tensor._node is not None
 
 
 def as_tensor(data: ArrayLike | Tensor) -> Tensor:

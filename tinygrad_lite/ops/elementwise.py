@@ -132,7 +132,7 @@ def tanh(x: Array) -> RuleResult:
     return out, lambda g: (g * (1 - out) * (1 + out),)  # 1 - tanh^2, as a product: exact where tanh is near 1
 
 
-def relu(x: Array) -> RuleResult:
+def relu(x: Array, *, needs: tuple[bool, ...] = (True,)) -> RuleResult:
     """Rule for max(x, 0). NaN stays NaN."""
     out, positive = np.empty_like(x), np.empty_like(x, dtype=bool)
 
@@ -141,7 +141,8 @@ def relu(x: Array) -> RuleResult:
             x.clip(0, np.inf, out=out)  # four times faster than maximum with a number
         else:
             np.maximum(x, 0, out=out)
-        np.greater(out, 0, out=positive)
+        if needs[0]:
+            np.greater(out, 0, out=positive)
 
     def vjp(g: Array) -> tuple[Array, ...]:
         g_x = np.empty_like(positive, dtype=g.dtype)

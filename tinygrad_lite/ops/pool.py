@@ -16,7 +16,15 @@ from tinygrad_lite.ops.conv import out_size, taps
 Backward = Callable[[Array, Array], Array]
 
 
-def max_pool2d(x: Array, *, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1) -> RuleResult:
+def max_pool2d(
+    x: Array,
+    *,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    needs: tuple[bool, ...] = (True,),
+) -> RuleResult:
     """Rule for the largest element of each window; of equal ones the first, row by row, takes the cotangent.
 
     The largest of each row of a window first, then the largest of those: two passes with kw and kh steps, not kw * kh.
@@ -32,8 +40,8 @@ def max_pool2d(x: Array, *, kernel_size: Pair, stride: Pair | None = None, paddi
     back: dict[int, tuple[Backward, Backward]] = {}
 
     def forward(i: int) -> None:
-        row_max, rows_back = _max_along(X[blocks[i]], 3, in_columns)
-        out[blocks[i]], columns_back = _max_along(row_max, 2, in_rows)
+        row_max, rows_back = _max_along(X[blocks[i]], 3, in_columns, needs[0])
+        out[blocks[i]], columns_back = _max_along(row_max, 2, in_rows, needs[0])
         back[i] = rows_back, columns_back
 
     threads.run(forward, range(len(blocks)))
@@ -52,15 +60,16 @@ def max_pool2d(x: Array, *, kernel_size: Pair, stride: Pair | None = None, paddi
     return out, vjp
 
 
-def _max_along(x: Array, axis: int, steps: list[slice]) -> tuple[Array, Backward]:
+def _max_along(x: Array, axis: int, steps: list[slice], needs: bool) -> tuple[Array, Backward]:
     """Largest of x[step] over the steps, slices of one axis. The way back writes into its second argument and returns it."""
     at = [(slice(None),) * axis + (step,) for step in steps]
     best = x[at[0]]
     later = []  # later[j]: where step j + 1 beats all before it; an equal one does not, so the first maximum wins
     for place in at[1:]:
-        later.append(x[place] > best)
+        if needs:
+            later.append(x[place] > best)
         best = np.maximum(best, x[place])
-    last_to_first = list(zip(at[:0:-1], later[::-1], strict=True))  # the last winner is the maximum
+    last_to_first = list(zip(at[:0:-1], later[::-1], strict=needs))  # the last winner is the maximum
     apart = len(steps) == 1 or (steps[0].step or 1) > steps[-1].start  # windows that do not overlap
     all_over = apart and len(steps) * best.shape[axis] == x.shape[axis]
 
