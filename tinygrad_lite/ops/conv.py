@@ -37,10 +37,16 @@ def windows(x: Array, size: Size, kernel: Size, stride: Size, dilation: Size) ->
 
 
 def add_windows(x: Array, cols: Array, rows: list[slice], columns: list[slice]) -> None:
-    """Add patches (g, c, kh, kw, h_out, w_out, n) to x (g, c, h, w, n) where they came from: the adjoint of windows."""
+    """Add patches (g, c, kh, kw, h_out, w_out, n) to x (g, c, h, w, n) where they came from: the adjoint of windows.
+
+    Rows first, whose pixels lie side by side, and then columns: kh + kw additions of long runs, not kh * kw of short ones.
+    """
+    g, c, h, _, n = x.shape
+    tall = np.zeros((g, c, len(columns), h, cols.shape[5], n), x.dtype)
     for i, row in enumerate(rows):
-        for j, column in enumerate(columns):
-            x[:, :, row, column] += cols[:, :, i, j]
+        tall[:, :, :, row] += cols[:, :, i]
+    for j, column in enumerate(columns):
+        x[:, :, :, column] += tall[:, :, j]
 
 
 def conv2d(
