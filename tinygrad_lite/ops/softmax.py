@@ -59,8 +59,9 @@ def nll_loss(log_probs: Array, *, targets: Array, reduction: str = "mean", label
     smoothing = _check.number("nll_loss", "label_smoothing", label_smoothing, 0, 1)
     classes = log_probs.shape[1]
     targets = _check.class_indices("nll_loss", targets, classes, log_probs.shape[:1] + log_probs.shape[2:])
-    place = np.expand_dims(targets, 1)  # (n, 1, ...)
-    losses = -(1 - smoothing) * np.take_along_axis(log_probs, place, axis=1).squeeze(1)
+    # One row a sample and place: (n * ..., c). Of each the number at its target.
+    rows, place = np.moveaxis(log_probs, 1, -1), (np.arange(targets.size), targets.reshape(-1))
+    losses = -(1 - smoothing) * rows.reshape(-1, classes)[place].reshape(targets.shape)
     if smoothing:
         losses = losses - smoothing / classes * log_probs.sum(axis=1)
     if reduction == "mean":
@@ -69,11 +70,12 @@ def nll_loss(log_probs: Array, *, targets: Array, reduction: str = "mean", label
     share = 1 / losses.size if reduction == "mean" else 1.0
 
     def vjp(g: Array) -> tuple[Array, ...]:  # each loss has slope -(1 - s) at its target and -s / c at every class
-        each = np.broadcast_to(g * -share, losses.shape)[:, None]  # (n, 1, ...)
-        g_log_probs = np.broadcast_to(each * (smoothing / classes), log_probs.shape).copy()
-        at_target = np.take_along_axis(g_log_probs, place, axis=1) + each * (1 - smoothing)
-        np.put_along_axis(g_log_probs, place, at_target, axis=1)
-        return (g_log_probs,)
+        each = np.broadcast_to(g * -share, losses.shape).reshape(-1)
+        g_rows = np.zeros((each.size, classes), each.dtype)
+        g_rows[place] = each * (1 - smoothing)
+        if smoothing:
+            g_rows += each[:, None] * (smoothing / classes)
+        return (np.moveaxis(g_rows.reshape(rows.shape), -1, 1),)
 
     return out, vjp
 
