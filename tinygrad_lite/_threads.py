@@ -33,6 +33,7 @@ ENOUGH = 1 << 18  # elements, below which waking a thread costs more than it bri
 PRODUCT = 32  # multiply-adds in the time of one element
 SCRATCH = 16 << 20  # bytes of passing arrays that one core may hold
 WHOLE = 8  # of several tasks, the factor below which each is left in one piece: fewer and longer calls of NumPy
+FEW, PIECE = 12, 1_000_000  # rows or columns of a result, multiply-adds of a product that OpenBLAS calls small
 BLAS_SHARES = 1 << 18  # multiply-adds above which OpenBLAS would use its own threads
 
 
@@ -196,11 +197,16 @@ def matmul(a: Array, b: Array) -> Array:
     n, m = a.shape[0], b.shape[1]
     out = np.empty((n, m), np.result_type(a, b))
 
+    # A few rows or columns: small enough pieces spare OpenBLAS its copy of the other factor, at least with AVX-512.
+    step = max(1, PIECE // (a.shape[1] * min(n, m))) if min(n, m) <= FEW else max(n, m)
+
     def some(part: slice) -> None:
-        if n > m:
-            np.matmul(a[part], b, out=out[part])
-        else:
-            np.matmul(a, b[:, part], out=out[:, part])
+        for start in range(part.start, part.stop, step):
+            piece = slice(start, min(start + step, part.stop))
+            if n > m:
+                np.matmul(a[piece], b, out=out[piece])
+            else:
+                np.matmul(a, b[:, piece], out=out[:, piece])
 
     products(a.size * m, 0, (some, max(n, m)))
     return out
