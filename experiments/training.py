@@ -160,7 +160,7 @@ def evaluate(model: nn.Module, digits: Digits, pixel_scale: float = 255.0) -> tu
     model.eval()
     losses, correct = [], []
     with no_grad():
-        for images, labels in Batches(*digits, batch_size=500, rng=None):
+        for images, labels in Batches(*digits, batch_size=100, rng=None):
             logits = model(as_input(images, pixel_scale))
             losses.append(F.cross_entropy(logits, labels, reduction="none").numpy())
             correct.append(logits.numpy().argmax(axis=1) == labels)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_lite import _check
+from tinygrad_lite import _threads as threads
 from tinygrad_lite._types import Array
 from tinygrad_lite.errors import DtypeError, ShapeError, TinygradError
 from tinygrad_lite.tensor import Tensor
@@ -188,23 +189,27 @@ class Adam(Optimizer):
         if not state:
             state.update(step=0, mean=np.zeros_like(data), square=np.zeros_like(data))
         state["step"] += 1
-        scratch = np.empty_like(data)
-        if decay and self.decoupled:
-            data *= 1 - lr * decay
-        elif decay:
-            grad = grad + decay * data
-        mean, square, step = state["mean"], state["square"], state["step"]
-        mean += np.multiply(np.subtract(grad, mean, out=scratch), 1 - beta1, out=scratch)
-        square *= beta2
-        np.multiply(grad, grad, out=scratch)
-        square += np.multiply(scratch, 1 - beta2, out=scratch)
-        # p -= lr m_hat / (sqrt(s_hat) + eps), with the corrections of the bias to 0 of the first steps
-        np.sqrt(square, out=scratch)
-        scratch /= math.sqrt(1 - beta2**step)
-        scratch += group["eps"]
-        np.divide(mean, scratch, out=scratch)
-        scratch *= lr / (1 - beta1**step)
-        data -= scratch
+        # p -= lr m_hat / (sqrt(s_hat) + eps); the corrections of the bias to 0 of the first steps, c1 and c2, are in rate and eps
+        c1, c2 = 1 - beta1 ** state["step"], math.sqrt(1 - beta2 ** state["step"])
+        rate, eps = lr * c2 / c1, group["eps"] * c2
+
+        def some(data: Array, grad: Array, mean: Array, square: Array) -> None:
+            scratch = np.empty_like(data)
+            if decay and self.decoupled:
+                data *= 1 - lr * decay
+            elif decay:
+                grad = grad + decay * data
+            mean += np.multiply(np.subtract(grad, mean, out=scratch), 1 - beta1, out=scratch)
+            square *= beta2
+            np.multiply(grad, grad, out=scratch)
+            square += np.multiply(scratch, 1 - beta2, out=scratch)
+            np.sqrt(square, out=scratch)
+            scratch += eps
+            np.divide(mean, scratch, out=scratch)
+            scratch *= rate
+            data -= scratch
+
+        threads.each(some, data, grad, state["mean"], state["square"])
 
 
 class AdamW(Adam):
