@@ -1,7 +1,8 @@
 """One training of LeNet: everything that changes from step to step, so that it can be saved and gone on with."""
 
+import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,11 +15,12 @@ from experiments.distort import Distorter
 from experiments.mnist import Digits
 from experiments.recipes import Recipe, make_model, make_optimizer
 from models.lenet import LeNet
-from tinygrad_lite import Tensor, nn, no_grad, optim
+from tinygrad_lite import Tensor, as_tensor, nn, no_grad, optim
 from tinygrad_lite.data import Batches
 from tinygrad_lite.optim import clip_grad_norm
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+Prepared = Generator[tuple[Batch, dict[str, Any]], None, None]  # with the state of the loader afterwards
 
 
 class Training:
@@ -57,16 +59,14 @@ class Training:
         self.begun = time.perf_counter()
 
     def batches(self) -> Iterator[Batch]:
-        """Yield the batches of the steps that are left. A thread prepares the next one meanwhile."""
-        prepared = self._prepare()
-        with ThreadPoolExecutor(1) as pool:
-            coming = pool.submit(next, prepared)
+        """Yield the batches of the steps that are left. Distorted ones are prepared in a thread, others are had at once."""
+        prepared = _ahead(self._prepare()) if self.distorter else self._prepare()
+        with contextlib.closing(prepared):
             while self.step < self.steps:
-                batch, self.loaded = coming.result()
-                coming = pool.submit(next, prepared)
+                batch, self.loaded = next(prepared)
                 yield batch
 
-    def _prepare(self) -> Iterator[tuple[Batch, dict[str, Any]]]:
+    def _prepare(self) -> Prepared:
         while True:
             for images, labels, places in self.loader:
                 if self.distorter:
@@ -144,6 +144,16 @@ class Training:
         self.seconds = float(state["seconds"])
 
 
+def _ahead(items: Prepared) -> Prepared:
+    """Give the items; a thread prepares the next one meanwhile."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items)
+        while True:
+            item = coming.result()
+            coming = pool.submit(next, items)
+            yield item
+
+
 def _below(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
 
@@ -151,7 +161,7 @@ def _below(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[An
 def as_input(images: NDArray[np.uint8], pixel_scale: float = 255.0) -> Tensor:
     """Bytes (n, 28, 28) -> float32 (n, 1, 28, 28), divided by `pixel_scale`; batch axis innermost, as conv2d wants it."""
     scaled = np.multiply(images.transpose(1, 2, 0), np.float32(1 / pixel_scale), order="C")
-    return Tensor(scaled.transpose(2, 0, 1)[:, None])
+    return as_tensor(scaled.transpose(2, 0, 1)[:, None])
 
 
 def evaluate(model: nn.Module, digits: Digits, pixel_scale: float = 255.0) -> tuple[float, NDArray[np.bool_]]:
