@@ -29,8 +29,8 @@ from tinygrad_lite._types import Array
 Part = TypeVar("Part")
 Block = tuple[Any, ...]
 
-ENOUGH = 1 << 18  # elements, below which waking a thread costs more than it brings
-PRODUCT = 32  # multiply-adds in the time of one element
+ENOUGH = 1 << 19  # elements, below which waking a thread costs more than it brings
+PRODUCT = 16  # multiply-adds in the time of one element
 SCRATCH = 16 << 20  # bytes of passing arrays that one core may hold
 WHOLE = 8  # of several tasks, the factor below which each is left in one piece: fewer and longer calls of NumPy
 FEW, PIECE = 12, 1_000_000  # rows or columns of a result, multiply-adds of a product that OpenBLAS calls small
