@@ -11,7 +11,7 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,12 @@ from tinygrad_lite.errors import DtypeError, FileFormatError
 
 SUFFIXES = (".safetensors", ".npz")
 CHECKSUM = "sha256"  # in the metadata of .safetensors files and in the comment of .npz files
+DTYPES = {  # the names of NumPy and of .safetensors
+    "bool": "BOOL",
+    "complex64": "C64",
+    **{f"{kind}{bits}": f"{kind[0].upper()}{bits}" for kind in ("uint", "int", "float") for bits in (8, 16, 32, 64)},
+}
+LONGEST = 0xFFFF - len(".npy")  # bytes of a name in an .npz file
 OURS = "tinygrad_lite"  # the one entry of the metadata: the library writes several in an order of chance
 
 
@@ -38,22 +44,28 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Map
     Raises
     ------
     FileFormatError : another ending, or a name that the format keeps for itself.
-    DtypeError : a value that is no array of numbers, or not of a dtype that the format knows; a name that is no string.
+    DtypeError : a value that is no array of numbers, or not of a dtype that the format knows; a name that is no text.
+
+    Notes
+    -----
+    Arrays go to the file one after the other, without a copy. Those in the other byte order become little-endian.
     """
     target = _checked(path)
     for argument, given in (("state", state), ("metadata", {} if metadata is None else metadata)):
         if not isinstance(given, Mapping):
             raise DtypeError(f"save: {argument} must be a mapping, got {type(given).__name__}.")
-    if not all(isinstance(text, str) for entry in (metadata or {}).items() for text in entry):
+    if not all(_is_text(text) for entry in (metadata or {}).items() for text in entry):
         raise DtypeError(f"save: metadata must be from str to str, got {dict(metadata or {})!r:.80}.")
     arrays = {}
     for name, value in state.items():
         array = np.asarray(value)
-        if not isinstance(name, str) or array.dtype.kind not in "biufc":
-            raise DtypeError(f"save: expected names with arrays of numbers, got {name!r} with dtype {array.dtype}.")
+        if not _is_text(name) or array.dtype.kind not in "biufc":
+            raise DtypeError(f"save: expected names with arrays of numbers, got {name!r:.80} with dtype {array.dtype}.")
         if name == "__metadata__" and target.suffix == ".safetensors":
             raise FileFormatError(f"save: {name!r} is a reserved name in .safetensors files; rename it or use .npz.")
-        arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
+        if target.suffix == ".npz" and ("\0" in name or len(name.encode()) > LONGEST):
+            raise FileFormatError(f"save: {name!r:.80} is too long for .npz files, or has a zero in it; use .safetensors.")
+        arrays[name] = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
     aside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with open(aside, "wb") as file:
@@ -64,7 +76,7 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Map
                             np.lib.format.write_array(entry, array, allow_pickle=False)
                     archive.comment = f"{CHECKSUM} {_digest(arrays, {})}".encode()
             else:
-                file.write(_safetensors_bytes(arrays, metadata))
+                file.writelines(_safetensors_parts(arrays, metadata))
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, target)
@@ -80,15 +92,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Array]:
     FileNotFoundError : there is no such file.
     FileFormatError : it is damaged, truncated, or not of the kind that its name says.
     """
-    source = _checked(path)
-    if not source.is_file():
-        raise FileNotFoundError(f"load: there is no file {source}.")
-    try:
-        if source.suffix == ".npz":
-            return _read_npz(source)
-        return _read_safetensors(source)[0]
-    except (*_DAMAGE, _safetensors().SafetensorError) as error:
-        raise FileFormatError(f"load: {source} is not a whole {source.suffix} file: {error}.") from None
+    return load_with_metadata(path)[0]
 
 
 def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -98,9 +102,13 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
 def load_with_metadata(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
     """Read arrays and metadata together; there are none in .npz files. Raises what load() raises."""
-    arrays = load(path)
-    metadata = {} if Path(path).suffix == ".npz" else _read_safetensors(Path(path))[1]
-    return arrays, metadata
+    source = _checked(path)
+    if not source.is_file():
+        raise FileNotFoundError(f"load: there is no file {source}.")
+    try:
+        return (_read_npz(source), {}) if source.suffix == ".npz" else _read_safetensors(source)
+    except (*_DAMAGE, _safetensors().SafetensorError) as error:
+        raise FileFormatError(f"load: {source} is not a whole {source.suffix} file: {error}.") from None
 
 
 # What zipfile, zlib, NumPy and the file system say of a damaged file.
@@ -160,6 +168,11 @@ def _digest(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> str:
     return digest.hexdigest()
 
 
+def _is_text(value: object) -> bool:
+    """Whether it is a string that can be written: one may hold half of a surrogate pair."""
+    return isinstance(value, str) and value.encode(errors="replace") == value.encode(errors="surrogatepass")
+
+
 def _checked(path: str | os.PathLike[str]) -> Path:
     result = _check.path("serialize", path)
     if result.suffix not in SUFFIXES:
@@ -167,13 +180,23 @@ def _checked(path: str | os.PathLike[str]) -> Path:
     return result
 
 
-def _safetensors_bytes(arrays: dict[str, Array], metadata: Mapping[str, str] | None) -> bytes:
+def _safetensors_parts(arrays: Mapping[str, Array], metadata: Mapping[str, str] | None) -> Iterator[bytes | memoryview]:
+    """The length of the header, the header, and the arrays: wider numbers first, so that each has its alignment."""
     given = dict(metadata or {})
-    try:
-        content: bytes = _safetensors().save(arrays, {OURS: json.dumps({**given, CHECKSUM: _digest(arrays, given)})})
-    except _safetensors().SafetensorError as error:
-        raise DtypeError(f"save: .safetensors files cannot hold one of these arrays ({error}); use .npz.") from None
-    return content
+    header: dict[str, Any] = {"__metadata__": {OURS: json.dumps({**given, CHECKSUM: _digest(arrays, given)})}}
+    order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
+    end = 0
+    for name in order:
+        array = arrays[name]
+        if array.dtype.name not in DTYPES:
+            raise DtypeError(f"save: .safetensors files cannot hold {name!r} with dtype {array.dtype}; use .npz.")
+        begin, end = end, end + array.nbytes
+        header[name] = {"dtype": DTYPES[array.dtype.name], "shape": array.shape, "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for name in order:
+        yield arrays[name].data
 
 
 def _safetensors() -> Any:
@@ -182,7 +205,6 @@ def _safetensors() -> Any:
     import safetensors.numpy
 
     class Format:
-        save = staticmethod(safetensors.numpy.save)
         load = staticmethod(safetensors.numpy.load)
         SafetensorError = safetensors.SafetensorError
 
