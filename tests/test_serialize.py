@@ -1,6 +1,7 @@
 """Weight files: round trips, damage, atomic writes."""
 
 import os
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -22,6 +23,8 @@ ARRAYS = {
     "bits": np.array([True, False]),
     "bytes": np.arange(3, dtype=np.uint8),
     "half": np.array([1.5], np.float16),
+    "complex": np.array([1 + 2j], np.complex64),
+    **{dtype: np.arange(3, dtype=dtype) for dtype in ("int8", "int16", "uint16", "uint32", "int64", "uint64")},
     "file": np.ones(1),
     "grösse/√": np.ones(1),
 }
@@ -40,6 +43,24 @@ def test_round_trip(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_other_byte_order_comes_back(tmp_path, suffix):
+    path = tmp_path / f"weights{suffix}"
+    serialize.save({"a": np.arange(3.0).astype(">f4"), "b": np.arange(3).astype("<i2")}, path)
+    np.testing.assert_array_equal(serialize.load(path)["a"], [0, 1, 2])
+    np.testing.assert_array_equal(serialize.load(path)["b"], [0, 1, 2])
+
+
+def test_saving_copies_no_array(tmp_path):
+    arrays = {name: np.ones(1 << 20, np.float32) for name in "ab"}
+    tracemalloc.start()
+    try:
+        serialize.save(arrays, tmp_path / "weights.safetensors")
+        assert tracemalloc.get_traced_memory()[1] < arrays["a"].nbytes / 2
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_model_comes_back(tmp_path, suffix):
     model, other = (LeNet(np.random.default_rng(seed)) for seed in (0, 1))
     serialize.save(model.state_dict(), tmp_path / f"lenet{suffix}")
@@ -54,6 +75,9 @@ def test_other_programs_read_what_is_written(tmp_path):
     for suffix, read in ((".npz", np.load), (".safetensors", load_file)):
         serialize.save({"a": ARRAYS["columns"]}, tmp_path / f"x{suffix}")
         np.testing.assert_array_equal(read(tmp_path / f"x{suffix}")["a"], ARRAYS["columns"])
+    serialize.save(ARRAYS, tmp_path / "x.safetensors", {"seed": "7"})
+    read = load_file(tmp_path / "x.safetensors")
+    assert {name: (a.dtype, a.tobytes()) for name, a in read.items()} == {n: (a.dtype, a.tobytes()) for n, a in ARRAYS.items()}
     np.savez_compressed(tmp_path / "y.npz", a=ARRAYS["columns"])
     np.testing.assert_array_equal(serialize.load(tmp_path / "y.npz")["a"], ARRAYS["columns"])
 
@@ -131,6 +155,10 @@ def test_names_and_places(tmp_path):
         ({"a": None}, "w.safetensors", DtypeError, "got 'a' with dtype object"),
         ({3: np.ones(2)}, "w.npz", DtypeError, "got 3 with dtype float64"),
         ({"a": np.ones(2, np.complex128)}, "w.safetensors", DtypeError, "complex128.*use .npz"),
+        ({"\ud800": np.ones(2)}, "w.safetensors", DtypeError, r"got '.ud800' with dtype float64"),
+        ({"\ud800": np.ones(2)}, "w.npz", DtypeError, r"got '.ud800' with dtype float64"),
+        ({"a\0b": np.ones(2)}, "w.npz", FileFormatError, r"'a.x00b' is too long for .npz files, or has a zero in it"),
+        ({"x" * 70000: np.ones(2)}, "w.npz", FileFormatError, r"'x+ is too long for .npz files"),
         ({"__metadata__": np.ones(2)}, "w.safetensors", FileFormatError, "'__metadata__' is a reserved name"),
     ],
 )
