@@ -1,5 +1,6 @@
 """Weight files: round trips, damage, atomic writes."""
 
+import json
 import os
 import tracemalloc
 import zipfile
@@ -136,6 +137,70 @@ def test_foreign_files(tmp_path):
     for name in ("single.npz", "longer.npz", "text.npz", "words.safetensors", "pickle.npz"):
         with pytest.raises(FileFormatError, match=rf"load: .*{name} is not a whole \.{name.rpartition('.')[2]} file: "):
             serialize.load(tmp_path / name)
+
+
+def packed(path, names_and_contents, method=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in names_and_contents:
+            archive.writestr(name, content)
+
+
+def npy(descr, shape, data=b""):
+    header = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}}}".encode()
+    return b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header + data
+
+
+ONE = npy("<f4", "(1,)", bytes(4))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
+@pytest.mark.parametrize(
+    ("entries", "method", "words"),
+    [
+        ([("a.npy", npy("<f4", (10**11,)))], 0, r"a.npy announces shape \(100000000000,\), more than its \d+ bytes"),
+        ([("a.npy", bytes(70 << 20))], zipfile.ZIP_DEFLATED, r"its \d+ bytes would unpack to more than 200 times as many"),
+        ([("a.npy", ONE)], zipfile.ZIP_LZMA, "a.npy is packed as NumPy packs no file"),
+        ([("a.npy", ONE), ("a", ONE)], 0, "it holds two arrays of one name"),
+        ([("a.npy", npy("|S0", (10**14,)))], 0, r"a.npy holds no numbers, but dtype \|S0"),
+        ([("a.npy", npy("|O", (1,), b"\x80\x04K\1."))], 0, "a.npy holds no numbers, but dtype object"),
+        ([("a.npy", npy("<f4", "(True,)", bytes(4)))], 0, ""),
+        ([("a.npy", npy("<f4", (0, 2**70)))], 0, ""),
+        ([("a.npy", b"\x93NUMPY\1\0\xff\0" + b"(" * 255)], 0, ""),
+    ],
+)  # fmt: skip
+def test_archives_that_were_made_to_harm(tmp_path, entries, method, words):
+    packed(path := tmp_path / "x.npz", entries, method)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FileFormatError, match=rf"x.npz is not a whole .npz file: .*{words}"):
+            serialize.load(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_entries_of_other_names_are_seen(tmp_path):
+    serialize.save({"right": np.ones(3)}, tmp_path / "x.npz")
+    (tmp_path / "x.npz").write_bytes((tmp_path / "x.npz").read_bytes().replace(b"right", b"wrong"))
+    with pytest.raises(FileFormatError, match="its checksum differs"):
+        serialize.load(tmp_path / "x.npz")
+
+
+LIST = {"pixel_scale": [1]}
+SIGNED = json.dumps({**LIST, serialize.CHECKSUM: serialize._digest({"a": np.zeros(1, np.float32)}, LIST)})
+
+
+@pytest.mark.parametrize("ours", [None, "5", "[" * 10**5, SIGNED])
+def test_metadata_that_is_none(tmp_path, ours):
+    metadata = None if ours is None else {serialize.OURS: ours}
+    header = json.dumps({"__metadata__": metadata, "a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    if ours is None:
+        assert serialize.load_with_metadata(path) == ({"a": 0}, {})
+    else:
+        with pytest.raises(FileFormatError, match=r"x\.safetensors is not a whole"):
+            serialize.load(path)
 
 
 def test_names_and_places(tmp_path):
