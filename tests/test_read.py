@@ -144,6 +144,12 @@ def bad_files(folder, rgb):
     Image.fromarray(rgb).save(folder / "whole.jpg")
     (folder / "cut.png").write_bytes((folder / "whole.png").read_bytes()[:3000])
     (folder / "cut.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:3000])
+    Image.fromarray(rgb).save(folder / "program.png", "EPS")
+    Image.fromarray(rgb).save(folder / "whole.dds")
+    texture = bytearray((folder / "whole.dds").read_bytes())
+    texture[80:84] = bytes(4)  # a kind of pixels that there is not
+    (folder / "whole.dds").unlink()
+    (folder / "texture.dds").write_bytes(texture)
     return {
         "missing.png": "does not exist",
         "empty.png": "0 bytes",
@@ -154,6 +160,8 @@ def bad_files(folder, rgb):
         "huge.png": r"at most 80 megapixels.*120 \(12000x10000\)",
         "cut.png": "damaged or incomplete",
         "cut.jpg": "damaged or incomplete",
+        "program.png": "none that Pillow knows .it looks like PostScript.",
+        "texture.dds": "damaged or incomplete",
     }
 
 
