@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,8 @@ class Run:
         self._lock = lock(folder)
         try:
             if step is not None:
-                kept = [json.dumps(line) + "\n" for line in read_metrics(folder) if line["step"] <= step]
-                write_text(folder / "metrics.jsonl", "".join(kept))
+                kept = (json.dumps(line) + "\n" for line in read_metrics(folder) if line["step"] <= step)
+                write_lines(folder / "metrics.jsonl", kept)
             self._metrics = open(folder / "metrics.jsonl", "w" if step is None else "a", encoding="utf-8")  # noqa: SIM115
         except BaseException:
             os.close(self._lock)
@@ -117,14 +118,15 @@ def lock(folder: Path) -> int:
 
 def write_json(path: Path, content: Any) -> Path:
     """Write a JSON file aside and rename it when it is whole."""
-    return write_text(path, json.dumps(content, indent=2) + "\n")
+    return write_lines(path, [json.dumps(content, indent=2) + "\n"])
 
 
-def write_text(path: Path, text: str) -> Path:
-    """Write a file aside and rename it when it is whole."""
+def write_lines(path: Path, lines: Iterable[str]) -> Path:
+    """Write a text file aside and rename it when it is whole."""
     aside = path.with_name(f".{path.name}.part")
     try:
-        aside.write_text(text, encoding="utf-8")
+        with open(aside, "w", encoding="utf-8") as file:
+            file.writelines(lines)
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
@@ -144,19 +146,34 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Read the lines of metrics.jsonl; one at the end that a kill has torn is left out."""
+def read_metrics(folder: Path) -> Iterator[dict[str, Any]]:
+    """Give the lines of metrics.jsonl, one at a time, for there may be millions; one that a kill has torn is left out.
+
+    Raises
+    ------
+    FileFormatError : there is no such file, or a line in it is none that a training writes.
+    """
     path = folder / "metrics.jsonl"
     if not path.is_file():
         raise FileFormatError(f"there is no {path}, which every run has; was it taken away?")
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    found = []
-    for number, line in enumerate(lines[:-1], 1):
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            raise FileFormatError(f"{folder / 'metrics.jsonl'} is damaged in line {number}.") from None
-    return found
+    with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
+        for number, text in enumerate(file, 1):
+            if not text.endswith("\n"):
+                return
+            try:
+                line = json.loads(text)
+            except (ValueError, RecursionError):
+                line = None
+            if not _is_metric(line):
+                raise FileFormatError(f"{path} is damaged in line {number}; without that line it can be read again.")
+            yield line
+
+
+def _is_metric(line: Any) -> bool:
+    def has(*names: str) -> bool:
+        return all(isinstance(line.get(name), (int, float)) for name in names)
+
+    return isinstance(line, dict) and (has("step", "loss", "accuracy") or has("step", "test_loss", "test_accuracy"))
 
 
 def environment() -> dict[str, Any]:

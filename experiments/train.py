@@ -16,7 +16,7 @@ from experiments.curves import draw_curves
 from experiments.progress import Progress
 from experiments.recipes import RECIPES, Recipe, setting
 from experiments.runs import Run, RunError, read_json
-from experiments.training import Training, evaluate
+from experiments.training import Training, arrays_of, evaluate
 from tinygrad_lite import FileFormatError, TinygradError, TrainingError
 from tinygrad_lite.serialize import save
 
@@ -127,7 +127,8 @@ def finish(
             if not math.isfinite(value):
                 fail("loss", value)
             if training.step % KEEP_EVERY == 0:
-                good = model.state_dict()
+                for name, array in arrays_of(model).items():
+                    good[name][...] = array
             bad = training.backward(loss)
             if bad is not None:
                 fail(f"gradient of {bad}", "not finite")

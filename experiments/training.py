@@ -106,19 +106,23 @@ class Training:
         return self.seconds + time.perf_counter() - self.begun
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Everything that the rest of the training depends on: arrays by name, and plain numbers fit for JSON."""
-        optimizer = self.optimizer.state_dict()
-        arrays = {f"model/{name}": value for name, value in self.model.state_dict().items()}
+        """Everything that the rest of the training depends on: arrays by name, and plain numbers fit for JSON.
+
+        The arrays are the training's own and change with its next step: copies, of many megabytes each time, would cut the
+        process's free memory into pieces.
+        """
+        arrays = {f"model/{name}": value for name, value in arrays_of(self.model).items()}
         plain: list[dict[str, Any]] = []
-        for i, entries in enumerate(optimizer["state"]):
+        for i, entries in enumerate(self.optimizer.state):
             arrays |= {f"optimizer/{i}/{k}": v for k, v in entries.items() if isinstance(v, np.ndarray)}
             plain.append({k: v for k, v in entries.items() if not isinstance(v, np.ndarray)})
         if self.average:
-            arrays |= {f"average/{name}": value for name, value in self.average.module.state_dict().items()}
+            arrays |= {f"average/{name}": value for name, value in arrays_of(self.average.module).items()}
+        groups = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.groups]
         return arrays, {
             "step": self.step,
             "seconds": self.elapsed(),
-            "optimizer": {"groups": optimizer["groups"], "state": plain},
+            "optimizer": {"groups": groups, "state": plain},
             "scheduler": self.scheduler.state_dict(),
             "loader": self.loaded,
             "rng": self.rng.bit_generator.state,
@@ -152,6 +156,11 @@ def _ahead(items: Prepared) -> Prepared:
             item = coming.result()
             coming = pool.submit(next, items)
             yield item
+
+
+def arrays_of(model: nn.Module) -> dict[str, NDArray[Any]]:
+    """Give what state_dict() gives, but the model's own arrays, not copies."""
+    return {**{name: p.data for name, p in model.named_parameters()}, **dict(model.named_buffers())}
 
 
 def _below(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

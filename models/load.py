@@ -47,9 +47,7 @@ def load_lenet(path: str | os.PathLike[str] = WEIGHTS) -> LeNet:
 
         state = lenet_mat.load(source)
     elif source.suffix in serialize.SUFFIXES:
-        state = serialize.load(source)
-        if source.suffix == ".safetensors":
-            metadata = serialize.load_metadata(source)
+        state, metadata = serialize.load_with_metadata(source)
     else:
         raise FileFormatError(
             f"load_lenet: a weight file must end in .safetensors, .npz or .mat, got {source.name!r}; "
@@ -57,12 +55,10 @@ def load_lenet(path: str | os.PathLike[str] = WEIGHTS) -> LeNet:
         )
     model = LeNet(np.random.default_rng(0), relu_after_conv=metadata.get("relu_after_conv") != "False")
     try:
-        model.load_state_dict(state)
+        with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinity, which is refused below
+            model.load_state_dict(state)
     except (ShapeError, DtypeError) as error:
         raise FileFormatError(f"load_lenet: {source} does not fit: {error}") from None
-    for name, parameter in model.named_parameters():
-        if not np.isfinite(parameter.data).all():
-            raise FileFormatError(f"load_lenet: {source}: {name} holds NaN or infinity; was its training broken off?")
     try:
         scale = _check.number("load_lenet", "pixel_scale", float(metadata.get("pixel_scale", 255)), 1e-3, 1e6)
     except ValueError as error:
@@ -70,7 +66,11 @@ def load_lenet(path: str | os.PathLike[str] = WEIGHTS) -> LeNet:
             f"load_lenet: {source} was trained on pixels divided by what is no such number: {error}"
         ) from None
     if scale != 255:
-        model.conv1.weight.data *= np.float32(255 / scale)  # w (x / scale) = (255 / scale) w (x / 255)
+        with np.errstate(over="ignore"):
+            model.conv1.weight.data *= np.float32(255 / scale)  # w (x / scale) = (255 / scale) w (x / 255)
+    for name, parameter in model.named_parameters():
+        if not np.isfinite(parameter.data).all():
+            raise FileFormatError(f"load_lenet: {source}: {name} holds NaN or infinity; was its training broken off?")
     return model.eval()
 
 

@@ -6,7 +6,9 @@ import sys
 import numpy as np
 import pytest
 
+import tinygrad_lite.functional as F
 from experiments import benchmark, contenders
+from models.lenet import LeNet
 
 
 def test_dry_run_writes_a_table_and_a_picture(tmp_path, capsys):
@@ -24,12 +26,13 @@ def test_dry_run_writes_a_table_and_a_picture(tmp_path, capsys):
     ("argv", "message"),
     [
         (["--contenders", "Theano"], "Theano not installed or not known; here are tinygrad_lite"),
-        (["--threads", "0"], "must be at least 1, got 0"),
+        (["--threads", "0"], "--threads and --turns: must be at least 1, got 0 and 10"),
+        (["--threads", "1", "--turns", "0"], "--threads and --turns: must be at least 1, got 1 and 0"),
         (["--sizes", "0"], "--sizes: must be at least 1, got 0"),
     ],
 )
 def test_nonsense_is_refused(argv, message, tmp_path, capsys):
-    assert benchmark.main([*argv, "--out", str(tmp_path / "new")]) == 1
+    assert benchmark.main([*argv, "--dry-run", "--tasks", "node", "--out", str(tmp_path / "new")]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
 
@@ -48,23 +51,30 @@ def popen_of(code):
     return lambda args, **options: real([sys.executable, "-c", code], **options)
 
 
+class Runner:
+    """One that takes a time of its own in each turn, or offers nothing."""
+
+    def __init__(self, *times):
+        self.times, self.turns = times, 0
+
+    def __call__(self, task, size, warm, repeats):
+        self.turns += 1
+        seconds = [self.times[(self.turns - 2) % len(self.times)]] * repeats if self.times else []
+        return {"seconds": seconds, "memory": self.turns}
+
+
 def test_slow_work_gets_fewer_turns():
-    class Runner:
-        turns = 0
-
-        def __call__(self, task, size, warm, repeats):
-            self.turns += 1
-            return {"seconds": [benchmark.ENOUGH / 3] * repeats, "memory": 0}
-
-    class Absent:
-        def __call__(self, *_):
-            return {"seconds": [], "memory": 0}
-
-    slow = Runner()
-    table = benchmark.measure({"slow": slow, "absent": Absent()}, "step", 1, turns=10)
+    slow = Runner(benchmark.ENOUGH / 3)
+    table = benchmark.measure({"slow": slow, "absent": Runner()}, "step", 1, turns=10)
     assert slow.turns == 1 + 3
     assert list(table) == ["slow"]
     assert table["slow"]["runs"] == 3
+
+
+def test_median_and_quartiles_are_over_all_turns(monkeypatch):
+    monkeypatch.setattr(benchmark, "REST", 0)
+    row = benchmark.measure({"one": Runner(9.0, 1.0, 2.0, 3.0, 1.5)}, "step", 1, turns=5)["one"]
+    assert row == {"low": 1.5, "median": 2.0, "high": 3.0, "runs": 5, "memory": 1}
 
 
 def test_all_nets_have_the_same_weights_and_see_the_same_images():
@@ -77,9 +87,36 @@ def test_all_nets_have_the_same_weights_and_see_the_same_images():
     assert sum(array.size for array in contenders.weights().values()) == 431_080
 
 
+@pytest.mark.parametrize("name", ["tinygrad_lite", "PyTorch", "PyTorch channels_last"])
+def test_a_step_is_a_whole_step(name, monkeypatch):
+    if name not in contenders.available():
+        pytest.skip(f"{name} is not installed")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    contender = contenders.CONTENDERS[name]()
+    model, start = contender.model(), contenders.weights()
+    for p, array in zip(model.parameters(), start.values(), strict=True):
+        p.data[...] = array if name == "tinygrad_lite" else contender.torch.from_numpy(array)
+    monkeypatch.setattr(contender, "model", lambda: model)
+    work = contender.step(3)
+    work()
+    work()
+
+    images, labels = contenders.images_and_labels(3)
+    expected, velocity = LeNet(np.random.default_rng(0)), dict.fromkeys(start, 0.0)
+    for _ in range(2):
+        F.cross_entropy(expected(images), labels).backward()
+        for key, p in expected.named_parameters():
+            velocity[key] = 0.9 * velocity[key] + p.grad
+            p.data -= 0.01 * velocity[key]
+            p.zero_grad()
+    for (key, p), q in zip(expected.named_parameters(), model.parameters(), strict=True):
+        change = np.linalg.norm(p.data - start[key])
+        assert np.linalg.norm(p.data - np.asarray(q.data)) < 1e-3 * change, key
+
+
 def test_the_products_alone_are_those_of_a_step():
     sizes = []
-    real = np.matmul
+    real = np.dot
 
     def seen(a, b, out):
         sizes.append(2 * a.shape[0] * a.shape[1] * b.shape[1])
@@ -87,7 +124,7 @@ def test_the_products_alone_are_those_of_a_step():
 
     work = contenders.Products().step(2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(contenders.np, "matmul", seen)
+        patch.setattr(contenders.np, "dot", seen)
         work()
     # Two products for conv1, whose input needs no gradient, and three for each of the other layers.
     per_image = 2 * (2 * 20 * 25 * 576 + 3 * 50 * 500 * 64 + 3 * 500 * 800 + 3 * 10 * 500)

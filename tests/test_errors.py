@@ -5,7 +5,7 @@ import pytest
 
 import tinygrad_lite.functional as F
 from models.lenet import LeNet
-from tinygrad_lite import DtypeError, ShapeError, TapeError, Tensor, TinygradError, data, nn, no_grad, optim
+from tinygrad_lite import DtypeError, ShapeError, TapeError, Tensor, TinygradError, _check, data, nn, no_grad, optim
 from tinygrad_lite.nn import init
 
 
@@ -251,3 +251,27 @@ def test_requires_grad_of_a_result_cannot_be_changed():
         y.requires_grad = False
     with no_grad():
         assert y.requires_grad
+
+
+HUGE = 1 << 40  # elements of 4 bytes or more: 4 TiB
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: F.pad(f32(2), (0, HUGE)),
+        lambda: f32(1).expand(HUGE),
+        lambda: convolve(padding=HUGE),
+        lambda: max_pool(2, padding=HUGE),
+        lambda: F.avg_pool2d(f32(1, 1, 9, 9), 2, padding=HUGE),
+        lambda: init.kaiming_uniform((HUGE, 3), rng=rng()),
+        lambda: nn.Linear(3, HUGE, rng=rng()),
+        lambda: nn.BatchNorm2d(HUGE),
+        lambda: nn.BatchNorm1d(HUGE, affine=False),
+        lambda: nn.LayerNorm(HUGE),
+    ],
+)
+def test_sizes_beyond_all_memory_are_refused_before_it_is_asked_for(call, monkeypatch):
+    monkeypatch.setattr(_check, "memory_limit", lambda: 5 << 20)
+    with pytest.raises(ShapeError, match=r"would need [\d,]{9,} MiB, and this machine has 5; use smaller sizes"):
+        call()

@@ -182,6 +182,7 @@ def test_clip_norm_is_kept_by_resume_and_its_gradients_are_short(tmp_path, few_d
         assert train.main([*clipped, "--out", str(folder)]) == (0 if folder == whole else 130)
     assert 0.49 < max(norms) < 0.5 * (1 + 1e-4)
     assert json.loads((stopped / "config.json").read_text())["clip_norm"] == 0.5
+    assert load_checkpoint(stopped)[1]["step"] == 8  # Ctrl-C finished the step and saved
     assert train.main(["--resume", str(stopped), "--quiet"]) == 0
     assert (stopped / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     folder = other

@@ -236,6 +236,24 @@ def test_load_lenet_reads_every_format_and_names_what_is_wrong(tmp_path):
         load_lenet(tmp_path / "nan.npz")
 
 
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"pixel_scale": "0.001"}, r"w\.safetensors: conv1\.weight holds NaN or infinity"),
+        ({"pixel_scale": "nan"}, r"w\.safetensors was trained on pixels divided by what is no such number: .*nan"),
+        ({"pixel_scale": "many"}, r"what is no such number: .*'many'"),
+    ],
+)
+def test_weights_that_overflow_are_refused_in_words(tmp_path, metadata, words):
+    state = {name: np.full_like(array, 3e38) for name, array in LeNet(np.random.default_rng(0)).state_dict().items()}
+    serialize.save(state, tmp_path / "w.safetensors", metadata)
+    with pytest.raises(FileFormatError, match=words):
+        load_lenet(tmp_path / "w.safetensors")
+    serialize.save({name: array.astype(np.float64) * 10 for name, array in state.items()}, tmp_path / "w.npz")
+    with pytest.raises(FileFormatError, match=r"w\.npz: conv1\.weight holds NaN or infinity"):
+        load_lenet(tmp_path / "w.npz")
+
+
 def test_load_lenet_follows_the_metadata(tmp_path):
     caffe = LeNet(np.random.default_rng(11), relu_after_conv=False)
     serialize.save(caffe.state_dict(), tmp_path / "w.safetensors", {"relu_after_conv": "False", "pixel_scale": "128.0"})

@@ -79,6 +79,8 @@ def test_wrong_length(folder, change):
 def test_sizes_beyond_all_memory(folder):
     (folder / TRAIN_IMAGES).write_bytes(struct.pack(">4I", 2051, 2**32 - 1, 2**32 - 1, 2**32 - 1))
     refuses(folder, rf"{TRAIN_IMAGES} announces 4294967295 x .* but has 16")
+    (folder / TRAIN_IMAGES).write_bytes(struct.pack(">4I", 2051, 2**31, 2**31, 4))  # their product is 0 in 64 bits
+    refuses(folder, rf"{TRAIN_IMAGES} announces 2147483648 x .* but has 16")
 
 
 def test_swapped(folder):

@@ -7,6 +7,7 @@ from experiments import train, training
 from experiments.checkpoint import NAME, PREVIOUS, load_checkpoint, save_checkpoint
 from experiments.mnist import Digits
 from tinygrad_lite import FileFormatError, Tensor
+from tinygrad_lite.serialize import load
 
 SMALL = ["--batch-size", "5", "--epochs", "1", "--quiet", "--checkpoint-seconds", "0"]
 
@@ -53,11 +54,16 @@ def test_gradient_that_is_not_finite_stops_before_the_update(tmp_path, capsys, m
 
     monkeypatch.setattr(training.Training, "update", breaking)
     monkeypatch.setattr(Tensor, "backward", broken)
+    monkeypatch.setattr(train, "KEEP_EVERY", 1)
     assert train.main([*SMALL, "--out", str(tmp_path)]) == 1
     words = capsys.readouterr().err
     assert "train: the gradient of fc1.weight is not finite at step 2 with learning rate" in words
     assert "all parameters are finite" in words
     assert f"The last good checkpoint is {tmp_path / NAME} of step 1." in words
+    arrays, _ = load_checkpoint(tmp_path)
+    result = "average/" if "average/fc1.weight" in arrays else "model/"
+    for name, array in load(tmp_path / "model.safetensors").items():
+        np.testing.assert_array_equal(array, arrays[result + name])
 
 
 def test_checkpoint_with_nan_is_not_gone_on_with(tmp_path):

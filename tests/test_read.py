@@ -5,6 +5,7 @@ This file is long because every kind of file and page has a small test.
 
 import json
 import os
+import pickle
 import struct
 import sys
 import zlib
@@ -143,6 +144,12 @@ def bad_files(folder, rgb):
     Image.fromarray(rgb).save(folder / "whole.jpg")
     (folder / "cut.png").write_bytes((folder / "whole.png").read_bytes()[:3000])
     (folder / "cut.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:3000])
+    Image.fromarray(rgb).save(folder / "program.png", "EPS")
+    Image.fromarray(rgb).save(folder / "whole.dds")
+    texture = bytearray((folder / "whole.dds").read_bytes())
+    texture[80:84] = bytes(4)  # a kind of pixels that there is not
+    (folder / "whole.dds").unlink()
+    (folder / "texture.dds").write_bytes(texture)
     return {
         "missing.png": "does not exist",
         "empty.png": "0 bytes",
@@ -153,6 +160,8 @@ def bad_files(folder, rgb):
         "huge.png": r"at most 80 megapixels.*120 \(12000x10000\)",
         "cut.png": "damaged or incomplete",
         "cut.jpg": "damaged or incomplete",
+        "program.png": "none that Pillow knows .it looks like PostScript.",
+        "texture.dds": "damaged or incomplete",
     }
 
 
@@ -221,11 +230,28 @@ def test_other_weights_of_every_kind(tmp_path, clean, capsys):
     assert not read.load_reader(tmp_path / "caffe.safetensors").net.relu_after_conv
 
 
+class Evil:
+    """Whoever unpickles it makes a file."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
 def test_nothing_pickled_is_loaded(tmp_path, clean, capsys):
     picture = saved(tmp_path / "page.png", clean[0])
-    np.savez(tmp_path / "evil.npz", **{"conv1.weight": np.array([print], dtype=object)})
-    assert read.main([str(picture), "--weights", str(tmp_path / "evil.npz"), "--out", str(tmp_path / "out")]) == 1
-    assert "evil.npz" in capsys.readouterr().err
+    ran = tmp_path / "ran"
+    names = serialize.load(read.WEIGHTS)
+    np.savez(tmp_path / "evil.npz", **{name: np.array([Evil(ran)], dtype=object) for name in names})
+    for name in ("evil.safetensors", "evil.mat", "evil.pt"):
+        (tmp_path / name).write_bytes(pickle.dumps(Evil(ran)))
+    ran.unlink(missing_ok=True)
+    for name in ("evil.npz", "evil.safetensors", "evil.mat", "evil.pt"):
+        assert read.main([str(picture), "--weights", str(tmp_path / name), "--out", str(tmp_path / "out")]) == 1
+        assert name in capsys.readouterr().err
+    assert not ran.exists()
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """Weight files: round trips, damage, atomic writes."""
 
+import json
 import os
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -22,6 +24,8 @@ ARRAYS = {
     "bits": np.array([True, False]),
     "bytes": np.arange(3, dtype=np.uint8),
     "half": np.array([1.5], np.float16),
+    "complex": np.array([1 + 2j], np.complex64),
+    **{dtype: np.arange(3, dtype=dtype) for dtype in ("int8", "int16", "uint16", "uint32", "int64", "uint64")},
     "file": np.ones(1),
     "grösse/√": np.ones(1),
 }
@@ -40,6 +44,24 @@ def test_round_trip(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_other_byte_order_comes_back(tmp_path, suffix):
+    path = tmp_path / f"weights{suffix}"
+    serialize.save({"a": np.arange(3.0).astype(">f4"), "b": np.arange(3).astype("<i2")}, path)
+    np.testing.assert_array_equal(serialize.load(path)["a"], [0, 1, 2])
+    np.testing.assert_array_equal(serialize.load(path)["b"], [0, 1, 2])
+
+
+def test_saving_copies_no_array(tmp_path):
+    arrays = {name: np.ones(1 << 20, np.float32) for name in "ab"}
+    tracemalloc.start()
+    try:
+        serialize.save(arrays, tmp_path / "weights.safetensors")
+        assert tracemalloc.get_traced_memory()[1] < arrays["a"].nbytes / 2
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_model_comes_back(tmp_path, suffix):
     model, other = (LeNet(np.random.default_rng(seed)) for seed in (0, 1))
     serialize.save(model.state_dict(), tmp_path / f"lenet{suffix}")
@@ -54,6 +76,9 @@ def test_other_programs_read_what_is_written(tmp_path):
     for suffix, read in ((".npz", np.load), (".safetensors", load_file)):
         serialize.save({"a": ARRAYS["columns"]}, tmp_path / f"x{suffix}")
         np.testing.assert_array_equal(read(tmp_path / f"x{suffix}")["a"], ARRAYS["columns"])
+    serialize.save(ARRAYS, tmp_path / "x.safetensors", {"seed": "7"})
+    read = load_file(tmp_path / "x.safetensors")
+    assert {name: (a.dtype, a.tobytes()) for name, a in read.items()} == {n: (a.dtype, a.tobytes()) for n, a in ARRAYS.items()}
     np.savez_compressed(tmp_path / "y.npz", a=ARRAYS["columns"])
     np.testing.assert_array_equal(serialize.load(tmp_path / "y.npz")["a"], ARRAYS["columns"])
 
@@ -114,6 +139,70 @@ def test_foreign_files(tmp_path):
             serialize.load(tmp_path / name)
 
 
+def packed(path, names_and_contents, method=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in names_and_contents:
+            archive.writestr(name, content)
+
+
+def npy(descr, shape, data=b""):
+    header = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}}}".encode()
+    return b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header + data
+
+
+ONE = npy("<f4", "(1,)", bytes(4))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
+@pytest.mark.parametrize(
+    ("entries", "method", "words"),
+    [
+        ([("a.npy", npy("<f4", (10**11,)))], 0, r"a.npy announces shape \(100000000000,\), more than its \d+ bytes"),
+        ([("a.npy", bytes(70 << 20))], zipfile.ZIP_DEFLATED, r"its \d+ bytes would unpack to more than 200 times as many"),
+        ([("a.npy", ONE)], zipfile.ZIP_LZMA, "a.npy is packed as NumPy packs no file"),
+        ([("a.npy", ONE), ("a", ONE)], 0, "it holds two arrays of one name"),
+        ([("a.npy", npy("|S0", (10**14,)))], 0, r"a.npy holds no numbers, but dtype \|S0"),
+        ([("a.npy", npy("|O", (1,), b"\x80\x04K\1."))], 0, "a.npy holds no numbers, but dtype object"),
+        ([("a.npy", npy("<f4", "(True,)", bytes(4)))], 0, ""),
+        ([("a.npy", npy("<f4", (0, 2**70)))], 0, ""),
+        ([("a.npy", b"\x93NUMPY\1\0\xff\0" + b"(" * 255)], 0, ""),
+    ],
+)  # fmt: skip
+def test_archives_that_were_made_to_harm(tmp_path, entries, method, words):
+    packed(path := tmp_path / "x.npz", entries, method)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FileFormatError, match=rf"x.npz is not a whole .npz file: .*{words}"):
+            serialize.load(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_entries_of_other_names_are_seen(tmp_path):
+    serialize.save({"right": np.ones(3)}, tmp_path / "x.npz")
+    (tmp_path / "x.npz").write_bytes((tmp_path / "x.npz").read_bytes().replace(b"right", b"wrong"))
+    with pytest.raises(FileFormatError, match="its checksum differs"):
+        serialize.load(tmp_path / "x.npz")
+
+
+LIST = {"pixel_scale": [1]}
+SIGNED = json.dumps({**LIST, serialize.CHECKSUM: serialize._digest({"a": np.zeros(1, np.float32)}, LIST)})
+
+
+@pytest.mark.parametrize("ours", [None, "5", "[" * 10**5, SIGNED])
+def test_metadata_that_is_none(tmp_path, ours):
+    metadata = None if ours is None else {serialize.OURS: ours}
+    header = json.dumps({"__metadata__": metadata, "a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    if ours is None:
+        assert serialize.load_with_metadata(path) == ({"a": 0}, {})
+    else:
+        with pytest.raises(FileFormatError, match=r"x\.safetensors is not a whole"):
+            serialize.load(path)
+
+
 def test_names_and_places(tmp_path):
     with pytest.raises(FileFormatError, match=r"must end in \.safetensors or \.npz, got 'weights\.pkl'"):
         serialize.save(ARRAYS, tmp_path / "weights.pkl")
@@ -131,6 +220,10 @@ def test_names_and_places(tmp_path):
         ({"a": None}, "w.safetensors", DtypeError, "got 'a' with dtype object"),
         ({3: np.ones(2)}, "w.npz", DtypeError, "got 3 with dtype float64"),
         ({"a": np.ones(2, np.complex128)}, "w.safetensors", DtypeError, "complex128.*use .npz"),
+        ({"\ud800": np.ones(2)}, "w.safetensors", DtypeError, r"got '.ud800' with dtype float64"),
+        ({"\ud800": np.ones(2)}, "w.npz", DtypeError, r"got '.ud800' with dtype float64"),
+        ({"a\0b": np.ones(2)}, "w.npz", FileFormatError, r"'a.x00b' is too long for .npz files, or has a zero in it"),
+        ({"x" * 70000: np.ones(2)}, "w.npz", FileFormatError, r"'x+ is too long for .npz files"),
         ({"__metadata__": np.ones(2)}, "w.safetensors", FileFormatError, "'__metadata__' is a reserved name"),
     ],
 )

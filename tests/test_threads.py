@@ -2,6 +2,7 @@
 
 import os
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tinygrad_lite import Tensor, optim
 from tinygrad_lite import _threads as threads
 from tinygrad_lite.fuzz import grad_tests
 from tinygrad_lite.fuzz.project import SPECS
+from tinygrad_lite.ops.conv import conv2d
 
 PARALLEL = ("conv.conv2d", "pool.max_pool2d", "matmul.matmul", "matmul.linear", "elementwise.relu")
 needs_openblas = pytest.mark.skipif(threads._openblas() is None, reason="NumPy is linked to another BLAS than OpenBLAS")
@@ -156,7 +158,24 @@ def test_parts_make_up_the_whole():
     assert len(threads.slices(1000, threads.ENOUGH - 1)) == 1
 
 
-def test_more_parts_where_passing_arrays_are_big():
-    cores = threads._cores.count()
-    for scratch, each in ((0, 1), (threads.SCRATCH * cores, 1), (threads.SCRATCH * cores + 1, 2)):
-        assert len(threads.slices(1000, threads.ENOUGH, scratch)) == cores * each
+def test_more_parts_where_passing_arrays_are_big(monkeypatch):
+    monkeypatch.setattr(threads._Cores, "count", lambda self: 3)
+    for scratch, each in ((0, 1), (threads.SCRATCH * 3, 1), (threads.SCRATCH * 3 + 1, 2)):
+        assert len(threads.slices(1000, threads.ENOUGH, scratch)) == 3 * each
+
+
+@pytest.mark.parametrize("needs", [(False, False), (True, False), (False, True)])
+def test_a_big_convolution_holds_few_patches_at_a_time(needs, monkeypatch):
+    monkeypatch.setattr(threads, "SCRATCH", 1 << 12)
+    rng = np.random.default_rng(0)
+    x, weight = rng.random((32, 16, 28, 28), np.float32), rng.random((2, 16, 5, 5), np.float32)
+    patches = 16 * 25 * 24 * 24 * 32 * 4  # bytes
+    tracemalloc.start()
+    try:
+        out, vjp = conv2d(x, weight, needs=needs)
+        if any(needs):
+            vjp(out)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < patches / 4 + 3 * x.nbytes

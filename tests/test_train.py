@@ -162,7 +162,7 @@ def test_nan_stops_with_step_rate_and_parameter_and_keeps_good_weights(tmp_path)
         "--recipe", "origin", "--lr", "1e25", "--train-size", "200", "--epochs", "2", "--quiet", "--out", tmp_path / "run"
     )
     assert run.returncode == 1
-    lines = read_metrics(tmp_path / "run")
+    lines = list(read_metrics(tmp_path / "run"))
     assert all(np.isfinite(value) for line in lines for value in line.values())
     step = len(lines) + 1
     cause = r"(the first parameter that is not finite is \w+\.\w+|all parameters are finite)"

@@ -10,8 +10,7 @@ import math
 import os
 import re
 import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,12 @@ from tinygrad_lite.errors import DtypeError, FileFormatError
 
 SUFFIXES = (".safetensors", ".npz")
 CHECKSUM = "sha256"  # in the metadata of .safetensors files and in the comment of .npz files
+DTYPES = {  # the names of NumPy and of .safetensors
+    "bool": "BOOL",
+    "complex64": "C64",
+    **{f"{kind}{bits}": f"{kind[0].upper()}{bits}" for kind in ("uint", "int", "float") for bits in (8, 16, 32, 64)},
+}
+LONGEST = 0xFFFF - len(".npy")  # bytes of a name in an .npz file
 OURS = "tinygrad_lite"  # the one entry of the metadata: the library writes several in an order of chance
 
 
@@ -38,22 +43,28 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Map
     Raises
     ------
     FileFormatError : another ending, or a name that the format keeps for itself.
-    DtypeError : a value that is no array of numbers, or not of a dtype that the format knows; a name that is no string.
+    DtypeError : a value that is no array of numbers, or not of a dtype that the format knows; a name that is no text.
+
+    Notes
+    -----
+    Arrays go to the file one after the other, without a copy. Those in the other byte order become little-endian.
     """
     target = _checked(path)
     for argument, given in (("state", state), ("metadata", {} if metadata is None else metadata)):
         if not isinstance(given, Mapping):
             raise DtypeError(f"save: {argument} must be a mapping, got {type(given).__name__}.")
-    if not all(isinstance(text, str) for entry in (metadata or {}).items() for text in entry):
+    if not all(_is_text(text) for entry in (metadata or {}).items() for text in entry):
         raise DtypeError(f"save: metadata must be from str to str, got {dict(metadata or {})!r:.80}.")
     arrays = {}
     for name, value in state.items():
         array = np.asarray(value)
-        if not isinstance(name, str) or array.dtype.kind not in "biufc":
-            raise DtypeError(f"save: expected names with arrays of numbers, got {name!r} with dtype {array.dtype}.")
+        if not _is_text(name) or array.dtype.kind not in "biufc":
+            raise DtypeError(f"save: expected names with arrays of numbers, got {name!r:.80} with dtype {array.dtype}.")
         if name == "__metadata__" and target.suffix == ".safetensors":
             raise FileFormatError(f"save: {name!r} is a reserved name in .safetensors files; rename it or use .npz.")
-        arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
+        if target.suffix == ".npz" and ("\0" in name or len(name.encode()) > LONGEST):
+            raise FileFormatError(f"save: {name!r:.80} is too long for .npz files, or has a zero in it; use .safetensors.")
+        arrays[name] = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
     aside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with open(aside, "wb") as file:
@@ -64,7 +75,7 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Map
                             np.lib.format.write_array(entry, array, allow_pickle=False)
                     archive.comment = f"{CHECKSUM} {_digest(arrays, {})}".encode()
             else:
-                file.write(_safetensors_bytes(arrays, metadata))
+                file.writelines(_safetensors_parts(arrays, metadata))
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, target)
@@ -80,15 +91,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Array]:
     FileNotFoundError : there is no such file.
     FileFormatError : it is damaged, truncated, or not of the kind that its name says.
     """
-    source = _checked(path)
-    if not source.is_file():
-        raise FileNotFoundError(f"load: there is no file {source}.")
-    try:
-        if source.suffix == ".npz":
-            return _read_npz(source)
-        return _read_safetensors(source)[0]
-    except (*_DAMAGE, _safetensors().SafetensorError) as error:
-        raise FileFormatError(f"load: {source} is not a whole {source.suffix} file: {error}.") from None
+    return load_with_metadata(path)[0]
 
 
 def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -98,13 +101,13 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
 def load_with_metadata(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
     """Read arrays and metadata together; there are none in .npz files. Raises what load() raises."""
-    arrays = load(path)
-    metadata = {} if Path(path).suffix == ".npz" else _read_safetensors(Path(path))[1]
-    return arrays, metadata
-
-
-# What zipfile, zlib, NumPy and the file system say of a damaged file.
-_DAMAGE = (ValueError, KeyError, EOFError, OSError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
+    source = _checked(path)
+    if not source.is_file():
+        raise FileNotFoundError(f"load: there is no file {source}.")
+    try:
+        return (_read_npz(source), {}) if source.suffix == ".npz" else _read_safetensors(source)
+    except Exception as error:  # a stranger's bytes make zipfile, NumPy and their parsers raise nearly all that there is
+        raise FileFormatError(f"load: {source} is not a whole {source.suffix} file: {error}.") from None
 
 
 def _read_npz(path: Path) -> dict[str, Array]:
@@ -114,8 +117,8 @@ def _read_npz(path: Path) -> dict[str, Array]:
         if sum(entry.file_size for entry in entries) > max(1 << 26, 200 * len(content)):
             raise ValueError(f"its {len(content)} bytes would unpack to more than 200 times as many")
         arrays = {entry.filename.removesuffix(".npy"): _read_array(archive, entry) for entry in entries}
-        if int.from_bytes(content[content.rfind(b"PK\5\6") + 20 :][:2], "little") != len(archive.comment):
-            raise ValueError("it is cut off")
+        if len(arrays) < len(entries):
+            raise ValueError("it holds two arrays of one name")
         ours = archive.comment.startswith(CHECKSUM.encode()) or re.search(b"[0-9a-f]{64}", archive.comment)
         if ours and archive.comment != f"{CHECKSUM} {_digest(arrays, {})}".encode():
             raise ValueError("its checksum differs, so it is damaged")
@@ -123,10 +126,14 @@ def _read_npz(path: Path) -> dict[str, Array]:
 
 
 def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Array:
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others may ask for gigabytes themselves
+        raise ValueError(f"{entry.filename} is packed as NumPy packs no file")
     with archive.open(entry) as file:  # the shape is compared with the entry's length before memory is asked for
         version = np.lib.format.read_magic(file)
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = header(file)
+        if dtype.kind not in "biufc":
+            raise ValueError(f"{entry.filename} holds no numbers, but dtype {dtype}")
         if math.prod(shape) * dtype.itemsize > entry.file_size:
             raise ValueError(f"{entry.filename} announces shape {shape}, more than its {entry.file_size} bytes")
     with archive.open(entry) as file:
@@ -137,16 +144,19 @@ def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Array:
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
+    from safetensors.numpy import load as parse  # when a file is read, not before
+
     content = path.read_bytes()
-    arrays: dict[str, Array] = _safetensors().load(content)  # checks names, sizes and places against the length
+    arrays: dict[str, Array] = parse(content)  # checks names, sizes and places against the length
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    metadata: dict[str, str] = header.get("__metadata__", {})
+    metadata: dict[str, str] = header.get("__metadata__") or {}
     # Known by its look too, 64 hexadecimal digits at the end: damage to the entry's name must not switch the check off.
     ours = next((t for key, t in metadata.items() if key == OURS or len(re.findall("[0-9a-f]", t[-66:])) > 48), None)
     if ours is None:  # another program's file, which has no checksum
         return arrays, metadata
     given = json.loads(ours)
-    if not isinstance(given, dict) or given.pop(CHECKSUM, None) != _digest(arrays, given):
+    texts = isinstance(given, dict) and all(isinstance(text, str) for text in given.values())
+    if not texts or given.pop(CHECKSUM, None) != _digest(arrays, given):
         raise ValueError("its checksum differs, so it is damaged")
     return arrays, given
 
@@ -160,6 +170,11 @@ def _digest(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> str:
     return digest.hexdigest()
 
 
+def _is_text(value: object) -> bool:
+    """Whether it is a string that can be written: one may hold half of a surrogate pair."""
+    return isinstance(value, str) and value.encode(errors="replace") == value.encode(errors="surrogatepass")
+
+
 def _checked(path: str | os.PathLike[str]) -> Path:
     result = _check.path("serialize", path)
     if result.suffix not in SUFFIXES:
@@ -167,23 +182,20 @@ def _checked(path: str | os.PathLike[str]) -> Path:
     return result
 
 
-def _safetensors_bytes(arrays: dict[str, Array], metadata: Mapping[str, str] | None) -> bytes:
+def _safetensors_parts(arrays: Mapping[str, Array], metadata: Mapping[str, str] | None) -> Iterator[bytes | memoryview]:
+    """The length of the header, the header, and the arrays: wider numbers first, so that each has its alignment."""
     given = dict(metadata or {})
-    try:
-        content: bytes = _safetensors().save(arrays, {OURS: json.dumps({**given, CHECKSUM: _digest(arrays, given)})})
-    except _safetensors().SafetensorError as error:
-        raise DtypeError(f"save: .safetensors files cannot hold one of these arrays ({error}); use .npz.") from None
-    return content
-
-
-def _safetensors() -> Any:
-    """Import the library when a file is read or written, not before."""
-    import safetensors
-    import safetensors.numpy
-
-    class Format:
-        save = staticmethod(safetensors.numpy.save)
-        load = staticmethod(safetensors.numpy.load)
-        SafetensorError = safetensors.SafetensorError
-
-    return Format
+    header: dict[str, Any] = {"__metadata__": {OURS: json.dumps({**given, CHECKSUM: _digest(arrays, given)})}}
+    order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
+    end = 0
+    for name in order:
+        array = arrays[name]
+        if array.dtype.name not in DTYPES:
+            raise DtypeError(f"save: .safetensors files cannot hold {name!r} with dtype {array.dtype}; use .npz.")
+        begin, end = end, end + array.nbytes
+        header[name] = {"dtype": DTYPES[array.dtype.name], "shape": array.shape, "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for name in order:
+        yield arrays[name].data

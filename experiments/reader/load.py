@@ -12,6 +12,8 @@ from tinygrad_lite.errors import FileFormatError
 
 LONG_SIDE = 1600  # pixels kept of a photograph: digits on a full page are still 30 pixels high
 MAX_PIXELS = 80_000_000  # decoded whole, this takes a quarter of a gigabyte
+Image.init()
+FORMATS = [name for name in Image.ID if name != "EPS"]  # those are programs, which Pillow has Ghostscript run
 VIDEO = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".3gp", ".mpg", ".mpeg", ".wmv"}
 
 
@@ -25,8 +27,8 @@ def load(path: Path) -> tuple[NDArray[np.uint8], float]:
     Parameters
     ----------
     path : Path
-        JPEG, PNG, WebP, BMP, TIFF, GIF (its first frame): whatever Pillow reads. Rotated as EXIF says; transparent
-        pixels become whichever of white and black the ink stands out from; 16 bits a pixel are stretched to 8.
+        JPEG, PNG, WebP, BMP, TIFF, GIF (its first frame): whatever Pillow reads, PostScript aside. Rotated as EXIF says;
+        transparent pixels become whichever of white and black the ink stands out from; 16 bits a pixel are stretched to 8.
 
     Returns
     -------
@@ -47,7 +49,7 @@ def load(path: Path) -> tuple[NDArray[np.uint8], float]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own warning about size: the check below is stricter
-            with Image.open(path) as file:
+            with Image.open(path, formats=FORMATS) as file:
                 width, height = file.size
                 if width * height > MAX_PIXELS:
                     raise UnreadableImageError(
@@ -65,7 +67,7 @@ def load(path: Path) -> tuple[NDArray[np.uint8], float]:
         raise UnreadableImageError(
             f"load: expected an image, {path} is none that Pillow knows{_guess(path)}; save it as PNG or JPEG."
         ) from None
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's decoders meet damage with errors of every kind
         raise UnreadableImageError(f"load: {path} is damaged or incomplete ({error}); copy or export it again.") from None
     long_side = max(pixels.shape[:2])
     if long_side > LONG_SIDE:
@@ -102,6 +104,7 @@ def _guess(path: Path) -> str:
         return " (it looks like HEIC or a video)" if head[8:11] in (b"hei", b"mif", b"msf") else " (it looks like a video)"
     kinds = {
         b"%PDF": "a PDF",
+        b"%!PS": "PostScript",
         b"PK\x03\x04": "a ZIP or office file",
         b"RIFF": "a sound or a video",
         b"\x1aE\xdf\xa3": "a video",
