@@ -189,7 +189,7 @@ class Adam(Optimizer):
         if not state:
             state.update(step=0, mean=np.zeros_like(data), square=np.zeros_like(data))
         state["step"] += 1
-        # p -= lr m_hat / (sqrt(s_hat) + eps); the corrections of the bias to 0 of the first steps, c1 and c2, are in rate and eps
+        # p -= lr m_hat / (sqrt(s_hat) + eps); the corrections of the first steps' bias to 0, c1 and c2, are in rate and eps
         c1, c2 = 1 - beta1 ** state["step"], math.sqrt(1 - beta2 ** state["step"])
         rate, eps = lr * c2 / c1, group["eps"] * c2
 
