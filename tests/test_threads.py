@@ -89,10 +89,10 @@ def test_openblas_has_its_threads_back_afterwards():
     before, seen = count(), []
     try:
         change(2)
-        for enough_for_two in (False, True):
-            work = threads.ENOUGH * threads.PRODUCT - (not enough_for_two)
-            threads.products(work, 0, (lambda part: seen.append((count(), threads._cores.count())), 6))
-        assert seen == [(1, 2), (1, 2), (1, 2)]  # held to one, and yet known that there are two
+        enough = threads.ENOUGH * threads.PRODUCT
+        for work, size in ((enough - 1, 6), (enough, 1), (enough, 6)):  # one part, one part, two
+            threads.products(work, 0, (lambda part: seen.append((count(), threads._cores.count())), size))
+        assert seen == [(1, 2)] * 4  # held to one, and yet known that there are two
         assert count() == 2
     finally:
         change(before)

@@ -177,9 +177,9 @@ def products(multiply_adds: int, scratch: int, *tasks: tuple[Callable[[slice], N
     The matrix products of a task have so many multiply-adds altogether, its passing arrays so many bytes.
     """
     work = multiply_adds // PRODUCT
-    each = work if len(tasks) == 1 else work // WHOLE  # several small ones go side by side, uncut
-    parts = [(function, part) for function, size in tasks for part in slices(size, each, scratch)]
-    if work >= ENOUGH:
+    share = work if len(tasks) == 1 else work // WHOLE  # several small ones go side by side, uncut
+    parts = [(function, part) for function, size in tasks for part in slices(size, share, scratch)]
+    if work >= ENOUGH and len(parts) > 1:
         run(lambda task: task[0](task[1]), parts)
         return
     with _cores if multiply_adds > BLAS_SHARES else contextlib.nullcontext():
