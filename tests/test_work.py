@@ -18,6 +18,7 @@ import tinygrad_lite.functional as F
 from models.lenet import LeNet
 from tinygrad_lite import Tensor, no_grad, optim
 from tinygrad_lite import _threads as threads
+from tinygrad_lite.ops import pool
 from tinygrad_lite.ops.conv import conv2d
 
 LIBRARY = str(Path(tinygrad_lite.__file__).parent)
@@ -117,6 +118,25 @@ def test_inference_asks_for_less(one_core):
 
     work()
     assert sum(big_lines(work).values()) < sum(ALLOWED.values()) / 2
+
+
+def test_inference_makes_no_masks_for_a_way_back(monkeypatch):
+    compared = []
+    max_along, x = pool._max_along, np.ones((2, 3, 4, 4), np.float32)
+
+    def spy(*args):
+        compared.extend(["pool"] * args[-1])
+        return max_along(*args)
+
+    monkeypatch.setattr(pool, "_max_along", spy)
+    monkeypatch.setattr(np, "greater", lambda *_, **__: compared.append("relu"))
+    weight = Tensor(np.ones((1, 3, 1, 1), np.float32), requires_grad=True)
+    with no_grad():
+        F.max_pool2d(F.relu(F.conv2d(x, weight)), 2)
+    F.max_pool2d(F.relu(x), 2)  # of no leaf either
+    assert compared == []
+    F.max_pool2d(F.relu(F.conv2d(x, weight)), 2)
+    assert compared == ["relu", "pool", "pool"]
 
 
 @pytest.mark.parametrize(("order", "copies"), [("batch innermost", 0), ("C", 1)])
