@@ -47,7 +47,7 @@ def max_pool2d(
     threads.run(forward, range(len(blocks)))
 
     def vjp(g: Array) -> tuple[Array, ...]:
-        g_X = np.empty_like(as_strided(g, shape, strides))  # for its order; what it points at is never read
+        g_X = _in_order(g, shape, strides)
 
         def backward(i: int) -> None:
             rows_back, columns_back = back[i]
@@ -114,7 +114,8 @@ def avg_pool2d(
         total += X[place]
 
     def vjp(g: Array) -> tuple[Array, ...]:
-        g_X = np.zeros_like(as_strided(g, shape, strides))
+        g_X = _in_order(g, shape, strides)
+        g_X[...] = 0
         each = g * share
         for place in places:
             g_X[place] += each
@@ -137,6 +138,11 @@ def _windows(
             f"got padding={border}, kernel_size={kernel}."
         )
     return kernel, steps, border
+
+
+def _in_order(g: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
+    """An array of g's dtype for the gradient of an image of this shape, with that image's order in memory."""
+    return np.empty_like(as_strided(g, shape, strides))  # what the strided view points at is never read
 
 
 def _bordered(x: Array, ph: int, pw: int, value: float) -> Array:
