@@ -14,6 +14,7 @@ from tinygrad_lite import _check, tape
 from tinygrad_lite._types import Array, Dims, Rule, Vjp
 from tinygrad_lite.errors import DtypeError, ShapeError, TapeError, TinygradError
 from tinygrad_lite.ops import elementwise, matmul, reduction, shape, softmax
+from tinygrad_lite.tape import Node, state
 
 
 class Tensor:
@@ -54,7 +55,7 @@ class Tensor:
 
     def __init__(self, data: "ArrayLike | Tensor", requires_grad: bool = False, dtype: DTypeLike | None = None) -> None:
         self.data: Array = np.array(_to_array(data), dtype=None if dtype is None else _check.dtype("Tensor", dtype))
-        self._node: tape.Node | None = None
+        self._node: Node | None = None
         if _check.flag("Tensor", "requires_grad", requires_grad):
             self.requires_grad = True
 
@@ -132,7 +133,7 @@ class Tensor:
         TapeError : nothing was recorded (no leaf requires a gradient, or under no_grad), or the graph is freed already.
         ShapeError : no cotangent for more than one element, or one of another shape.
         """
-        if not tape.state.recording:
+        if not state.recording:
             raise TapeError("backward: called under no_grad(), where nothing is recorded; leave the block first.")
         if self._node is None:
             raise TapeError(
@@ -544,13 +545,13 @@ def apply(rule: Rule, *tensors: Tensor, **static: Any) -> Tensor:
     except Exception as error:
         _explain(error, rule, tensors)
         raise
-    return _recorded(out, vjp, parents)
+    return _recorded(out, vjp, parents, any(parents))
 
 
-def _recorded(out: Any, vjp: Vjp, parents: tuple[tape.Node | None, ...]) -> Tensor:
+def _recorded(out: Any, vjp: Vjp, parents: tuple[Node | None, ...], wanted: bool) -> Tensor:
     result = _new(Tensor)
     result.data = out if isinstance(out, np.ndarray) else np.asarray(out)
-    result._node = tape.Node(parents, vjp) if tape.state.recording and any(parents) else None
+    result._node = Node(parents, vjp) if wanted and state.recording else None
     return result
 
 
@@ -575,7 +576,7 @@ def _explain(error: Exception, rule: Any, tensors: tuple[Any, ...]) -> None:
 
 def _wanted(tensor: Tensor) -> bool:
     """Whether a gradient will be wanted of what is now computed from this tensor."""
-    return tape.state.recording and tensor._node is not None
+    return state.recording and tensor._node is not None
 
 
 def as_tensor(data: ArrayLike | Tensor) -> Tensor:
@@ -623,7 +624,7 @@ def _binary(rule: Rule, a: Any, b: Any) -> Tensor:
     needs = (NEITHER if second is None else RIGHT) if first is None else LEFT if second is None else BOTH
     try:
         out, vjp = rule(a.data, b.data, needs=needs)
-        return _recorded(out, vjp, (first, second))
+        return _recorded(out, vjp, (first, second), needs is not NEITHER)
     except ShapeError:
         raise
     except (TypeError, MemoryError) as error:
