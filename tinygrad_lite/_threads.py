@@ -31,7 +31,7 @@ Block = tuple[Any, ...]
 
 ENOUGH = 1 << 19  # elements, below which waking a thread costs more than it brings
 PRODUCT = 16  # multiply-adds in the time of one element
-SCRATCH = 16 << 20  # bytes of passing arrays that one core may hold
+SCRATCH = 4 << 20  # bytes of passing arrays that one core may hold
 WHOLE = 8  # of several tasks, the factor below which each is left in one piece: fewer and longer calls of NumPy
 FEW, PIECE = 12, 1_000_000  # rows or columns of a result, multiply-adds of a product that OpenBLAS calls small
 BLAS_SHARES = 1 << 18  # multiply-adds above which OpenBLAS would use its own threads
