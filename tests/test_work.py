@@ -27,7 +27,6 @@ ALLOWED = {  # function: line -> how often in a step of LeNet with a batch of 10
     "conv2d: out = np.empty": 2,  # the result of each convolution
     "columns_of: cols = np.empty": 12,  # patches, for each convolution forward and again backward, in parts of up to 4 MB
     "to_channels: g_cols =": 4,  # and those of the gradient; none for the input image
-    "to_weights: a, b =": 2,  # half of the cotangent each time, of the first convolution
     "conv2d.vjp: g_X = np.zeros": 1,
     "relu: out, positive": 2,
     "relu.vjp: g_x = np.empty_like": 2,
@@ -35,7 +34,7 @@ ALLOWED = {  # function: line -> how often in a step of LeNet with a batch of 10
     "_max_along: best = np.maximum": 2,  # row by row, then of those; the second pool's are smaller
     "_in_order: return np.empty_like": 2,
     "backward: rows_back(columns_back": 1,
-    "_max_along.backward: rest = rest - part": 2,
+    "_max_along.backward: part = wins": 2,
     "matmul: out = np.empty": 1,  # the gradient of fc1's weights
     "SGD._update: scratch": 1,
 }

@@ -187,6 +187,12 @@ def products(multiply_adds: int, scratch: int, *tasks: tuple[Callable[[slice], N
             function(part)
 
 
+def pieces(size: int, multiply_adds: int) -> int:
+    """The least divisor of `size` that cuts a product into pieces that OpenBLAS calls small, and is quick at."""
+    least = min(max(1, -(-multiply_adds // PIECE)), size)
+    return next(count for count in range(least, size + 1) if size % count == 0)
+
+
 def matmul(a: Array, b: Array) -> Array:
     """The matrix product a @ b, shared out by the rows or columns of the result, whichever are more."""
     if a.ndim != 2 or b.ndim != 2 or a.size * b.shape[1] <= BLAS_SHARES:

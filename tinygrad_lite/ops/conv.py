@@ -18,6 +18,7 @@ from tinygrad_lite._types import Array, Pair, RuleResult
 from tinygrad_lite.errors import ShapeError
 
 Size = tuple[int, int]
+SMALL = 2048  # weights of a group
 
 
 def taps(size: int, count: int, stride: int, dilation: int) -> list[slice]:
@@ -117,10 +118,12 @@ def conv2d(
             sums: dict[int, Array] = {}  # of each part of the output's rows
 
             def to_weights(part: slice) -> None:
-                # Transposed, as C G' takes three quarters of the time of G C'. dot lets other threads run meanwhile, where
-                # matmul does not if its result has few numbers.
-                a, b = columns_of(part), np.ascontiguousarray(of_rows(G, part)).swapaxes(1, 2)
-                sums[part.start] = a @ b if groups > 1 else np.dot(a[0], b[0])[None]
+                # Transposed: C G' takes three quarters of the time of G C'. Where the result is small, in pieces, half of it.
+                C, G_part, pixels = columns_of(part), of_rows(G, part), (part.stop - part.start) * w_out
+                pieces = threads.pieces(pixels, C.size * G.shape[1]) if W[0].size <= SMALL else 1
+                a = C.reshape(groups, -1, pieces, pixels // pieces * n).transpose(2, 0, 1, 3)
+                b = G_part.reshape(groups, -1, pieces, pixels // pieces * n).transpose(2, 0, 3, 1)
+                sums[part.start] = np.matmul(a, b).sum(axis=0)
 
             tasks.append((to_weights, h_out))
         threads.products(multiply_adds, scratch, *tasks)

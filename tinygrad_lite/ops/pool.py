@@ -76,16 +76,20 @@ def _max_along(x: Array, axis: int, steps: list[slice], needs: bool) -> tuple[Ar
     def backward(g: Array, g_x: Array) -> Array:
         if not all_over:
             g_x[...] = 0
+
+        def put(place: tuple[slice, ...], part: Array) -> None:
+            if apart:
+                g_x[place] = part
+            else:
+                g_x[place] += part
+
         rest = g
         for place, wins in last_to_first:
-            part = np.multiply(rest, wins, out=g_x[place] if apart else None)
-            rest = rest - part
-            if not apart:
-                g_x[place] += part
-        if apart:
-            g_x[at[0]] = rest
-        else:
-            g_x[at[0]] += rest
+            part = wins.astype(g.dtype)  # in two steps: NumPy is slow at a product of numbers and truth values
+            part *= rest
+            put(place, part)
+            rest = np.subtract(rest, part, out=part)
+        put(at[0], rest)
         return g_x
 
     return best, backward
