@@ -25,6 +25,7 @@ def small_parts():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threads, "ENOUGH", 2)  # neither empty arrays nor numbers
         patch.setattr(threads, "BLAS_SHARES", 0)
+        patch.setattr(threads, "PIECE", 20)
         patch.setattr(threads._Cores, "count", lambda self: 3)
         yield
 
