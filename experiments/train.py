@@ -86,7 +86,9 @@ def resume(folder: Path, stop: "Stop", quiet: bool, checkpoint_seconds: float) -
         training = Training(recipe, config["seed"], data[0])
         if checkpoint is not None:  # else it was stopped before its first, and starts anew
             training.load_state(*checkpoint)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except FileFormatError:
+        raise
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, ArithmeticError) as error:
         raise FileFormatError(f"--resume: config.json or checkpoint in {folder} are not of this program: {error!r}.") from error
     with Run(folder, training.step) as run:
         return finish(run, training, data[1], stop, quiet, checkpoint_seconds)
@@ -239,12 +241,9 @@ def recipe_from(options: argparse.Namespace) -> Recipe:
     if options.dry_run:
         changes = {"train_size": 300, "batch_size": 50, "epochs": 2, "steps": None, **changes}
     recipe = dataclasses.replace(RECIPES[options.recipe], **changes)
-    limits = {"epochs": 1, "steps": 1, "batch_size": 1, "train_size": 1, "lr": 0, "clip_norm": 0}
-    given = [(name, getattr(recipe, name), low) for name, low in limits.items()]
-    for name, value, low in [*given, *((name, getattr(options, name), 0) for name in ("seed", "checkpoint_seconds"))]:
-        if value is not None and not (low <= value < math.inf):
-            raise RunError(f"--{name.replace('_', '-')}: must be a number of at least {low}, got {value}.")
-    recipe.distortion()
+    for name in ("seed", "checkpoint_seconds"):
+        if not 0 <= (value := getattr(options, name)) < math.inf:
+            raise RunError(f"--{name.replace('_', '-')}: must be a number of at least 0, got {value}.")
     return recipe
 
 

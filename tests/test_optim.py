@@ -135,7 +135,7 @@ def test_state_of_other_parameters_changes_nothing():
     other = optim.SGD([parameter([1.0, 2.0, 3.0])], lr=0.7, momentum=0.9)
     other.groups[0]["params"][0].grad = np.ones(3)
     other.step()
-    with pytest.raises(ShapeError, match=r"velocity of parameter 0 has shape \(3,\), expected \(2,\)"):
+    with pytest.raises(ShapeError, match=r"velocity of parameter 0 must be floats of shape \(2,\), got shape \(3,\)"):
         optimizer.load_state_dict(other.state_dict())
     with pytest.raises(ShapeError, match="expected 1 groups with 1 parameters, got 1 with 2"):
         optimizer.load_state_dict(optim.SGD([parameter(), parameter()], lr=0.1).state_dict())
