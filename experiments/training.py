@@ -33,8 +33,9 @@ class Training:
 
     def __init__(self, recipe: Recipe, seed: int, digits: Digits) -> None:
         self.recipe = recipe
-        self.asked = {"seed": seed, **{name: value for name, value in vars(recipe).items() if name != "about"}}
         train_set = digits.take(recipe.train_size)
+        asked = {name: value for name, value in vars(recipe).items() if name != "about"}
+        self.asked = {"seed": seed, "images": len(train_set.labels), **asked}
         # The generator of the weights is dropout's afterwards.
         seeds = np.random.SeedSequence(seed).spawn(3)
         self.rng, order_rng = (np.random.default_rng(s) for s in seeds[:2])
@@ -141,8 +142,8 @@ class Training:
         if others := [name for name, value in asked.items() if value != self.asked[name]]:
             name = others[0]
             raise FileFormatError(
-                f"--resume: config.json says {name}={self.asked[name]!r} and the checkpoint {name}={asked[name]!r}; put the "
-                "checkpoint's value back, for a resumed run is the run that was begun."
+                f"--resume: config.json and data give {name}={self.asked[name]!r}, and the checkpoint is of "
+                f"{name}={asked[name]!r}; put that back, for a resumed run is the run that was begun."
             )
         entries = [dict(entry) for entry in state["optimizer"]["state"]]
         for name, value in arrays.items():
