@@ -82,9 +82,9 @@ def not_finite(arrays: Iterable[tuple[str, NDArray[Any] | None]]) -> str | None:
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove what a finished run needs no more."""
-    for name in (NAME, PREVIOUS):
-        (folder / name).unlink(missing_ok=True)
+    """Remove what a finished run needs no more, and what kills in the middle of a write have left."""
+    for path in (folder / NAME, folder / PREVIOUS, folder / f"new-{NAME}", *folder.glob(".*.part")):
+        path.unlink(missing_ok=True)
 
 
 def _sync(folder: Path) -> None:

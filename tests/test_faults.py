@@ -60,6 +60,8 @@ while done < kills:
             sys.exit(f"resuming failed after {done} kills")
     if (folder / "model.safetensors").read_bytes() != expected:
         sys.exit(f"other weights after {done} kills")
+    if sorted(os.listdir(folder)) != sorted(os.listdir(out / "unbroken")):
+        sys.exit(f"left behind after {done} kills: {os.listdir(folder)}")
     steps = [line for line in (folder / "metrics.jsonl").read_text().splitlines() if '"loss"' in line]
     if len(steps) != 30:
         sys.exit(f"{len(steps)} lines of steps in metrics.jsonl")
