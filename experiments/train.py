@@ -121,6 +121,27 @@ def finish(
         save(good, run.folder / "model.safetensors", recipe.metadata())
         raise TrainingError(_diagnosis(what, value, training, lr, run.folder, saved_step))
 
+    # Functions, so that nothing of theirs stays: it would lie in the middle of the memory that the steps need in one piece.
+    def test() -> dict[str, Any]:
+        test_loss, correct = evaluate(model, test_set, recipe.pixel_scale)
+        if not math.isfinite(test_loss):  # the last step of all can be the one that breaks the weights
+            fail("test loss", test_loss)
+        found = {"step": training.step, "test_loss": test_loss, "test_accuracy": float(correct.mean())}
+        if recipe.test_size:
+            found["part_accuracy"] = float(correct[: recipe.test_size].mean())
+        run.log(**found, seconds=round(training.elapsed(), 3))
+        epoch = training.step / training.per_epoch
+        progress.say(f"epoch {epoch:.3g}: test loss {test_loss:.4f}, accuracy {correct.mean():.2%}")
+        return found
+
+    def keep(last: bool) -> None:
+        arrays, numbers = training.state()
+        broken = not_finite(arrays.items())
+        if broken is not None:  # this update broke it: the file before is the last good one
+            fail(f"state {broken}", "not finite")
+        if not last:
+            save_checkpoint(run.folder, arrays, numbers)
+
     with Progress(training.step, training.steps, recipe.batch_size, quiet) as progress:
         for batch in training.batches():
             lr = training.optimizer.groups[0]["lr"]
@@ -139,25 +160,13 @@ def finish(
             progress.step(value, accuracy)
             evaluate_now = training.step % evaluate_every == 0 or training.step == training.steps
             if evaluate_now:
-                test_loss, correct = evaluate(model, test_set, recipe.pixel_scale)
-                if not math.isfinite(test_loss):  # the last step of all can be the one that breaks the weights
-                    fail("test loss", test_loss)
-                figures = {"step": training.step, "test_loss": test_loss, "test_accuracy": float(correct.mean())}
-                if recipe.test_size:
-                    figures["part_accuracy"] = float(correct[: recipe.test_size].mean())
-                run.log(**figures, seconds=round(training.elapsed(), 3))
-                epoch = training.step / training.per_epoch
-                progress.say(f"epoch {epoch:.3g}: test loss {test_loss:.4f}, accuracy {correct.mean():.2%}")
+                figures = test()
             last = training.step == training.steps
             if last or evaluate_now or stop.signal or time.monotonic() - saved > checkpoint_seconds:
-                arrays, numbers = training.state()
-                broken = not_finite(arrays.items())
-                if broken is not None:  # this update broke it: the file before is the last good one
-                    fail(f"state {broken}", "not finite")
-                if last:
-                    break
-                save_checkpoint(run.folder, arrays, numbers)
+                keep(last)
                 saved, saved_step = time.monotonic(), training.step
+            if last:
+                break
             if stop.signal:
                 raise StoppedError(f"stopped after step {training.step}; go on with --resume {run.folder}")
     final = {**figures, "train_size": len(training.loader.arrays[0]), "seconds": round(training.elapsed(), 3)}
