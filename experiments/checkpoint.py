@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,11 @@ from tinygrad_lite.serialize import load_with_metadata, save
 
 SCHEMA = 1  # raise it when what a checkpoint holds changes
 NAME, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
+
+
+class NewerError(FileFormatError):
+    """A checkpoint of a later version of this program: going back to the one before it would lose it."""
+
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -31,7 +37,7 @@ def save_checkpoint(folder: Path, arrays: Arrays, state: dict[str, Any]) -> None
 
 
 def load_checkpoint(folder: Path) -> tuple[Arrays, dict[str, Any]] | None:
-    """Read the newest whole checkpoint of a folder; None if the run was stopped before its first.
+    """Read the newest whole checkpoint of a folder, and say so if one is damaged; None if the run had come to none.
 
     Raises
     ------
@@ -41,7 +47,12 @@ def load_checkpoint(folder: Path) -> tuple[Arrays, dict[str, Any]] | None:
     for path in (folder / NAME, folder / PREVIOUS):
         if path.exists():
             try:
-                return read_checkpoint(path)
+                found = read_checkpoint(path)
+                if problems:
+                    print(f"{problems[0]} The checkpoint before it, of step {found[1].get('step')}, is used.", file=sys.stderr)
+                return found
+            except NewerError:
+                raise
             except FileFormatError as error:
                 problems.append(str(error))
     if problems:
@@ -56,7 +67,7 @@ def read_checkpoint(path: Path) -> tuple[Arrays, dict[str, Any]]:
     if not schema.isdecimal() or "state" not in metadata:
         raise FileFormatError(f"resume: {path} is a weight file, not a checkpoint.")
     if int(schema) > SCHEMA:
-        raise FileFormatError(f"resume: {path} has schema {schema}, the last known is {SCHEMA}; use the version that wrote it.")
+        raise NewerError(f"resume: {path} has schema {schema}, the last known is {SCHEMA}; use the version that wrote it.")
     if (broken := not_finite(arrays.items())) is not None:
         raise FileFormatError(f"resume: {path} holds NaN or infinity in {broken}.")
     return arrays, json.loads(metadata["state"])
@@ -71,9 +82,9 @@ def not_finite(arrays: Iterable[tuple[str, NDArray[Any] | None]]) -> str | None:
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove what a finished run needs no more."""
-    for name in (NAME, PREVIOUS):
-        (folder / name).unlink(missing_ok=True)
+    """Remove what a finished run needs no more, and what kills in the middle of a write have left."""
+    for path in (folder / NAME, folder / PREVIOUS, folder / f"new-{NAME}", *folder.glob(".*.part")):
+        path.unlink(missing_ok=True)
 
 
 def _sync(folder: Path) -> None:

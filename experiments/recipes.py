@@ -1,5 +1,6 @@
 """Recipes: everything that decides how LeNet is trained, each in one place."""
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -9,6 +10,17 @@ from experiments.distort import Distortion
 from experiments.runs import RunError
 from models.lenet import LeNet
 from tinygrad_lite import nn, optim
+
+LEAST = {
+    "epochs": 1,
+    "steps": 1,
+    "batch_size": 1,
+    "train_size": 1,
+    "test_size": 1,
+    "lr": 0,
+    "clip_norm": 0,
+    "pixel_scale": 1e-3,
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,19 @@ class Recipe:
     relu_after_conv: bool = True
     caffe_init: bool = False
     pixel_scale: float = 255.0
+
+    def __post_init__(self) -> None:
+        """Refuse values of another kind, or out of range: RunError names the first."""
+        for name, hint in get_type_hints(Recipe).items():
+            kinds, value = get_args(hint) or (hint,), getattr(self, name)
+            if float in kinds:
+                kinds = (*kinds, int)
+            words = [kind for kind in kinds if isinstance(kind, str)]
+            if value not in words if words else not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+                raise RunError(f"recipe: {name} must be {hint}, got {value!r:.80}.")
+            if isinstance(value, (int, float)) and not LEAST.get(name, -math.inf) <= value < math.inf:
+                raise RunError(f"--{name.replace('_', '-')}: must be a number of at least {LEAST.get(name)}, got {value}.")
+        self.distortion()
 
     def metadata(self) -> dict[str, str]:
         """Give what a weight file must say beside the weights: models.load asks for it."""

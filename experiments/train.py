@@ -86,7 +86,9 @@ def resume(folder: Path, stop: "Stop", quiet: bool, checkpoint_seconds: float) -
         training = Training(recipe, config["seed"], data[0])
         if checkpoint is not None:  # else it was stopped before its first, and starts anew
             training.load_state(*checkpoint)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except FileFormatError:
+        raise
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, ArithmeticError) as error:
         raise FileFormatError(f"--resume: config.json or checkpoint in {folder} are not of this program: {error!r}.") from error
     with Run(folder, training.step) as run:
         return finish(run, training, data[1], stop, quiet, checkpoint_seconds)
@@ -119,6 +121,27 @@ def finish(
         save(good, run.folder / "model.safetensors", recipe.metadata())
         raise TrainingError(_diagnosis(what, value, training, lr, run.folder, saved_step))
 
+    # Functions, so that nothing of theirs stays: it would lie in the middle of the memory that the steps need in one piece.
+    def test() -> dict[str, Any]:
+        test_loss, correct = evaluate(model, test_set, recipe.pixel_scale)
+        if not math.isfinite(test_loss):  # the last step of all can be the one that breaks the weights
+            fail("test loss", test_loss)
+        found = {"step": training.step, "test_loss": test_loss, "test_accuracy": float(correct.mean())}
+        if recipe.test_size:
+            found["part_accuracy"] = float(correct[: recipe.test_size].mean())
+        run.log(**found, seconds=round(training.elapsed(), 3))
+        epoch = training.step / training.per_epoch
+        progress.say(f"epoch {epoch:.3g}: test loss {test_loss:.4f}, accuracy {correct.mean():.2%}")
+        return found
+
+    def keep(last: bool) -> None:
+        arrays, numbers = training.state()
+        broken = not_finite(arrays.items())
+        if broken is not None:  # this update broke it: the file before is the last good one
+            fail(f"state {broken}", "not finite")
+        if not last:
+            save_checkpoint(run.folder, arrays, numbers)
+
     with Progress(training.step, training.steps, recipe.batch_size, quiet) as progress:
         for batch in training.batches():
             lr = training.optimizer.groups[0]["lr"]
@@ -137,25 +160,13 @@ def finish(
             progress.step(value, accuracy)
             evaluate_now = training.step % evaluate_every == 0 or training.step == training.steps
             if evaluate_now:
-                test_loss, correct = evaluate(model, test_set, recipe.pixel_scale)
-                if not math.isfinite(test_loss):  # the last step of all can be the one that breaks the weights
-                    fail("test loss", test_loss)
-                figures = {"step": training.step, "test_loss": test_loss, "test_accuracy": float(correct.mean())}
-                if recipe.test_size:
-                    figures["part_accuracy"] = float(correct[: recipe.test_size].mean())
-                run.log(**figures, seconds=round(training.elapsed(), 3))
-                epoch = training.step / training.per_epoch
-                progress.say(f"epoch {epoch:.3g}: test loss {test_loss:.4f}, accuracy {correct.mean():.2%}")
+                figures = test()
             last = training.step == training.steps
             if last or evaluate_now or stop.signal or time.monotonic() - saved > checkpoint_seconds:
-                arrays, numbers = training.state()
-                broken = not_finite(arrays.items())
-                if broken is not None:  # this update broke it: the file before is the last good one
-                    fail(f"state {broken}", "not finite")
-                if last:
-                    break
-                save_checkpoint(run.folder, arrays, numbers)
+                keep(last)
                 saved, saved_step = time.monotonic(), training.step
+            if last:
+                break
             if stop.signal:
                 raise StoppedError(f"stopped after step {training.step}; go on with --resume {run.folder}")
     final = {**figures, "train_size": len(training.loader.arrays[0]), "seconds": round(training.elapsed(), 3)}
@@ -239,12 +250,9 @@ def recipe_from(options: argparse.Namespace) -> Recipe:
     if options.dry_run:
         changes = {"train_size": 300, "batch_size": 50, "epochs": 2, "steps": None, **changes}
     recipe = dataclasses.replace(RECIPES[options.recipe], **changes)
-    limits = {"epochs": 1, "steps": 1, "batch_size": 1, "train_size": 1, "lr": 0, "clip_norm": 0}
-    given = [(name, getattr(recipe, name), low) for name, low in limits.items()]
-    for name, value, low in [*given, *((name, getattr(options, name), 0) for name in ("seed", "checkpoint_seconds"))]:
-        if value is not None and not (low <= value < math.inf):
-            raise RunError(f"--{name.replace('_', '-')}: must be a number of at least {low}, got {value}.")
-    recipe.distortion()
+    for name in ("seed", "checkpoint_seconds"):
+        if not 0 <= (value := getattr(options, name)) < math.inf:
+            raise RunError(f"--{name.replace('_', '-')}: must be a number of at least 0, got {value}.")
     return recipe
 
 

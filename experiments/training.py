@@ -15,7 +15,7 @@ from experiments.distort import Distorter
 from experiments.mnist import Digits
 from experiments.recipes import Recipe, make_model, make_optimizer
 from models.lenet import LeNet
-from tinygrad_lite import Tensor, as_tensor, nn, no_grad, optim
+from tinygrad_lite import FileFormatError, Tensor, as_tensor, nn, no_grad, optim
 from tinygrad_lite.data import Batches
 from tinygrad_lite.optim import clip_grad_norm
 
@@ -36,6 +36,8 @@ class Training:
     def __init__(self, recipe: Recipe, seed: int, digits: Digits) -> None:
         self.recipe = recipe
         train_set = digits.take(recipe.train_size)
+        asked = {name: value for name, value in vars(recipe).items() if name != "about"}
+        self.asked = {"seed": seed, "images": len(train_set.labels), **asked}
         # The generator of the weights is dropout's afterwards.
         seeds = np.random.SeedSequence(seed).spawn(3)
         self.rng, order_rng = (np.random.default_rng(s) for s in seeds[:2])
@@ -120,6 +122,7 @@ class Training:
             arrays |= {f"average/{name}": value for name, value in arrays_of(self.average.module).items()}
         groups = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.groups]
         return arrays, {
+            "asked": self.asked,
             "step": self.step,
             "seconds": self.elapsed(),
             "optimizer": {"groups": groups, "state": plain},
@@ -129,7 +132,19 @@ class Training:
         }
 
     def load_state(self, arrays: dict[str, NDArray[Any]], state: dict[str, Any]) -> None:
-        """Go on where state() was taken, of the same recipe and data."""
+        """Go on where state() was taken, of the same recipe and data.
+
+        Raises
+        ------
+        FileFormatError : it was taken of another recipe, or another seed.
+        """
+        asked = {name: value for name, value in state.get("asked", {}).items() if name in self.asked}
+        if others := [name for name, value in asked.items() if value != self.asked[name]]:
+            name = others[0]
+            raise FileFormatError(
+                f"--resume: config.json and data give {name}={self.asked[name]!r}, and the checkpoint is of "
+                f"{name}={asked[name]!r}; put that back, for a resumed run is the run that was begun."
+            )
         entries = [dict(entry) for entry in state["optimizer"]["state"]]
         for name, value in arrays.items():
             kind, _, rest = name.partition("/")

@@ -60,6 +60,8 @@ while done < kills:
             sys.exit(f"resuming failed after {done} kills")
     if (folder / "model.safetensors").read_bytes() != expected:
         sys.exit(f"other weights after {done} kills")
+    if sorted(os.listdir(folder)) != sorted(os.listdir(out / "unbroken")):
+        sys.exit(f"left behind after {done} kills: {os.listdir(folder)}")
     steps = [line for line in (folder / "metrics.jsonl").read_text().splitlines() if '"loss"' in line]
     if len(steps) != 30:
         sys.exit(f"{len(steps)} lines of steps in metrics.jsonl")
@@ -165,6 +167,26 @@ def test_sigterm_while_evaluating_saves_and_resumes(tmp_path, few_digits, unbrok
     assert (stopped / "model.safetensors").read_bytes() == unbroken
 
 
+def test_resume_of_another_recipe_than_the_checkpoints_is_refused(tmp_path, few_digits, unbroken, capsys, monkeypatch):
+    run = tmp_path / "run"
+    evaluate = train.evaluate
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "evaluate", lambda *a: (os.kill(os.getpid(), signal.SIGTERM), evaluate(*a))[1])
+        assert train.main([*TRAINING, "--data-dir", few_digits, "--out", str(run)]) == 143
+    right = (run / "config.json").read_text()
+    capsys.readouterr()
+    for name, value, shown in (("lr", 0.03, "lr=0.03"), ("seed", 1, "seed=1"), ("validate", 20, "images=180")):
+        (run / "config.json").write_text(json.dumps({**json.loads(right), name: value}))
+        assert train.main(["--resume", str(run), "--quiet"]) == 1
+        assert (
+            f"--resume: config.json and data give {shown}, and the checkpoint is of {shown.split('=')[0]}="
+            in capsys.readouterr().err
+        )
+    (run / "config.json").write_text(right)
+    assert train.main(["--resume", str(run), "--quiet"]) == 0
+    assert (run / "model.safetensors").read_bytes() == unbroken
+
+
 def test_clip_norm_is_kept_by_resume_and_its_gradients_are_short(tmp_path, few_digits, monkeypatch):
     whole, stopped, other = tmp_path / "whole", tmp_path / "stopped", tmp_path / "other"
     clipped = [*TRAINING, "--data-dir", few_digits, "--clip-norm", "0.5", "--recipe", "origin"]
@@ -230,7 +252,7 @@ def test_damaged_weight_files_are_refused_or_read_right(tmp_path, suffix):
     assert refused > FAULTS * 30
 
 
-def test_damaged_checkpoints_are_refused_and_the_one_before_is_used(tmp_path):
+def test_damaged_checkpoints_are_refused_and_the_one_before_is_used(tmp_path, capsys):
     rng = np.random.default_rng(0)
     older, newer = {"w": rng.normal(size=(4, 3))}, {"w": rng.normal(size=(4, 3))}
     save_checkpoint(tmp_path, older, {"step": 1})
@@ -240,6 +262,7 @@ def test_damaged_checkpoints_are_refused_and_the_one_before_is_used(tmp_path):
         (tmp_path / NAME).write_bytes(damage(content, rng))
         arrays, state = load_checkpoint(tmp_path)
         assert equal(arrays, {1: older, 2: newer}[state["step"]])
+        assert ("The checkpoint before it, of step 1, is used" in capsys.readouterr().err) == (state["step"] == 1)
     (tmp_path / NAME).write_bytes(content[:-1])
     (tmp_path / PREVIOUS).write_bytes(content[:100])
     with pytest.raises(FileFormatError, match=r"no checkpoint in .* is whole: .*checkpoint\.safetensors.*checkpoint\.previous"):
@@ -248,6 +271,7 @@ def test_damaged_checkpoints_are_refused_and_the_one_before_is_used(tmp_path):
 
 def test_checkpoint_of_the_future_is_refused(tmp_path):
     metadata = {"schema": str(SCHEMA + 1), "state": "{}"}
+    serialize.save({"w": np.zeros(2)}, tmp_path / PREVIOUS, {**metadata, "schema": str(SCHEMA)})  # is not gone back to
     serialize.save({"w": np.zeros(2)}, tmp_path / NAME, metadata)
     with pytest.raises(FileFormatError, match=f"has schema {SCHEMA + 1}, the last known is {SCHEMA}"):
         load_checkpoint(tmp_path)
@@ -262,6 +286,11 @@ def test_checkpoint_of_the_future_is_refused(tmp_path):
         ('{"recipe": 3}', "are not of this program: TypeError"),
         ('{"about": "", "data_dir": null, "validate": null}', "are not of this program: KeyError.'seed'"),
         ('{"about": "", "data_dir": null, "validate": null, "seed": "x"}', "are not of this program: TypeError"),
+        ('{"about": "", "data_dir": null, "validate": null, "seed": -1}', "are not of this program: ValueError"),
+        ('{"about": "", "test_size": "x"}', "recipe: test_size must be int . None, got 'x'"),
+        ('{"about": "", "momentum": true}', "recipe: momentum must be .*float.*, got True"),
+        ('{"about": "", "schedule": "cosine"}', "recipe: schedule must be .*one_cycle.*, got 'cosine'"),
+        ('{"about": "", "pixel_scale": 0}', "--pixel-scale: must be a number of at least 0.001, got 0"),
     ],
 )
 def test_resume_of_what_is_no_run(tmp_path, capsys, config, words):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tinygrad_lite import DtypeError, ShapeError, nn, optim
+from tinygrad_lite import DtypeError, ShapeError, TinygradError, nn, optim
 
 
 def parameter(value=2.0):
@@ -130,12 +130,47 @@ def test_saved_state_goes_on_as_an_unbroken_run(make):
     assert steps(second, gradients[4:]) == whole[4:]
 
 
+def stepped(kind, **options):
+    optimizer = kind([parameter([1.0, 2.0])], lr=0.1, **options)
+    optimizer.groups[0]["params"][0].grad = np.ones(2)
+    optimizer.step()
+    return optimizer
+
+
+@pytest.mark.parametrize(
+    ("groups", "state", "words"),
+    [
+        ({"betas": (0.9, 1.0)}, {}, r"betas must be two numbers in \[0, 1\), got \(0.9, 1.0\)"),
+        ({"betas": None}, {}, r"betas must be two numbers in \[0, 1\), got None"),
+        ({"eps": "x"}, {}, "eps must be a number, got 'x'"),
+        ({"lr": -1}, {}, r"lr must lie in \[0, inf\], got lr=-1"),
+        ({"speed": 1}, {}, "AdamW has no option 'speed'"),
+        ({"params": []}, {}, "AdamW has no option 'params'"),
+        ({}, {"step": -1}, "step must be at least 0, got step=-1"),
+        ({}, {"step": "x"}, "step must be an integer, got 'x'"),
+        ({}, {"mean": [1.0, 2.0]}, r"mean of parameter 0 must be floats of shape \(2,\), got list"),
+        ({}, {"square": np.array([1, 2])}, r"square of parameter 0 must be floats of shape \(2,\), got .* dtype int64"),
+        ({}, {"velocity": np.ones(2)}, r"parameter 0 needs the state .*'square'.*, got .*'velocity'"),
+    ],
+)
+def test_a_state_that_no_step_can_be_done_with_is_refused(groups, state, words):
+    optimizer = stepped(optim.AdamW)
+    good = optimizer.state_dict()
+    with pytest.raises(TinygradError, match=f"load_state_dict: .*{words}"):
+        optimizer.load_state_dict({"groups": [{**good["groups"][0], **groups}], "state": [{**good["state"][0], **state}]})
+    after = optimizer.state_dict()
+    assert after["groups"] == good["groups"]
+    assert all(np.array_equal(after["state"][0][name], value) for name, value in good["state"][0].items())
+    with pytest.raises(ShapeError, match="load_state_dict: nesterov needs momentum > 0"):
+        stepped(optim.SGD).load_state_dict({**stepped(optim.SGD).state_dict(), "groups": [{"nesterov": True}]})
+
+
 def test_state_of_other_parameters_changes_nothing():
     optimizer = optim.SGD([parameter([1.0, 2.0])], lr=0.1, momentum=0.9)
     other = optim.SGD([parameter([1.0, 2.0, 3.0])], lr=0.7, momentum=0.9)
     other.groups[0]["params"][0].grad = np.ones(3)
     other.step()
-    with pytest.raises(ShapeError, match=r"velocity of parameter 0 has shape \(3,\), expected \(2,\)"):
+    with pytest.raises(ShapeError, match=r"velocity of parameter 0 must be floats of shape \(2,\), got shape \(3,\)"):
         optimizer.load_state_dict(other.state_dict())
     with pytest.raises(ShapeError, match="expected 1 groups with 1 parameters, got 1 with 2"):
         optimizer.load_state_dict(optim.SGD([parameter(), parameter()], lr=0.1).state_dict())

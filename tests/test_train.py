@@ -231,6 +231,7 @@ def test_nan_in_the_very_last_step_is_seen_too(tmp_path, capsys, breaking):
     (["--train-size", "-5"], "--train-size: must be a number of at least 1, got -5."),
     (["--seed", "-1"], "--seed: must be a number of at least 0, got -1."),
     (["--set", "epochs=0"], "--epochs: must be a number of at least 1, got 0."),
+    (["--set", "pixel_scale=0"], "--pixel-scale: must be a number of at least 0.001, got 0.0."),
     (["--set", "scale=2"], "distortion: scale must be a number from 0 to 1, got 2.0."),
     (["--set", "speed=2"], "--set: expected FIELD=VALUE with a field of a recipe and a value of its kind, got 'speed=2'"),
     (["--set", "epochs=2.5"], "--set: expected FIELD=VALUE with a field of a recipe and a value of its kind, got 'epochs=2.5'"),

@@ -30,6 +30,8 @@ class Optimizer:
     groups : list of dict, each with "params" and its own value of every option (lr and so on; may be changed at any time)
     """
 
+    keeps: tuple[str, ...] = ()  # names in the state of a parameter after its first step; () leaves them unchecked
+
     def __init__(self, params: Params, **defaults: Any) -> None:
         name, seen = type(self).__name__, set()
         entries: list[Any] = [params] if isinstance(params, Tensor) else _check.listed(name, "params", params)
@@ -60,12 +62,14 @@ class Optimizer:
         if not seen:
             raise ShapeError(f"{name}: got no parameters to optimise.")
         for group in self.groups:
-            for option in ("lr", "momentum", "weight_decay", "eps"):
-                if option in group:
-                    group[option] = _check.number(name, option, group[option], 0)
-            if "nesterov" in group:
-                group["nesterov"] = _check.flag(name, "nesterov", group["nesterov"])
+            self._check_options(name, group)
         self.state: list[dict[str, Any]] = [{} for group in self.groups for _ in group["params"]]
+
+    def _check_options(self, function: str, group: dict[str, Any]) -> None:
+        """Refuse values of options that no step can be done with."""
+        for option in ("lr", "momentum", "weight_decay", "eps"):
+            if option in group:
+                group[option] = _check.number(function, option, group[option], 0)
 
     def step(self) -> None:
         """Move every parameter that has a gradient, in place."""
@@ -97,18 +101,29 @@ class Optimizer:
         groups, states = (_check.listed("load_state_dict", name, state[name]) for name in ("groups", "state"))
         for entry in (*groups, *states):
             _check.entries("load_state_dict", entry, ())
-        shapes = [p.shape for group in self.groups for p in group["params"]]
-        if len(groups) != len(self.groups) or len(states) != len(shapes):
+        params = [p for group in self.groups for p in group["params"]]
+        if len(groups) != len(self.groups) or len(states) != len(params):
             raise ShapeError(
-                f"load_state_dict: expected {len(self.groups)} groups with {len(shapes)} parameters, "
+                f"load_state_dict: expected {len(self.groups)} groups with {len(params)} parameters, "
                 f"got {len(groups)} with {len(states)}."
             )
-        for i, (shape, s) in enumerate(zip(shapes, states, strict=True)):
+        options = []
+        for own, given in zip(self.groups, groups, strict=True):
+            if unknown := [name for name in given if name not in own or name == "params"]:
+                raise ShapeError(f"load_state_dict: {type(self).__name__} has no option {unknown[0]!r:.80}.")
+            options.append({**own, **given})
+            self._check_options("load_state_dict", options[-1])
+        for i, (p, s) in enumerate(zip(params, states, strict=True)):
+            if s and self.keeps and set(s) != set(self.keeps):
+                raise ShapeError(f"load_state_dict: parameter {i} needs the state {[*self.keeps]}, got {list(s)!r:.80}.")
             for k, v in s.items():
-                if isinstance(v, np.ndarray) and v.ndim and v.shape != shape:
-                    raise ShapeError(f"load_state_dict: {k} of parameter {i} has shape {v.shape}, expected {shape}.")
-        for group, options in zip(self.groups, groups, strict=True):
-            group.update(options)
+                if k == "step" and k in self.keeps:
+                    _check.integer("load_state_dict", k, v, 0)
+                elif k in self.keeps and not (isinstance(v, np.ndarray) and v.shape == p.shape and v.dtype.kind == "f"):
+                    got = f"shape {v.shape} and dtype {v.dtype}" if isinstance(v, np.ndarray) else type(v).__name__
+                    raise ShapeError(f"load_state_dict: {k} of parameter {i} must be floats of shape {p.shape}, got {got}.")
+        for group, chosen in zip(self.groups, options, strict=True):
+            group.update(chosen)
         self.state = [{k: v.copy() if isinstance(v, np.ndarray) else v for k, v in s.items()} for s in states]
 
 
@@ -128,12 +143,18 @@ class SGD(Optimizer):
     v = momentum v + g; p -= lr v, or with Nesterov p -= lr (g + momentum v). Source: Sutskever et al. 2013, in PyTorch's form.
     """
 
+    keeps = ("velocity",)
+
     def __init__(
         self, params: Params, lr: float, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False
     ) -> None:
         super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
-        if any(group["nesterov"] and not group["momentum"] for group in self.groups):
-            raise ShapeError("SGD: nesterov needs momentum > 0.")
+
+    def _check_options(self, function: str, group: dict[str, Any]) -> None:
+        super()._check_options(function, group)
+        group["nesterov"] = _check.flag(function, "nesterov", group["nesterov"])
+        if group["nesterov"] and not group["momentum"]:
+            raise ShapeError(f"{function}: nesterov needs momentum > 0.")
 
     def _update(self, data: Array, grad: Array, group: Mapping[str, Any], state: dict[str, Any]) -> None:
         scratch = np.empty_like(data)
@@ -167,6 +188,7 @@ class Adam(Optimizer):
     """
 
     decoupled = False
+    keeps = ("step", "mean", "square")
 
     def __init__(
         self,
@@ -177,12 +199,14 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
-        for group in self.groups:
-            name, betas = type(self).__name__, group["betas"]
-            if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-                raise DtypeError(f"{name}: betas must be two numbers in [0, 1), got {betas!r:.80}.")
-            if max(_check.number(name, "betas", beta, 0, 1) for beta in betas) == 1:
-                raise ShapeError(f"{name}: betas must be two numbers in [0, 1), got {betas!r}.")
+
+    def _check_options(self, function: str, group: dict[str, Any]) -> None:
+        super()._check_options(function, group)
+        betas = group["betas"]
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise DtypeError(f"{function}: betas must be two numbers in [0, 1), got {betas!r:.80}.")
+        if max(_check.number(function, "betas", beta, 0, 1) for beta in betas) == 1:
+            raise ShapeError(f"{function}: betas must be two numbers in [0, 1), got {betas!r}.")
 
     def _update(self, data: Array, grad: Array, group: Mapping[str, Any], state: dict[str, Any]) -> None:
         (beta1, beta2), lr, decay = group["betas"], group["lr"], group["weight_decay"]
