@@ -507,7 +507,8 @@ def batch_norm(
             running_var += momentum * (tensor.data.real.var(axis=axes, ddof=1) - running_var)
         return result
     if running_mean is None or running_var is None:
-        raise ShapeError("batch_norm: needs running_mean and running_var unless training=True.")
+        missing = "running_mean" if running_mean is None else "running_var"
+        raise ShapeError(f"batch_norm: needs running_mean and running_var unless training=True, got no {missing}.")
     real = tensor.data.real.dtype
     scale = 1 / np.sqrt(running_var.astype(real) + _check.number("batch_norm", "eps", eps, 0))
     centred = tensor - running_mean.astype(real).reshape(per_channel)
