@@ -77,11 +77,11 @@ def conv2d(
     X = X.reshape(groups, c_group, h + 2 * ph, w + 2 * pw, n)
     patches = windows(X, (h_out, w_out), (kh, kw), (sh, sw), (dh, dw))
     # Over the groups runs matmul. In each, out (o, L) = [W b] [C; 1], C (K, L): the bias is one more column of the weights.
-    K, L, row = c_group * kh * kw, h_out * w_out * n, w_out * n
-    W = weight.reshape(groups, -1, K)
+    o, K, L, row = c_out // groups, c_group * kh * kw, h_out * w_out * n, w_out * n
+    W = weight.reshape(groups, o, K)
     if bias is not None:
-        W = np.concatenate([W, bias.reshape(groups, -1, 1)], axis=2)
-    out = np.empty((groups, c_out // groups, L), np.result_type(W, x))
+        W = np.concatenate([W, bias.reshape(groups, o, 1)], axis=2)
+    out = np.empty((groups, o, L), np.result_type(W, x))
     multiply_adds, scratch = W.size * L, groups * K * L * x.itemsize
 
     def columns_of(part: slice) -> Array:  # im2col for some rows of the output
@@ -89,7 +89,7 @@ def conv2d(
         cols = np.empty((groups, W.shape[2], *some.shape[4:]), x.dtype)
         cols[:, :K].reshape(some.shape)[...] = some
         cols[:, K:] = 1
-        return cols.reshape(groups, W.shape[2], -1)
+        return cols.reshape(groups, W.shape[2], (part.stop - part.start) * row)
 
     def of_rows(a: Array, part: slice) -> Array:
         return a[:, :, part.start * row : part.stop * row]
@@ -100,18 +100,18 @@ def conv2d(
     threads.products(multiply_adds, scratch, (forward, h_out))
 
     def vjp(g: Array) -> tuple[Array | None, ...]:  # Y = [W b] [C; 1]  =>  [dW db] = G [C; 1]', dC = W' G
-        G = np.ascontiguousarray(g.transpose(1, 2, 3, 0)).reshape(groups, -1, L)
+        G = np.ascontiguousarray(g.transpose(1, 2, 3, 0)).reshape(groups, o, L)
         g_x = g_weight = g_bias = None
         tasks: list[tuple[Callable[[slice], None], int]] = []
         if needs[0]:
             g_X = np.zeros(X.shape, np.result_type(g, weight))
             rows, columns = taps(kh, h_out, sh, dh), taps(kw, w_out, sw, dw)
-            kernels = weight.reshape(groups, -1, c_group, kh * kw)
+            kernels = weight.reshape(groups, o, c_group, kh * kw)
 
             def to_channels(part: slice) -> None:
-                some = kernels[:, :, part]
-                g_cols = some.reshape(groups, some.shape[1], -1).swapaxes(1, 2) @ G
-                add_windows(g_X[:, part], g_cols.reshape(groups, -1, kh, kw, h_out, w_out, n), rows, columns)
+                channels = part.stop - part.start
+                g_cols = kernels[:, :, part].reshape(groups, o, channels * kh * kw).swapaxes(1, 2) @ G
+                add_windows(g_X[:, part], g_cols.reshape(groups, channels, kh, kw, h_out, w_out, n), rows, columns)
 
             tasks.append((to_channels, c_group))
         if any(needs[1:]):
@@ -120,9 +120,9 @@ def conv2d(
             def to_weights(part: slice) -> None:
                 # Transposed: C G' takes three quarters of the time of G C'. Where the result is small, in pieces, half of it.
                 C, G_part, pixels = columns_of(part), of_rows(G, part), (part.stop - part.start) * w_out
-                pieces = threads.pieces(pixels, C.size * G.shape[1]) if W[0].size <= SMALL else 1
-                a = C.reshape(groups, -1, pieces, pixels // pieces * n).transpose(2, 0, 1, 3)
-                b = G_part.reshape(groups, -1, pieces, pixels // pieces * n).transpose(2, 0, 3, 1)
+                pieces = threads.pieces(pixels, C.size * o) if W[0].size <= SMALL else 1
+                a = C.reshape(groups, W.shape[2], pieces, pixels // pieces * n).transpose(2, 0, 1, 3)
+                b = G_part.reshape(groups, o, pieces, pixels // pieces * n).transpose(2, 0, 3, 1)
                 sums[part.start] = np.matmul(a, b).sum(axis=0)
 
             tasks.append((to_weights, h_out))
@@ -132,7 +132,7 @@ def conv2d(
         if any(needs[1:]):
             g_W = sum((sums[start] for start in sorted(sums)[1:]), sums[0]).swapaxes(1, 2)
             g_weight = g_W[:, :, :K].reshape(weight.shape)
-            g_bias = g_W[:, :, K:].reshape(-1)
+            g_bias = None if bias is None else g_W[:, :, K:].reshape(c_out)
         return (g_x, g_weight, g_bias)[: 2 if bias is None else 3]
 
     return out.reshape(c_out, h_out, w_out, n).transpose(3, 0, 1, 2), vjp

@@ -44,7 +44,9 @@ def log_softmax(x: Array, *, axis: int) -> RuleResult:
     """Rule for x - log(sum(e^x)) along one axis."""
     powers, m = _shifted_exp(x, (axis,))
     total = powers.sum(axis=axis, keepdims=True)
-    out = x - m - np.log(total)  # in this order: at logits of 1e6 the difference x - m is exact, m + log(total) is not
+    with np.errstate(divide="ignore"):  # of no classes the total is 0
+        log_total = np.log(total)
+    out = x - m - log_total  # in this order: at logits of 1e6 the difference x - m is exact, m + log(total) is not
 
     def vjp(g: Array) -> tuple[Array, ...]:  # dy = dx - sum(softmax dx), transposed
         return (g - powers / total * g.sum(axis=axis, keepdims=True),)
@@ -61,7 +63,7 @@ def nll_loss(log_probs: Array, *, targets: Array, reduction: str = "mean", label
     targets = _check.class_indices("nll_loss", targets, classes, log_probs.shape[:1] + log_probs.shape[2:])
     # One row a sample and place: (n * ..., c). Of each the number at its target.
     rows, place = np.moveaxis(log_probs, 1, -1), (np.arange(targets.size), targets.reshape(-1))
-    losses = -(1 - smoothing) * rows.reshape(-1, classes)[place].reshape(targets.shape)
+    losses = -(1 - smoothing) * rows.reshape(targets.size, classes)[place].reshape(targets.shape)
     if smoothing:
         losses = losses - smoothing / classes * log_probs.sum(axis=1)
     if reduction == "mean":
