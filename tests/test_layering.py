@@ -20,7 +20,7 @@ MAY_IMPORT = {  # part of the library -> parts it may use besides itself
     "tensor": "errors _types _check ops tape",
     "functional": "errors _types _check ops tensor",
     "nn": "errors _types _check _threads tape tensor functional",
-    "optim": "errors _types _check tensor",
+    "optim": "errors _types _check _threads tensor",
     "data": "errors _types _check",
     "serialize": "errors _types _check",
     "hessian": "errors _types _check tensor",
