@@ -4,7 +4,6 @@ This file is long because every kind of file and page has a small test.
 """
 
 import json
-import os
 import struct
 import sys
 import zlib
@@ -482,15 +481,6 @@ def test_nothing_is_a_pair_where_no_part_is_too_wide_for_a_digit():
     cluster = cluster_of([-1.0] * 4)
     cluster.cut = False
     assert not any(h.pair for h in split.hypotheses(cluster, 20.0, pairs=True))
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="pipes differ there")
-def test_a_closed_pipe_does_not_stop_the_reading():
-    inlet, outlet = os.pipe()
-    os.close(inlet)
-    with open(outlet, "w") as file:
-        for _ in range(2):
-            read._say("a row", file)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="files cannot be replaced while open there")
