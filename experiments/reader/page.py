@@ -167,7 +167,11 @@ class Reader:
         if not chosen:
             return reading, 0.0, False
         digits = self._finish(ink, chosen)
-        odd = unlike([half for h in chosen for half in h.halves or [h]], ink, [d.confidence for d in digits])
+        written = [h.halves or [h] for h in chosen]
+        odd = unlike([one for some in written for one in some], ink, [d.confidence for d in digits])
+        # Of a touching pair the half that is less odd speaks for both: no rule or stain is half a digit.
+        starts = np.cumsum([0] + [len(some) for some in written])
+        odd = np.repeat(np.minimum.reduceat(odd, starts[:-1]), np.diff(starts))
         reading.digits = [d for d, o in zip(digits, odd, strict=True) if accept(d.digit, d.confidence, float(o))]
         sure = np.array([d.confidence for d in reading.digits])
         # Weighed by size: a digit in pieces, each of them read as something, must not count for more than the whole.
