@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 import tinygrad_lite.functional as F
 from experiments.reader import find, order, split
 from experiments.reader.find import Box, Floats, Ink
-from experiments.reader.judge import accept, link, needs_cut, only_digit, plausible, unlike
+from experiments.reader.judge import accept, link, may_be_pair, needs_cut, only_digit, plausible, unlike
 from experiments.reader.normalise import SIZE, normalise
 from experiments.reader.rules import darkest, without_frames, without_rules
 from experiments.reader.split import Hypothesis
@@ -147,7 +147,14 @@ class Reader:
         found = sorted(found, key=lambda p: -p.area)[:MOST_PARTS]
         read = self.log_probs([normalise(cut_out(ink, p.box, p.mask)) for p in found])
         wholes = np.array([np.exp(log_probs.max()) for log_probs in read])
-        groups, clusters = link(found, wholes, unit), []
+        complete = wholes.copy()
+        if self.pairs:  # what it reads as a pair is hardly one digit, however sure the other net is
+            some = [i for i, p in enumerate(found) if may_be_pair(p, unit)]
+            views = [normalise(cut_out(ink, found[i].box, found[i].mask), wide=WIDTH) for i in some]
+            for i, log_probs in zip(some, self.log_probs(views), strict=True):
+                wholes[i] *= 1 - split.both(log_probs)
+                complete[i] = max(wholes[i], split.both(log_probs))
+        groups, clusters = link(found, complete, unit), []
         for group in groups:
             cut = [needs_cut(found[i], float(wholes[i]), unit) for i in group]
             clusters.append(split.make_cluster([found[i] for i in group], cut, ink.contrast))

@@ -213,6 +213,11 @@ def hypotheses(cluster: Cluster, unit: float, *, pairs: bool = False) -> list[Hy
     return found
 
 
+def both(log_probs: Floats) -> float:
+    """Return the probability of the likeliest digits together; log_probs are (1, 10), of a pair (2, 10)."""
+    return float(np.exp(log_probs.max(1).sum()))
+
+
 def best_runs(cluster: Cluster, found: list[Hypothesis], usual_ink: float) -> list[Hypothesis]:
     """Choose runs that do not overlap and whose scores sum to most, left to right.
 
@@ -224,6 +229,8 @@ def best_runs(cluster: Cluster, found: list[Hypothesis], usual_ink: float) -> li
         Pixels of ink in a digit of this page.
     """
     ink = np.bincount(cluster.pieces.ravel(), minlength=cluster.count + 1) / usual_ink
+    # The net for pairs tells them from single digits: its doubt is what is left for a single one.
+    doubt = {(h.first, h.last): float(np.log1p(-min(both(h.log_probs), 0.999))) for h in found if h.pair}
     best = [0.0] + [-np.inf] * cluster.count
     chosen: list[list[Hypothesis]] = [[] for _ in range(cluster.count + 1)]
     for last in range(1, cluster.count + 1):
@@ -231,6 +238,7 @@ def best_runs(cluster: Cluster, found: list[Hypothesis], usual_ink: float) -> li
         chosen[last] = chosen[last - 1]
         for one in (h for h in found if h.last == last):
             total = best[one.first - 1] + float(one.log_probs.max(1).sum()) - one.cost
+            total += 0 if one.pair else doubt.get((one.first, one.last), 0)
             if total > best[last]:
                 best[last] = total
                 chosen[last] = [*chosen[one.first - 1], one]
