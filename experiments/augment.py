@@ -89,7 +89,7 @@ def photograph(ink: Ink, rng: np.random.Generator, *, smallest: float = 0.16) ->
             ink = ink.copy()
             ink[row : row + thick // 2 + 1] = 0
     scale = float(np.exp(rng.uniform(np.log(smallest), 0)))
-    ink = cv2.resize(ink, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    ink = cv2.resize(ink, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA)
     ink = cv2.GaussianBlur(ink, (0, 0), rng.uniform(0.3, max(0.5, min(1.5, 4 * scale))))
     noise = rng.uniform(0, 0.12) * rng.standard_normal(ink.shape).astype(np.float32)
     seen = ink + noise

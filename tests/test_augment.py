@@ -86,6 +86,12 @@ def test_examples_are_repeatable_and_as_asked(digits):
     assert (made[0].reshape(60, -1).max(1) > 100).all()
 
 
+def test_ink_narrower_than_a_pixel_of_the_camera_is_photographed(digits):
+    for seed in range(20):
+        seen = augment.photograph(np.ones((112, 2), np.float32), np.random.default_rng(seed))
+        assert min(seen.shape) >= 1
+
+
 def test_examples_leave_the_images_alone(digits):
     before = digits.images.copy()
     augment.examples(augment.Picker(*digits), 40, np.random.default_rng(0))
