@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 import tinygrad_lite.functional as F
 from experiments.reader import find, order, split
 from experiments.reader.find import Box, Floats, Ink
-from experiments.reader.judge import accept, link, may_be_pair, needs_cut, only_digit, plausible, unlike
+from experiments.reader.judge import ODD, accept, link, may_be_pair, needs_cut, only_digit, plausible, unlike
 from experiments.reader.normalise import SIZE, normalise
 from experiments.reader.rules import darkest, without_frames, without_rules
 from experiments.reader.split import Hypothesis
@@ -121,19 +121,20 @@ class Reader:
         """Try one guess at the ink after another: the best reading, without rows, and whether all is sure."""
         large, factor = find.fit(picture)
         best, best_score, all_sure = Reading(), 0.0, False
-        best_of = {True: 0.0, False: 0.0}  # light ink and dark ink
+        best_of: dict[bool, float] = {}  # light ink and dark ink, once tried
         tried = 0
         for ink in find.candidates(find.to_gray(large), single=single):
-            if best_of[ink.light] < 0.5 * best_of[not ink.light]:
+            if best_of.get(ink.light, np.inf) < 0.5 * best_of.get(not ink.light, 0.0):
                 continue  # the other polarity reads far better
             for one in _variants(ink):
                 reading, score, sure = self._read_single(one) if single else self._read_ink(one)
-                best_of[ink.light] = max(best_of[ink.light], score)
+                best_of[ink.light] = max(best_of.get(ink.light, 0.0), score)
                 if score > 1.02 * best_score:
                     best, best_score = reading, score
                 all_sure = all_sure or sure
             tried += 1
-            if all_sure or (tried >= 3 and best.confidence() > 0.9):
+            few = tried < 2 and len(best.digits) < 5  # may be anything, and a blot is surely a 1
+            if (all_sure and not few) or (tried >= 3 and best.confidence() > 0.9):
                 break
         for digit in best.digits:
             digit.box = tuple(round(n / factor) for n in digit.box)
@@ -179,6 +180,8 @@ class Reader:
         # Of a touching pair the half that is less odd speaks for both: no rule or stain is half a digit.
         starts = np.cumsum([0] + [len(some) for some in written])
         odd = np.repeat(np.minimum.reduceat(odd, starts[:-1]), np.diff(starts))
+        if len(digits) > 10 and np.median([d.confidence for d in digits]) < UNSURE:  # a table's or a ruled page's grain
+            odd = np.maximum(odd, ODD)
         reading.digits = [d for d, o in zip(digits, odd, strict=True) if accept(d.digit, d.confidence, float(o))]
         sure = np.array([d.confidence for d in reading.digits])
         # Weighed by size: a digit in pieces, each of them read as something, must not count for more than the whole.
