@@ -8,7 +8,6 @@ from experiments.reader.split import Hypothesis
 
 LOWEST = 9  # pixels; what is lower is noise, or cannot be read
 REJECT = 0.25  # below this confidence it is taken for something else than a digit
-ODD = 1.0  # how unlike the others is odd (see unlike)
 REJECT_ODD = 0.90  # the same for what is unlike the page's other digits in size, pen or darkness
 
 
@@ -96,7 +95,7 @@ def accept(digit: int, confidence: float, odd: float) -> bool:
     """Say whether a digit is believed; a straight line is as sure a 1 as any, so an odd 1 is not."""
     if odd > 5 or (odd > 2 and digit == 1):
         return False
-    return confidence >= (REJECT_ODD if odd >= ODD else REJECT)
+    return confidence >= (REJECT_ODD if odd > 1 else REJECT)
 
 
 def link(found: list[Part], sure: Floats, unit: float) -> list[list[int]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 import tinygrad_lite.functional as F
 from experiments.reader import find, order, split
 from experiments.reader.find import Box, Floats, Ink
-from experiments.reader.judge import ODD, accept, link, may_be_pair, needs_cut, only_digit, plausible, unlike
+from experiments.reader.judge import REJECT_ODD, accept, link, may_be_pair, needs_cut, only_digit, plausible, unlike
 from experiments.reader.normalise import SIZE, normalise
 from experiments.reader.rules import darkest, without_frames, without_rules
 from experiments.reader.split import Hypothesis
@@ -114,6 +114,8 @@ class Reader:
             for digit in reading.digits:
                 digit.box = (digit.box[0] + x, digit.box[1] + y, *digit.box[2:])
             best = max(best, reading, key=lambda one: sum(d.confidence - 0.5 for d in one.digits))  # the first, if equal
+        if len(best.digits) > 10 and np.median([d.confidence for d in best.digits]) < UNSURE:  # the grain of a table or page
+            best.digits = [d for d in best.digits if d.confidence >= REJECT_ODD]
         best.rows = order.rows([digit.box for digit in best.digits])
         return best
 
@@ -122,8 +124,10 @@ class Reader:
         large, factor = find.fit(picture)
         best, best_score, all_sure = Reading(), 0.0, False
         best_of: dict[bool, float] = {}  # light ink and dark ink, once tried
-        tried = 0
+        tried, settled = 0, False
         for ink in find.candidates(find.to_gray(large), single=single):
+            if settled and ink.light in best_of:
+                break
             if best_of.get(ink.light, np.inf) < 0.5 * best_of.get(not ink.light, 0.0):
                 continue  # the other polarity reads far better
             for one in _variants(ink):
@@ -133,8 +137,8 @@ class Reader:
                     best, best_score = reading, score
                 all_sure = all_sure or sure
             tried += 1
-            few = tried < 2 and len(best.digits) < 5  # may be anything, and a blot is surely a 1
-            if (all_sure and not few) or (tried >= 3 and best.confidence() > 0.9):
+            settled = all_sure or (tried >= 3 and best.confidence() > 0.9)
+            if settled and len(best.digits) > 4:  # a few may be a blot of the other polarity
                 break
         for digit in best.digits:
             digit.box = tuple(round(n / factor) for n in digit.box)
@@ -180,8 +184,6 @@ class Reader:
         # Of a touching pair the half that is less odd speaks for both: no rule or stain is half a digit.
         starts = np.cumsum([0] + [len(some) for some in written])
         odd = np.repeat(np.minimum.reduceat(odd, starts[:-1]), np.diff(starts))
-        if len(digits) > 10 and np.median([d.confidence for d in digits]) < UNSURE:  # a table's or a ruled page's grain
-            odd = np.maximum(odd, ODD)
         reading.digits = [d for d, o in zip(digits, odd, strict=True) if accept(d.digit, d.confidence, float(o))]
         sure = np.array([d.confidence for d in reading.digits])
         # Weighed by size: a digit in pieces, each of them read as something, must not count for more than the whole.
