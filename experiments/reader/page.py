@@ -241,9 +241,9 @@ def cut_out(ink: Ink, box: Box, mask: find.Mask) -> Floats:
     top, left = max(0, y - 1), max(0, x - 1)
     seen = ink.strength[top : y + h + 1, left : x + w + 1]
     strength[top - y + 1 : top - y + 1 + seen.shape[0], left - x + 1 : left - x + 1 + seen.shape[1]] = seen
-    inside = np.pad(mask, 1)
+    inside, written = (cv2.copyMakeBorder(m, 1, 1, 1, 1, cv2.BORDER_CONSTANT) for m in (mask, ink.mask[y : y + h, x : x + w]))
     level = max(0.1, find.upper(strength[inside > 0]))
     # The soft edge is the stroke's own, not the neighbour's across a cut.
     soft = cv2.dilate(inside, np.ones((3, 3), np.uint8))
-    other = np.pad(ink.mask[y : y + h, x : x + w], 1) * (1 - inside)
+    other = written * (1 - inside)
     return np.asarray(np.clip(strength / level, 0, 1) * soft * (1 - other), np.float32)
