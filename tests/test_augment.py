@@ -53,6 +53,10 @@ def test_normalise_brings_pens_into_range():
         assert 1.2 < width < 4.6, pen
 
 
+def test_the_stroke_width_of_a_mask_without_background_is_finite():
+    assert 1 <= stroke_width(np.ones((20, 8), np.uint8)) <= 12
+
+
 def test_normalise_of_nothing_is_nothing():
     assert not normalise(np.zeros((5, 9), np.float32)).any()
     assert not normalise(np.zeros((1, 1), np.float32)).any()

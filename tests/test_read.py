@@ -331,6 +331,27 @@ def test_a_shadow_is_no_table(digits, reader):
     assert find.sheet(slope) is None
 
 
+def test_a_blot_of_the_other_colour_does_not_hide_the_digits(clean, reader):
+    rgb, rows = clean
+    readings = {True: (Reading([Digit((0, 0, 90, 90), 1, 0.99, 7, 0.0, rgb)]), 50.0, True)}  # one sure light 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(find, "_polarities", lambda gray, short: [True, False])
+        real = reader._read_ink
+        patch.setattr(reader, "_read_ink", lambda ink: readings.get(ink.light) or real(ink), raising=False)
+        assert reader.read(rgb).lines() == rows
+
+
+def test_a_page_of_mostly_unsure_readings_keeps_the_sure_ones(reader):
+    def reading(unsure):
+        sure = [0.5] * unsure + [0.97] * 9
+        return Reading([Digit((30 * i, 0, 20, 30), 7, c, 1, 0.0, np.zeros((28, 28))) for i, c in enumerate(sure)])
+
+    with pytest.MonkeyPatch.context() as patch:
+        for unsure, kept in ((8, 17), (10, 9)):
+            patch.setattr(reader, "_read_picture", lambda picture, single, n=unsure: (reading(n), False), raising=False)
+            assert len(reader.read(np.full((99, 700, 3), 200, np.uint8)).digits) == kept
+
+
 def test_touching_digits_are_read_as_pairs(digits, reader):
     rng = np.random.default_rng(0)
     right = pairs = 0
@@ -475,6 +496,21 @@ def test_best_runs_take_a_pair_and_halve_it_where_the_halves_are_its_digits():
     give(found, {(1, 1, True): [1, 0]})
     (pair,) = split.best_runs(alone, found, 400.0)
     assert [h.box for h in pair.halves] == [(3, 5, 20, 20), (23, 5, 21, 20)]
+
+
+def test_what_reads_as_a_pair_is_no_single_digit_however_sure():
+    cluster = cluster_of([0.5, 0.5, 0.5, -1.0])
+    found = split.hypotheses(cluster, 20.0, pairs=True)
+    give(found, {(1, 4, False): [4], (1, 4, True): [1, 4]})
+    assert [h.pair for h in split.best_runs(cluster, found, 400.0)] == [True]
+
+
+def test_a_pair_is_cut_where_its_digits_usual_widths_meet():
+    for digits, box in (([1, 0], (0, 0, 10, 20)), ([0, 1], (0, 0, 30, 20)), ([0, 0], (0, 0, 20, 20))):
+        cluster = cluster_of([0.5, 0.5, 0.5, -1.0])
+        found = split.hypotheses(cluster, 20.0, pairs=True)
+        give(found, {(1, 4, True): digits})
+        assert split.best_runs(cluster, found, 400.0)[0].halves[0].box == box
 
 
 def test_nothing_is_a_pair_where_no_part_is_too_wide_for_a_digit():
