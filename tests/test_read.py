@@ -18,6 +18,8 @@ Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
 from experiments import mnist, pages, read  # noqa: E402
 from experiments.paper import make_page  # noqa: E402
 from experiments.reader import find, order, split  # noqa: E402
+from experiments.reader import page as steps  # noqa: E402
+from experiments.reader.judge import link  # noqa: E402
 from experiments.reader.load import LONG_SIDE, UnreadableImageError, load  # noqa: E402
 from experiments.reader.page import Digit, Reader, Reading  # noqa: E402
 from experiments.reader.rules import without_frames, without_rules  # noqa: E402
@@ -498,10 +500,22 @@ def test_best_runs_take_a_pair_and_halve_it_where_the_halves_are_its_digits():
     assert [h.box for h in pair.halves] == [(3, 5, 20, 20), (23, 5, 21, 20)]
 
 
+def test_a_pair_is_judged_as_one(digits, reader, monkeypatch):
+    page = make_page(*digits, [0, 1], "touching", np.random.default_rng(1))
+    assert page.digits[0].partner == 1
+    linked = []
+    monkeypatch.setattr(steps, "link", lambda found, sure, unit: linked.append(max(sure)) or link(found, sure, unit))
+    monkeypatch.setattr(steps, "unlike", lambda chosen, ink, sure: np.array([0.0, 9.0], np.float32)[: len(chosen)])
+    assert len(reader.read(page.image).digits) == 2  # the odd half, too
+    assert linked[0] > 0.85  # no piece of something else
+
+
 def test_what_reads_as_a_pair_is_no_single_digit_however_sure():
     cluster = cluster_of([0.5, 0.5, 0.5, -1.0])
-    found = split.hypotheses(cluster, 20.0, pairs=True)
+    found = split.hypotheses(cluster, 30.0, pairs=True)
     give(found, {(1, 4, False): [4], (1, 4, True): [1, 4]})
+    for h in found:
+        h.cost = 0.0 if h.pair else -0.5
     assert [h.pair for h in split.best_runs(cluster, found, 400.0)] == [True]
 
 
