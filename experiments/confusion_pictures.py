@@ -17,7 +17,7 @@ SHOWN = 8  # digits of a pair that are drawn
 
 def draw_matrix(matrix: NDArray[np.int_]) -> Figure:
     """Draw counts and row per cent. The diagonal and the errors have a colour scale each: one would hide the errors."""
-    figure, panels = plt.subplots(1, 2, figsize=(13.5, 7.1), layout="constrained")
+    figure, panels = plt.subplots(1, 2, figsize=(13.5, 7.6), layout="constrained")
     rows = matrix.sum(axis=1, keepdims=True)
     per_cent = 100 * matrix / np.maximum(rows, 1)
     for axes, values, title in ((panels[0], matrix, "counts"), (panels[1], per_cent, "per cent of the row")):
@@ -41,7 +41,7 @@ def draw_matrix(matrix: NDArray[np.int_]) -> Figure:
         axes.tick_params(which="both", length=0)
     errors = int(matrix.sum() - np.trace(matrix))
     figure.suptitle(
-        f"{errors:,} of {int(matrix.sum()):,} digits read wrongly  (blue: right; orange: wrong; each its own scale)\n"
+        f"{errors:,} of {int(matrix.sum()):,} digits read wrongly  (blue: right; orange: wrong; each its own scale)"
     )
     return figure
 

@@ -6,11 +6,10 @@ the net saw them (NAME.inputs.png), and read.json. The steps are in experiments/
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import cv2
 import numpy as np
@@ -112,21 +111,13 @@ def main(argv: list[str] | None = None) -> int:
                     print(error, file=sys.stderr)
                     continue
                 results.append(result)
-                _say(json.dumps(result) if options.json else words(path, reading), sys.stdout)
+                print(json.dumps(result) if options.json else words(path, reading), flush=True)
         write_json(options.out / "read.json", results)
     except (TinygradError, OSError) as error:
         print(f"read: {error}", file=sys.stderr)
         return 1
-    _say(f"Wrote {2 * len(results)} pictures (NAME.read.png, NAME.inputs.png) and read.json to {options.out}.", said)
+    print(f"Wrote {2 * len(results)} pictures (NAME.read.png, NAME.inputs.png) and read.json to {options.out}.", file=said)
     return 1 if failed else 0
-
-
-def _say(text: str, file: TextIO) -> None:
-    """Print; when `| head` has closed the pipe, go on in silence: the pictures and read.json are still wanted."""
-    try:
-        print(text, file=file, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
 
 def _sample(folder: Path, seed: int) -> Path:

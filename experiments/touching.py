@@ -12,6 +12,8 @@ from experiments.augment import Ink, Picker, not_a_digit, photograph, piece, tou
 from experiments.reader.normalise import normalise
 from models.pair import WIDTH
 
+SMALLEST = 0.25  # digits 20 pixels high; lower ones that touch cannot be told apart
+
 
 def couple(pick: Picker, rng: np.random.Generator) -> tuple[Ink, tuple[int, int]]:
     """Draw two digits that touch, of one hand: nearly the same size and height on the line."""
@@ -62,7 +64,7 @@ def pair_examples(
             ink, labels = couple(pick, rng)
             targets[i] = np.eye(10, dtype=np.float32)[list(labels)]
         image = normalise(
-            photograph(ink, rng),
+            photograph(ink, rng, smallest=SMALLEST),
             thickness=rng.normal(0, 0.4),
             shear=rng.normal(0, 0.08),
             shift=(rng.normal(0, 0.5), rng.normal(0, 0.5)),

@@ -53,6 +53,10 @@ def test_normalise_brings_pens_into_range():
         assert 1.2 < width < 4.6, pen
 
 
+def test_the_stroke_width_of_a_mask_without_background_is_finite():
+    assert 1 <= stroke_width(np.ones((20, 8), np.uint8)) <= 12
+
+
 def test_normalise_of_nothing_is_nothing():
     assert not normalise(np.zeros((5, 9), np.float32)).any()
     assert not normalise(np.zeros((1, 1), np.float32)).any()
@@ -84,6 +88,12 @@ def test_examples_are_repeatable_and_as_asked(digits):
     assert 15 < junk.sum() < 45
     assert (made[1][~junk].max(1) == 1).all()
     assert (made[0].reshape(60, -1).max(1) > 100).all()
+
+
+def test_ink_narrower_than_a_pixel_of_the_camera_is_photographed(digits):
+    for seed in range(20):
+        seen = augment.photograph(np.ones((112, 2), np.float32), np.random.default_rng(seed))
+        assert min(seen.shape) >= 1
 
 
 def test_examples_leave_the_images_alone(digits):

@@ -1,6 +1,9 @@
 """Test pages: exact truth, repeatable, and a measure that sees mistakes."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -131,3 +134,14 @@ def test_command_makes_pages_and_measures_them(tmp_path, capsys):
     assert figures["all"]["recall"] >= 0.95
     assert figures["all"]["digits_right"] >= 0.95
     assert "whole rows" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes differ there")
+def test_a_closed_pipe_stops_no_experiment(tmp_path):
+    inlet, outlet = os.pipe()
+    os.close(inlet)
+    command = [sys.executable, "-m", "experiments.pages", "--dry-run", "--out", str(tmp_path)]
+    run = subprocess.run(command, stdout=outlet, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(outlet)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert json.loads((tmp_path / "truth.json").read_text())

@@ -4,7 +4,6 @@ This file is long because every kind of file and page has a small test.
 """
 
 import json
-import os
 import pickle
 import struct
 import sys
@@ -20,6 +19,8 @@ Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
 from experiments import mnist, pages, read  # noqa: E402
 from experiments.paper import make_page  # noqa: E402
 from experiments.reader import find, order, split  # noqa: E402
+from experiments.reader import page as steps  # noqa: E402
+from experiments.reader.judge import link  # noqa: E402
 from experiments.reader.load import LONG_SIDE, UnreadableImageError, load  # noqa: E402
 from experiments.reader.page import Digit, Reader, Reading  # noqa: E402
 from experiments.reader.rules import without_frames, without_rules  # noqa: E402
@@ -358,6 +359,27 @@ def test_a_shadow_is_no_table(digits, reader):
     assert find.sheet(slope) is None
 
 
+def test_a_blot_of_the_other_colour_does_not_hide_the_digits(clean, reader):
+    rgb, rows = clean
+    readings = {True: (Reading([Digit((0, 0, 90, 90), 1, 0.99, 7, 0.0, rgb)]), 50.0, True)}  # one sure light 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(find, "_polarities", lambda gray, short: [True, False])
+        real = reader._read_ink
+        patch.setattr(reader, "_read_ink", lambda ink: readings.get(ink.light) or real(ink), raising=False)
+        assert reader.read(rgb).lines() == rows
+
+
+def test_a_page_of_mostly_unsure_readings_keeps_the_sure_ones(reader):
+    def reading(unsure):
+        sure = [0.5] * unsure + [0.97] * 9
+        return Reading([Digit((30 * i, 0, 20, 30), 7, c, 1, 0.0, np.zeros((28, 28))) for i, c in enumerate(sure)])
+
+    with pytest.MonkeyPatch.context() as patch:
+        for unsure, kept in ((8, 17), (10, 9)):
+            patch.setattr(reader, "_read_picture", lambda picture, single, n=unsure: (reading(n), False), raising=False)
+            assert len(reader.read(np.full((99, 700, 3), 200, np.uint8)).digits) == kept
+
+
 def test_touching_digits_are_read_as_pairs(digits, reader):
     rng = np.random.default_rng(0)
     right = pairs = 0
@@ -504,19 +526,37 @@ def test_best_runs_take_a_pair_and_halve_it_where_the_halves_are_its_digits():
     assert [h.box for h in pair.halves] == [(3, 5, 20, 20), (23, 5, 21, 20)]
 
 
+def test_a_pair_is_judged_as_one(digits, reader, monkeypatch):
+    page = make_page(*digits, [0, 1], "touching", np.random.default_rng(1))
+    assert page.digits[0].partner == 1
+    linked = []
+    monkeypatch.setattr(steps, "link", lambda found, sure, unit: linked.append(max(sure)) or link(found, sure, unit))
+    monkeypatch.setattr(steps, "unlike", lambda chosen, ink, sure: np.array([0.0, 9.0], np.float32)[: len(chosen)])
+    assert len(reader.read(page.image).digits) == 2  # the odd half, too
+    assert linked[0] > 0.85  # no piece of something else
+
+
+def test_what_reads_as_a_pair_is_no_single_digit_however_sure():
+    cluster = cluster_of([0.5, 0.5, 0.5, -1.0])
+    found = split.hypotheses(cluster, 30.0, pairs=True)
+    give(found, {(1, 4, False): [4], (1, 4, True): [1, 4]})
+    for h in found:
+        h.cost = 0.0 if h.pair else -0.5
+    assert [h.pair for h in split.best_runs(cluster, found, 400.0)] == [True]
+
+
+def test_a_pair_is_cut_where_its_digits_usual_widths_meet():
+    for digits, box in (([1, 0], (0, 0, 10, 20)), ([0, 1], (0, 0, 30, 20)), ([0, 0], (0, 0, 20, 20))):
+        cluster = cluster_of([0.5, 0.5, 0.5, -1.0])
+        found = split.hypotheses(cluster, 20.0, pairs=True)
+        give(found, {(1, 4, True): digits})
+        assert split.best_runs(cluster, found, 400.0)[0].halves[0].box == box
+
+
 def test_nothing_is_a_pair_where_no_part_is_too_wide_for_a_digit():
     cluster = cluster_of([-1.0] * 4)
     cluster.cut = False
     assert not any(h.pair for h in split.hypotheses(cluster, 20.0, pairs=True))
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="pipes differ there")
-def test_a_closed_pipe_does_not_stop_the_reading():
-    inlet, outlet = os.pipe()
-    os.close(inlet)
-    with open(outlet, "w") as file:
-        for _ in range(2):
-            read._say("a row", file)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="files cannot be replaced while open there")

@@ -77,7 +77,7 @@ def test_wide_normalisation_fits_20_by_32(shape):
 def test_the_net_reads_what_it_was_trained_for(pick):
     plain = Picker(pick.images, pick.labels, drawn=0)
     images, targets = pair_examples(plain, 100, np.random.default_rng(5), junk=0)
-    assert train_reader.accuracy(load_pairs(), images, targets.argmax(-1)) > 0.75  # 0.85 of 4,000
+    assert train_reader.accuracy(load_pairs(), images, targets.argmax(-1)) > 0.82  # 0.91 of 4,000
 
 
 def test_weights_of_another_net_are_refused(tmp_path):

@@ -48,10 +48,16 @@ def plausible(found: list[Part], shape: tuple[int, ...]) -> tuple[list[Part], fl
     return result, unit
 
 
+def may_be_pair(part: Part, unit: float) -> bool:
+    """Say whether a part is large enough for two digits."""
+    _, _, w, h = part.box
+    return h > 0.5 * unit and w > 0.4 * h
+
+
 def needs_cut(part: Part, sure: float, unit: float) -> bool:
     """Say whether a part may be more than one digit."""
     _, _, w, h = part.box
-    return h > 0.5 * unit and (w > 0.9 * h or (sure < 0.98 and w > 0.4 * h))
+    return may_be_pair(part, unit) and (w > 0.9 * h or sure < 0.98)
 
 
 def unlike(chosen: list[Hypothesis], ink: Ink, sure: list[float]) -> Floats:

@@ -17,6 +17,8 @@ def stroke_width(mask: NDArray[np.uint8]) -> float:
 
     Across a stroke of width t the distance to the background rises from 1 to t/2 and falls again: its mean is t/4 + 1/2.
     """
+    if mask.all():  # no background to be far from
+        mask = np.pad(mask, 1)
     distance = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
     return max(1.0, 4.0 * float(distance[mask > 0].mean()) - 2.0)
 

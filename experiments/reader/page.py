@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 import tinygrad_lite.functional as F
 from experiments.reader import find, order, split
 from experiments.reader.find import Box, Floats, Ink
-from experiments.reader.judge import accept, link, needs_cut, only_digit, plausible, unlike
+from experiments.reader.judge import REJECT_ODD, accept, link, may_be_pair, needs_cut, only_digit, plausible, unlike
 from experiments.reader.normalise import SIZE, normalise
 from experiments.reader.rules import darkest, without_frames, without_rules
 from experiments.reader.split import Hypothesis
@@ -114,6 +114,8 @@ class Reader:
             for digit in reading.digits:
                 digit.box = (digit.box[0] + x, digit.box[1] + y, *digit.box[2:])
             best = max(best, reading, key=lambda one: sum(d.confidence - 0.5 for d in one.digits))  # the first, if equal
+        if len(best.digits) > 10 and np.median([d.confidence for d in best.digits]) < UNSURE:  # the grain of a table or page
+            best.digits = [d for d in best.digits if d.confidence >= REJECT_ODD]
         best.rows = order.rows([digit.box for digit in best.digits])
         return best
 
@@ -121,19 +123,22 @@ class Reader:
         """Try one guess at the ink after another: the best reading, without rows, and whether all is sure."""
         large, factor = find.fit(picture)
         best, best_score, all_sure = Reading(), 0.0, False
-        best_of = {True: 0.0, False: 0.0}  # light ink and dark ink
-        tried = 0
+        best_of: dict[bool, float] = {}  # light ink and dark ink, once tried
+        tried, settled = 0, False
         for ink in find.candidates(find.to_gray(large), single=single):
-            if best_of[ink.light] < 0.5 * best_of[not ink.light]:
+            if settled and ink.light in best_of:
+                break
+            if best_of.get(ink.light, np.inf) < 0.5 * best_of.get(not ink.light, 0.0):
                 continue  # the other polarity reads far better
             for one in _variants(ink):
                 reading, score, sure = self._read_single(one) if single else self._read_ink(one)
-                best_of[ink.light] = max(best_of[ink.light], score)
+                best_of[ink.light] = max(best_of.get(ink.light, 0.0), score)
                 if score > 1.02 * best_score:
                     best, best_score = reading, score
                 all_sure = all_sure or sure
             tried += 1
-            if all_sure or (tried >= 3 and best.confidence() > 0.9):
+            settled = all_sure or (tried >= 3 and best.confidence() > 0.9)
+            if settled and len(best.digits) > 4:  # a few may be a blot of the other polarity
                 break
         for digit in best.digits:
             digit.box = tuple(round(n / factor) for n in digit.box)
@@ -147,7 +152,14 @@ class Reader:
         found = sorted(found, key=lambda p: -p.area)[:MOST_PARTS]
         read = self.log_probs([normalise(cut_out(ink, p.box, p.mask)) for p in found])
         wholes = np.array([np.exp(log_probs.max()) for log_probs in read])
-        groups, clusters = link(found, wholes, unit), []
+        complete = wholes.copy()
+        if self.pairs:  # what it reads as a pair is hardly one digit, however sure the other net is
+            some = [i for i, p in enumerate(found) if may_be_pair(p, unit)]
+            views = [normalise(cut_out(ink, found[i].box, found[i].mask), wide=WIDTH) for i in some]
+            for i, log_probs in zip(some, self.log_probs(views), strict=True):
+                wholes[i] *= 1 - split.both(log_probs)
+                complete[i] = max(wholes[i], split.both(log_probs))
+        groups, clusters = link(found, complete, unit), []
         for group in groups:
             cut = [needs_cut(found[i], float(wholes[i]), unit) for i in group]
             clusters.append(split.make_cluster([found[i] for i in group], cut, ink.contrast))
@@ -167,7 +179,11 @@ class Reader:
         if not chosen:
             return reading, 0.0, False
         digits = self._finish(ink, chosen)
-        odd = unlike([half for h in chosen for half in h.halves or [h]], ink, [d.confidence for d in digits])
+        written = [h.halves or [h] for h in chosen]
+        odd = unlike([one for some in written for one in some], ink, [d.confidence for d in digits])
+        # Of a touching pair the half that is less odd speaks for both: no rule or stain is half a digit.
+        starts = np.cumsum([0] + [len(some) for some in written])
+        odd = np.repeat(np.minimum.reduceat(odd, starts[:-1]), np.diff(starts))
         reading.digits = [d for d, o in zip(digits, odd, strict=True) if accept(d.digit, d.confidence, float(o))]
         sure = np.array([d.confidence for d in reading.digits])
         # Weighed by size: a digit in pieces, each of them read as something, must not count for more than the whole.
@@ -225,9 +241,9 @@ def cut_out(ink: Ink, box: Box, mask: find.Mask) -> Floats:
     top, left = max(0, y - 1), max(0, x - 1)
     seen = ink.strength[top : y + h + 1, left : x + w + 1]
     strength[top - y + 1 : top - y + 1 + seen.shape[0], left - x + 1 : left - x + 1 + seen.shape[1]] = seen
-    inside = np.pad(mask, 1)
+    inside, written = (cv2.copyMakeBorder(m, 1, 1, 1, 1, cv2.BORDER_CONSTANT) for m in (mask, ink.mask[y : y + h, x : x + w]))
     level = max(0.1, find.upper(strength[inside > 0]))
     # The soft edge is the stroke's own, not the neighbour's across a cut.
     soft = cv2.dilate(inside, np.ones((3, 3), np.uint8))
-    other = np.pad(ink.mask[y : y + h, x : x + w], 1) * (1 - inside)
+    other = written * (1 - inside)
     return np.asarray(np.clip(strength / level, 0, 1) * soft * (1 - other), np.float32)

@@ -18,6 +18,8 @@ from experiments.reader.normalise import stroke_width
 CUT = 0.5  # a cut, however thin the ink there
 CUT_INK = 0.12  # and for each stroke width of ink that it crosses beyond the first
 LOW_HALF = 8.0  # a half of a pair that is lower than the pair, for each of its heights
+ASIDE = 20.0  # a pair cut elsewhere than at its digits' usual widths, for the square of the distance as a share of the pair
+WIDTHS = (0.89, 0.39, 0.93, 0.78, 0.78, 0.93, 0.71, 0.76, 0.75, 0.67)  # of 0 to 9, in heights: MNIST's geometric means
 JOIN = 0.15  # parts joined, touching or not
 JOIN_GAP = 4.0  # and for each digit height between them
 WIDE = 1.5  # wider than high, for each height
@@ -211,6 +213,11 @@ def hypotheses(cluster: Cluster, unit: float, *, pairs: bool = False) -> list[Hy
     return found
 
 
+def both(log_probs: Floats) -> float:
+    """Return the probability of the likeliest digits together; log_probs are (1, 10), of a pair (2, 10)."""
+    return float(np.exp(log_probs.max(1).sum()))
+
+
 def best_runs(cluster: Cluster, found: list[Hypothesis], usual_ink: float) -> list[Hypothesis]:
     """Choose runs that do not overlap and whose scores sum to most, left to right.
 
@@ -222,6 +229,8 @@ def best_runs(cluster: Cluster, found: list[Hypothesis], usual_ink: float) -> li
         Pixels of ink in a digit of this page.
     """
     ink = np.bincount(cluster.pieces.ravel(), minlength=cluster.count + 1) / usual_ink
+    # The net for pairs tells them from single digits: its doubt is what is left for a single one.
+    doubt = {(h.first, h.last): float(np.log1p(-min(both(h.log_probs), 0.999))) for h in found if h.pair}
     best = [0.0] + [-np.inf] * cluster.count
     chosen: list[list[Hypothesis]] = [[] for _ in range(cluster.count + 1)]
     for last in range(1, cluster.count + 1):
@@ -229,6 +238,7 @@ def best_runs(cluster: Cluster, found: list[Hypothesis], usual_ink: float) -> li
         chosen[last] = chosen[last - 1]
         for one in (h for h in found if h.last == last):
             total = best[one.first - 1] + float(one.log_probs.max(1).sum()) - one.cost
+            total += 0 if one.pair else doubt.get((one.first, one.last), 0)
             if total > best[last]:
                 best[last] = total
                 chosen[last] = [*chosen[one.first - 1], one]
@@ -241,13 +251,17 @@ def best_runs(cluster: Cluster, found: list[Hypothesis], usual_ink: float) -> li
 def _halve(pair: Hypothesis, found: list[Hypothesis]) -> list[Hypothesis]:
     """Cut a pair where its halves look most like the two digits that it was read as; down the middle if nowhere else."""
     a, b = pair.log_probs.argmax(1)
+    usual = WIDTHS[a] / (WIDTHS[a] + WIDTHS[b])
     lefts = {h.last: h for h in found if h.first == pair.first and h.last < pair.last and not h.pair}
     rights = {h.first: h for h in found if h.last == pair.last and h.first > pair.first and not h.pair}
 
     def fit(cut: int) -> float:
         left, right = lefts[cut], rights[cut + 1]
         low = 2 - (left.box[3] + right.box[3]) / pair.box[3]  # both are of one hand, about as high as the pair
-        return float(left.log_probs[0, a] + right.log_probs[0, b]) - left.cost - right.cost - LOW_HALF * low
+        edge = (left.box[0] + left.box[2] + right.box[0]) / 2
+        aside = (edge - pair.box[0]) / pair.box[2] - usual
+        sure = float(left.log_probs[0, a] + right.log_probs[0, b])
+        return sure - left.cost - right.cost - LOW_HALF * low - ASIDE * aside**2
 
     cuts = [last for last in lefts if last + 1 in rights]
     if cuts:
