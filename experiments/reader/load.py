@@ -59,8 +59,8 @@ def load(path: Path) -> tuple[NDArray[np.uint8], float]:
                 # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, which saves most of the time.
                 file.draft(None, (LONG_SIDE, LONG_SIDE))
                 file.load()
-                picture = ImageOps.exif_transpose(file)
-                pixels = _rgb(picture)
+                ImageOps.exif_transpose(file, in_place=True)
+                pixels = _rgb(file)
     except UnreadableImageError:
         raise
     except UnidentifiedImageError:
@@ -93,7 +93,7 @@ def _rgb(picture: Image.Image) -> NDArray[np.uint8]:
             page = 255.0 if shown < 128 else 0.0
             return np.asarray(np.round(rgba[..., :3] * alpha + page * (1 - alpha)), np.uint8)
         return np.asarray(rgba[..., :3], np.uint8)
-    return np.asarray(picture.convert("RGB"), np.uint8)
+    return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"), np.uint8)
 
 
 def _guess(path: Path) -> str:
