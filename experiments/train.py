@@ -77,6 +77,7 @@ def _recipe_in(config: dict[str, Any]) -> Recipe:
 def resume(folder: Path, stop: "Stop", quiet: bool, checkpoint_seconds: float) -> dict[str, Any]:
     """Go on with a run that was stopped: from here on it is, bit for bit, the run that it would have been."""
     if (folder / "result.json").exists():
+        remove_checkpoints(folder)  # a kill may have come before
         raise RunError(f"--resume: {folder} is finished; its figures are in result.json.")
     config = read_json(folder / "config.json")
     checkpoint = load_checkpoint(folder)

@@ -60,6 +60,8 @@ while done < kills:
             sys.exit(f"resuming failed after {done} kills")
     if (folder / "model.safetensors").read_bytes() != expected:
         sys.exit(f"other weights after {done} kills")
+    if sorted(os.listdir(folder)) != sorted(os.listdir(out / "unbroken")):  # killed when all but the tidying was done
+        os.waitpid(start(["--resume", str(folder), "--quiet"]), 0)
     if sorted(os.listdir(folder)) != sorted(os.listdir(out / "unbroken")):
         sys.exit(f"left behind after {done} kills: {os.listdir(folder)}")
     steps = [line for line in (folder / "metrics.jsonl").read_text().splitlines() if '"loss"' in line]
@@ -300,6 +302,14 @@ def test_resume_of_what_is_no_run(tmp_path, capsys, config, words):
     assert train.main(["--resume", str(tmp_path)]) == 1
     assert re.search(f"train: .*{words}", capsys.readouterr().err)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_resume_of_a_finished_run_says_so_and_tidies_up_after_a_kill(tmp_path, capsys):
+    for name in ("result.json", NAME, PREVIOUS, f".new-{NAME}.1234.part"):
+        (tmp_path / name).write_text("{}")
+    assert train.main(["--resume", str(tmp_path)]) == 1
+    assert "is finished" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["result.json"]
 
 
 def test_damaged_data_files_are_refused_or_read_right(tmp_path):
