@@ -24,7 +24,7 @@ def is_caught():
     """Whether the machine fails, and by an assertion of its own: a crash of the planted engine would prove nothing."""
     caught = False
     try:
-        run(examples=100)
+        run(examples=300)
     except* AssertionError:
         caught = True
     return caught
@@ -36,25 +36,31 @@ def test_the_right_engine_passes_the_same_run():
 
 def last_wins(root, cotangent):
     """pytorch 181146, TrenTorch PR 182: a tensor that is used twice keeps the last gradient only."""
-    order = sorted(tape._reachable(root), key=lambda node: node.number)
-    pending, leaves = {root: cotangent}, []
-    while order:
-        node = order.pop()
-        g = pending.pop(node, None)
+    uses, pending, ready = tape._uses(root), {root: cotangent}, [root]
+    while ready:
+        node = ready.pop()
+        g = pending[node]
         if isinstance(node, tape.Leaf):
-            leaves.append((node, g))
-        else:
-            for parent, gradient in zip(node.parents, tape._as_tuple(node, node.vjp(g)), strict=True):
-                if parent is not None:
-                    pending[parent] = gradient  # noqa: PERF403 (the planted error is that it overwrites)
-            node.vjp, node.parents = None, ()
-    for node, g in leaves:
-        node.grad = np.array(g) if node.grad is None else node.grad + g
+            node.grad = np.array(g) if node.grad is None else node.grad + g
+            continue
+        for parent, gradient in zip(node.parents, tape._as_tuple(node, node.vjp(g)), strict=True):
+            if parent is not None:
+                pending[parent] = gradient
+                uses[parent] -= 1
+                if not uses[parent]:
+                    ready.append(parent)
+        node.vjp, node.parents = None, ()
+
+
+def takes_over(root, cotangent):
+    """A leaf's gradient is whatever array came, which others may hold too."""
+    for leaf, g in tape._gradients(root, cotangent):
+        leaf.grad = g if leaf.grad is None else leaf.grad + g
 
 
 def assigns(root, cotangent):
     """Gradients are assigned and not added up over backward passes."""
-    for node in tape._reachable(root):
+    for node in tape._uses(root):
         if isinstance(node, tape.Leaf):
             node.grad = None
     original(root, cotangent)
@@ -62,7 +68,7 @@ def assigns(root, cotangent):
 
 def not_freed(root, cotangent):
     """The graph is kept after backward."""
-    nodes = [(node, node.vjp, node.parents) for node in tape._reachable(root) if node.vjp]
+    nodes = [(node, node.vjp, node.parents) for node in tape._uses(root) if node.vjp]
     original(root, cotangent)
     for node, vjp, parents in nodes:
         node.vjp, node.parents = vjp, parents
@@ -71,7 +77,7 @@ def not_freed(root, cotangent):
 original = tape.backward
 
 
-@pytest.mark.parametrize("wrong", [last_wins, assigns, not_freed])
+@pytest.mark.parametrize("wrong", [last_wins, takes_over, assigns, not_freed])
 def test_wrong_engines_are_caught(wrong, monkeypatch):
     monkeypatch.setattr(tape, "backward", wrong)
     assert is_caught()

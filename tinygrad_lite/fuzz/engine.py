@@ -102,6 +102,11 @@ class GraphMachine(RuleBasedStateMachine):
     def combine(self, name: str, a: Twin, b: Twin, recording: bool) -> Twin:
         return self._combined(name, a, b, recording)
 
+    @rule(target=tensors, name=st.sampled_from(sorted(PARTIALS)), a=tensors, values=VALUES)
+    def combine_with_a_new_leaf(self, name: str, a: Twin, values: tuple[float, float]) -> Twin:
+        """Gradients of several leaves, which drawing from the bundle alone seldom gives."""
+        return self._combined(name, a, self._leaf(values, True), True)
+
     def _combined(self, name: str, a: Twin, b: Twin, recording: bool) -> Twin:
         partials = PARTIALS[name][1]
         operate = {"add": Tensor.__add__, "sub": Tensor.__sub__, "mul": Tensor.__mul__, "maximum": Tensor.maximum}[name]
