@@ -24,7 +24,7 @@ def is_caught():
     """Whether the machine fails, and by an assertion of its own: a crash of the planted engine would prove nothing."""
     caught = False
     try:
-        run(examples=300)
+        run(examples=1500)
     except* AssertionError:
         caught = True
     return caught
