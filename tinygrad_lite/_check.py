@@ -185,9 +185,9 @@ def floating(function: str, name: str, x: Array) -> None:
         )
 
 
-def not_empty(function: str, name: str, x: Array, what: str) -> None:
-    """Refuse an array without elements where the result would not be defined."""
-    if x.size == 0:
+def not_empty(function: str, name: str, x: Array, what: str, axes: tuple[int, ...] | None = None) -> None:
+    """Refuse an array without elements, or without any along `axes`, where the result would not be defined."""
+    if 0 in (x.shape if axes is None else [x.shape[axis] for axis in axes]):
         raise ShapeError(f"{function}: {what} of no elements is not defined, {name}.shape={x.shape}; give at least one.")
 
 

@@ -351,7 +351,7 @@ def conv2d(
 
     Notes
     -----
-    vjp: g_weight = G C', g_x = col2im(W' G). Keeps n*h_out*w_out*c_in*kh*kw numbers until backward.
+    vjp: g_weight = G C', g_x = col2im(W' G), with C the patches of x. Keeps x with its border until backward.
     Source: im2col after Chellapilla, Puri & Simard 2006; the layer after LeCun et al. 1998, section II.
 
     Examples

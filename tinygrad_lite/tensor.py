@@ -14,6 +14,7 @@ from tinygrad_lite import _check, tape
 from tinygrad_lite._types import Array, Dims, Rule, Vjp
 from tinygrad_lite.errors import DtypeError, ShapeError, TapeError, TinygradError
 from tinygrad_lite.ops import elementwise, matmul, reduction, shape, softmax
+from tinygrad_lite.ops.elementwise import BOTH, LEFT, NEITHER, RIGHT
 from tinygrad_lite.tape import Node, state
 
 
@@ -512,7 +513,6 @@ class Tensor:
 
 _new = Tensor.__new__
 _NOT_IMPLEMENTED = cast(Tensor, NotImplemented)  # Python then asks the other operand, and words the error
-BOTH, LEFT, RIGHT, NEITHER = (True, True), (True, False), (False, True), (False, False)
 _COMPARISONS = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
 _UFUNCS = {name: name for name in ("exp", "sqrt", "log", "tanh", "maximum", "minimum", *_COMPARISONS)} | {
     "absolute": "abs", "add": "__add__", "subtract": "__sub__", "multiply": "__mul__", "divide": "__truediv__",

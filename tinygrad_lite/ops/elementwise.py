@@ -13,7 +13,7 @@ import numpy as np
 from tinygrad_lite import _threads as threads
 from tinygrad_lite._types import Array, RuleResult, Vjp
 
-BOTH = (True, True)
+BOTH, LEFT, RIGHT, NEITHER = (True, True), (True, False), (False, True), (False, False)  # which gradients are wanted
 
 
 def unbroadcast(g: Array, like: Array) -> Array:

@@ -11,8 +11,7 @@ from tinygrad_lite.ops.reduction import deviations
 
 def normalize(x: Array, *, axes: tuple[int, ...], eps: float = 1e-5) -> RuleResult:
     """Rule for (x - mean) / sqrt(var + eps), mean and (biased) variance over `axes`. Source: Ioffe & Szegedy 2015."""
-    if not all(x.shape[axis] for axis in axes):
-        _check.not_empty("normalize", "x", x, "the mean")
+    _check.not_empty("normalize", "x", x, "the mean", axes)
     centred = deviations(x, axes)
     scale = 1 / np.sqrt((centred * centred).mean(axis=axes, keepdims=True) + eps)
     out = centred * scale

@@ -38,7 +38,7 @@ def sum(x: Array, *, axes: Axes, keepdim: bool = False) -> RuleResult:
 
 def mean(x: Array, *, axes: Axes, keepdim: bool = False) -> RuleResult:
     """Rule for the mean over `axes`."""
-    _check.not_empty("mean", "x", x, "the mean")
+    _check.not_empty("mean", "x", x, "the mean", axes)
     total, sum_vjp = sum(x, axes=axes, keepdim=keepdim)
     count = _count(x.shape, axes)
     return total / count, lambda g: sum_vjp(g / count)
@@ -105,8 +105,7 @@ def min(x: Array, *, axes: Axes, keepdim: bool = False) -> RuleResult:
 
 
 def _extreme(name: str, x: Array, axes: Axes, keepdim: bool) -> RuleResult:
-    if _count(x.shape, axes) == 0:
-        _check.not_empty(name, "x", x, f"the {name}")
+    _check.not_empty(name, "x", x, f"the {name}", axes)
     rows, restore = _as_rows(x, axes)
     index = (rows.argmax(axis=-1) if name == "max" else rows.argmin(axis=-1))[..., None]
     shape = _kept(x.shape, axes) if keepdim else _dropped(x.shape, axes)
