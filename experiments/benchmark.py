@@ -15,6 +15,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -32,6 +33,7 @@ SIZES = (1, 10, 32, 100, 256, 1000)
 CHAIN = 1000
 DEPTHS = (100, 1000, 10_000, 100_000)
 LAYERS = ("conv1", "relu", "pool", "conv2", "fc1")
+TITLE = 40  # letters of a title that fit over one of the pictures
 TASKS = {  # name -> (what is done, sizes)
     "step": ("training step of LeNet, batch of", SIZES),
     "inference": ("LeNet forward, batch of", SIZES),
@@ -137,7 +139,7 @@ def draw(results: dict[str, dict[int, dict[str, dict[str, float]]]]) -> Figure:
         times = [1e3 * table[name]["median"] for name in names]
         ax.barh(names, times, color=[colours[name] for name in names])
         ax.bar_label(ax.containers[0], fmt=lambda value: f"{value:.3g}", padding=3)
-        ax.set(title=f"{TASKS[task][0]} {size:,}", xlabel="milliseconds (logarithmic)", xscale="log")
+        ax.set(title=textwrap.fill(f"{TASKS[task][0]} {size:,}", TITLE), xlabel="milliseconds (logarithmic)", xscale="log")
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_xlim(min(times) / 3, max(times) * 4)
     for task in curves:
@@ -149,7 +151,13 @@ def draw(results: dict[str, dict[int, dict[str, dict[str, float]]]]) -> Figure:
                 ax.plot(sizes, [1e3 * row["median"] for _, row in points], "o-", color=colours[name], label=name, markersize=3)
                 ax.fill_between(sizes, *([1e3 * row[q] for _, row in points] for q in ("low", "high")), alpha=0.2)
         title, _, of = TASKS[task][0].rpartition(", ")
-        ax.set(title=title, xlabel=of.removesuffix(" of") or "size", ylabel="milliseconds", xscale="log", yscale="log")
+        ax.set(
+            title=textwrap.fill(title, TITLE),
+            xlabel=of.removesuffix(" of") or "size",
+            ylabel="milliseconds",
+            xscale="log",
+            yscale="log",
+        )
         ax.legend(fontsize=8)
     for ax in free:
         ax.axis("off")
