@@ -150,6 +150,7 @@ CASES = [
     (lambda: f32(2, 3).reshape(4, 2), ShapeError, r"cannot put 6 elements \(shape=\(2, 3\)\) into shape \(4, 2\)"),
     (lambda: f32(2, 3).reshape(-1, -1), ShapeError, r"reshape: .* into shape \(-1, -1\)"),
     (lambda: f32(2, 3).reshape(-1, 4), ShapeError, r"reshape: .* 6 elements .* \(-1, 4\)"),
+    (lambda: f32(0).reshape(1 << 32, 1 << 32), ShapeError, r"cannot put 0 elements"),  # 2^64 is 0 in 64 bits
     (lambda: f32(2, 3).permute(0, 0), ShapeError, r"permute: dims must name each of the 2 axes once, got \(0, 0\)"),
     (lambda: f32(2, 3).expand(2, 4), ShapeError, r"expand: .* shape=\(2, 3\), sizes=\(2, 4\)"),
     (lambda: f32(2, 3).flatten(1, 0), ShapeError, "flatten: start_dim=1 must not come after end_dim=0"),
@@ -262,8 +263,8 @@ HUGE = 1 << 40  # elements of 4 bytes or more: 4 TiB
         lambda: F.pad(f32(2), (0, HUGE)),
         lambda: f32(1).expand(HUGE),
         lambda: convolve(padding=HUGE),
-        lambda: max_pool(2, padding=HUGE),
-        lambda: F.avg_pool2d(f32(1, 1, 9, 9), 2, padding=HUGE),
+        lambda: max_pool(2 * HUGE, padding=HUGE),
+        lambda: F.avg_pool2d(f32(1, 1, 9, 9), 2 * HUGE, padding=HUGE),
         lambda: init.kaiming_uniform((HUGE, 3), rng=rng()),
         lambda: nn.Linear(3, HUGE, rng=rng()),
         lambda: nn.BatchNorm2d(HUGE),

@@ -28,7 +28,8 @@ ALLOWED = {  # function: line -> how often in a step of LeNet with a batch of 10
     "columns_of: cols = np.empty": 12,  # patches, for each convolution forward and again backward, in parts of up to 4 MB
     "to_channels: g_cols =": 4,  # and those of the gradient; none for the input image
     "conv2d.vjp: g_X = np.zeros": 1,
-    "relu: out, positive": 2,
+    "relu: out = np.empty_like": 2,
+    "relu: positive = np.empty_like": 1,  # of the first; the others are smaller
     "relu.vjp: g_x = np.empty_like": 2,
     "max_pool2d: out = np.empty_like": 1,  # of the first pool; the others are smaller
     "_max_along: best = np.maximum": 2,  # row by row, then of those; the second pool's are smaller

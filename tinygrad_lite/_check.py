@@ -21,12 +21,15 @@ LARGEST = 2**63 - 1  # what NumPy takes for a size
 
 def integer(function: str, name: str, value: Any, minimum: int | None = None) -> int:
     """Return `value` as an int, or raise DtypeError (no integer) or ShapeError (below `minimum`)."""
-    try:
-        result = operator.index(value)
-    except TypeError:
-        raise DtypeError(f"{function}: {name} must be an integer, got {value!r:.80} ({type(value).__name__}).") from None
-    if isinstance(value, (bool, np.bool_)):
-        raise DtypeError(f"{function}: {name} must be an integer, got the truth value {value!r}.")
+    if type(value) is int:
+        result = value
+    else:
+        try:
+            result = operator.index(value)
+        except TypeError:
+            raise DtypeError(f"{function}: {name} must be an integer, got {value!r:.80} ({type(value).__name__}).") from None
+        if isinstance(value, (bool, np.bool_)):
+            raise DtypeError(f"{function}: {name} must be an integer, got the truth value {value!r}.")
     if not -LARGEST <= result <= LARGEST:
         raise ShapeError(f"{function}: {name} must fit into 64 bits, got a number of {result.bit_length()} bits.")
     if minimum is not None and result < minimum:
@@ -127,6 +130,8 @@ def path(function: str, value: Any) -> Path:
 
 def pair(function: str, name: str, value: Any, minimum: int) -> tuple[int, int]:
     """Return (vertical, horizontal) from an int or from a pair of ints."""
+    if type(value) is int and minimum <= value <= LARGEST:  # as nearly always
+        return value, value
     if isinstance(value, (tuple, list)):
         if len(value) != 2:
             raise ShapeError(
@@ -171,6 +176,8 @@ def same_dtype(function: str, **arrays: Array | None) -> None:
 
     Complex beside real of the same precision passes: that is a complex step.
     """
+    if len({x.dtype for x in arrays.values() if x is not None}) < 2:
+        return
     given = {name: x.real.dtype for name, x in arrays.items() if x is not None}
     if len(set(given.values())) > 1:
         listed = ", ".join(f"{name}.dtype={dtype}" for name, dtype in given.items())

@@ -197,10 +197,10 @@ def matmul(a: Array, b: Array) -> Array:
     """The matrix product a @ b, shared out by the rows or columns of the result, whichever are more."""
     if a.ndim != 2 or b.ndim != 2 or a.size * b.shape[1] <= BLAS_SHARES:
         return np.asarray(a @ b)
-    if a.shape[1] == 1 and b.shape[0] == 1:  # a column by a row, as in the gradient of one image: matmul is slow at that
-        with _cores:
-            return np.asarray(np.dot(a, b))
     n, m = a.shape[0], b.shape[1]
+    if a.size * m <= PIECE or a.shape[1] == 1:
+        with _cores:
+            return np.asarray(np.dot(a, b))  # matmul is slow at a column by a row, as in the gradient of one image
     out = np.empty((n, m), np.result_type(a, b))
 
     # A few rows or columns: small enough pieces spare OpenBLAS its copy of the other factor, at least with AVX-512.

@@ -20,7 +20,7 @@ from tinygrad_lite.ops import matmul as matmul_rules
 from tinygrad_lite.ops import norm as norm_rules
 from tinygrad_lite.ops import shape as shape_rules
 from tinygrad_lite.ops import softmax as softmax_rules
-from tinygrad_lite.tensor import Tensor, _floating, _is_operand, _operands, _wanted, apply, as_tensor
+from tinygrad_lite.tensor import Tensor, _apply_wanted, _floating, _is_operand, _operands, apply, as_tensor
 
 Data = Tensor | ArrayLike
 
@@ -359,7 +359,6 @@ def conv2d(
     >>> conv2d(np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2))).shape
     (1, 1, 2, 2)
     """
-    _check_border("conv2d", x, padding)
     return _with_bias(conv.conv2d, x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
@@ -372,10 +371,8 @@ def max_pool2d(x: Data, kernel_size: Pair, stride: Pair | None = None, padding: 
     ------
     ShapeError : x is not 4-D, a window exceeds the padded image, padding is over half of kernel_size.
     """
-    _check_border("max_pool2d", x, padding)
-    images = as_tensor(x)
-    windows = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation}
-    return apply(pool.max_pool2d, images, **windows, needs=(_wanted(images),))
+    rule = pool.max_pool2d
+    return _apply_wanted(rule, as_tensor(x), kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
 
 
 def avg_pool2d(
@@ -389,7 +386,6 @@ def avg_pool2d(
     ------
     ShapeError : as for max_pool2d.
     """
-    _check_border("avg_pool2d", x, padding)
     return apply(
         pool.avg_pool2d,
         as_tensor(x),
@@ -619,19 +615,10 @@ def mse_loss(x: Data, targets: Data, reduction: str = "mean") -> Tensor:
     return squares.mean() if reduction == "mean" else squares.sum() if reduction == "sum" else squares
 
 
-def _check_border(function: str, x: Data, padding: Pair) -> None:
-    """Refuse a border that memory cannot hold."""
-    ph, pw = _check.pair(function, "padding", padding, 0)
-    if ph or pw:
-        images = as_tensor(x).data
-        if images.ndim == 4:
-            n, c, h, w = images.shape
-            _check.fits_memory(function, "the padded image", (n, c, h + 2 * ph, w + 2 * pw), images.dtype)
-
-
 def _with_bias(rule: Any, x: Data, weight: Data, bias: Data | None, **static: Any) -> Tensor:
-    tensors = [as_tensor(t) for t in (x, weight, bias) if t is not None]
-    return apply(rule, *tensors, needs=tuple([_wanted(t) for t in tensors]), **static)
+    if bias is None:
+        return _apply_wanted(rule, as_tensor(x), as_tensor(weight), **static)
+    return _apply_wanted(rule, as_tensor(x), as_tensor(weight), as_tensor(bias), **static)
 
 
 def _operand(value: Any) -> Any:

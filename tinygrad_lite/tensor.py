@@ -4,6 +4,7 @@ The methods are the definitions; `tinygrad_lite.functional` has the same operati
 This file is long because Python wants all methods and operators of a class in one place.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -344,7 +345,7 @@ class Tensor:
 
     def relu(self) -> "Tensor":
         """max(x, 0)."""
-        return apply(elementwise.relu, self, needs=(_wanted(self),))
+        return _apply_wanted(elementwise.relu, self)
 
     def clip(self, min: float | None = None, max: float | None = None) -> "Tensor":
         """X limited to [min, max]; see functional.clip."""
@@ -438,7 +439,7 @@ class Tensor:
     def reshape(self, *shape_: Any) -> "Tensor":
         """Same elements, in C order, in another shape; one size may be -1."""
         wanted = _sizes("reshape", shape_)
-        known = int(np.prod([s for s in wanted if s != -1], dtype=np.int64))
+        known = math.prod([s for s in wanted if s != -1])
         free = wanted.count(-1)
         if any(s < -1 for s in wanted) or free > 1 or (known != self.size if not free else not known or self.size % known):
             raise ShapeError(f"reshape: cannot put {self.size} elements (shape={self.shape}) into shape {wanted}.")
@@ -452,8 +453,8 @@ class Tensor:
         end = _check.axis("flatten", "end_dim", end_dim, self.ndim)
         if start > end:
             raise ShapeError(f"flatten: start_dim={start_dim} must not come after end_dim={end_dim}.")
-        joined = int(np.prod(self.shape[start : end + 1], dtype=np.int64))
-        return apply(shape.reshape, self, shape=(*self.shape[:start], joined, *self.shape[end + 1 :]))
+        sizes = self.data.shape
+        return apply(shape.reshape, self, shape=(*sizes[:start], math.prod(sizes[start : end + 1]), *sizes[end + 1 :]))
 
     def squeeze(self, dim: Dims = None) -> "Tensor":
         """Drop the axes of size 1 (those of them that are in `dim`)."""
@@ -574,9 +575,10 @@ def _explain(error: Exception, rule: Any, tensors: tuple[Any, ...]) -> None:
         ) from error
 
 
-def _wanted(tensor: Tensor) -> bool:
-    """Whether a gradient will be wanted of what is now computed from this tensor."""
-    return state.recording and tensor._node is not None
+def _apply_wanted(rule: Rule, *tensors: Tensor, **static: Any) -> Tensor:
+    """Compute and record a rule that takes `needs`: which gradients will be wanted."""
+    recording = state.recording
+    return apply(rule, *tensors, needs=tuple([recording and tensor._node is not None for tensor in tensors]), **static)
 
 
 def as_tensor(data: ArrayLike | Tensor) -> Tensor:

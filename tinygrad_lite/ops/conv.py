@@ -161,7 +161,9 @@ def out_size(
 
 def _with_border(X: Array, ph: int, pw: int) -> Array:
     c, h, w, n = X.shape
-    bordered = np.zeros((c, h + 2 * ph, w + 2 * pw, n), X.dtype)
+    shape = (c, h + 2 * ph, w + 2 * pw, n)
+    _check.fits_memory("conv2d", "the padded image", shape, X.dtype)
+    bordered = np.zeros(shape, X.dtype)
     bordered[:, ph : ph + h, pw : pw + w] = X
     return bordered
 

@@ -134,7 +134,8 @@ def tanh(x: Array) -> RuleResult:
 
 def relu(x: Array, *, needs: tuple[bool, ...] = (True,)) -> RuleResult:
     """Rule for max(x, 0). NaN stays NaN."""
-    out, positive = np.empty_like(x), np.empty_like(x, dtype=bool)
+    out = np.empty_like(x)
+    positive = np.empty_like(x, dtype=bool) if needs[0] else out  # or nothing in particular
 
     def forward(x: Array, out: Array, positive: Array) -> None:
         if x.dtype.kind == "f":

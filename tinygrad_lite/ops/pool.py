@@ -32,7 +32,7 @@ def max_pool2d(
     kernel, stride, (ph, pw) = _windows("max_pool2d", x, kernel_size, stride, padding)
     dilation = _check.pair("max_pool2d", "dilation", dilation, 1)
     h_out, w_out = out_size("max_pool2d", "x", x.shape[2:], kernel, stride, (ph, pw), dilation)
-    X, (h, w) = _bordered(x, ph, pw, -np.inf), x.shape[2:]
+    X, (h, w) = _bordered("max_pool2d", x, ph, pw, -np.inf), x.shape[2:]
     in_rows, in_columns = taps(kernel[0], h_out, stride[0], dilation[0]), taps(kernel[1], w_out, stride[1], dilation[1])
     blocks = threads.blocks(X, axes=2)  # of images or of channels
     out = np.empty_like(X[:, :, :h_out, :w_out])
@@ -101,6 +101,7 @@ def avg_pool2d(
     """Rule for the mean of each window; without `count_include_pad`, of its pixels inside the image."""
     kernel, stride, (ph, pw) = _windows("avg_pool2d", x, kernel_size, stride, padding)
     h_out, w_out = out_size("avg_pool2d", "x", x.shape[2:], kernel, stride, (ph, pw), (1, 1))
+    X, (h, w) = _bordered("avg_pool2d", x, ph, pw, 0), x.shape[2:]
     places = [
         (slice(None), slice(None), row, column)
         for row in taps(kernel[0], h_out, stride[0], 1)
@@ -109,9 +110,8 @@ def avg_pool2d(
     if count_include_pad:
         share = np.array(1 / len(places), x.dtype)
     else:
-        inside = _bordered(np.ones((1, 1, *x.shape[2:]), x.dtype), ph, pw, 0)
+        inside = _bordered("avg_pool2d", np.ones((1, 1, *x.shape[2:]), x.dtype), ph, pw, 0)
         share = np.asarray(1 / sum(inside[place] for place in places))
-    X, (h, w) = _bordered(x, ph, pw, 0), x.shape[2:]
     shape, strides = X.shape, X.strides
     total = X[places[0]].copy("K")
     for place in places[1:]:
@@ -149,10 +149,12 @@ def _in_order(g: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Arr
     return np.empty_like(as_strided(g, shape, strides))  # what the strided view points at is never read
 
 
-def _bordered(x: Array, ph: int, pw: int, value: float) -> Array:
+def _bordered(function: str, x: Array, ph: int, pw: int, value: float) -> Array:
     if not (ph or pw):
         return x
     n, c, h, w = x.shape
-    X = np.full((n, c, h + 2 * ph, w + 2 * pw), value, x.dtype)
+    shape = (n, c, h + 2 * ph, w + 2 * pw)
+    _check.fits_memory(function, "the padded image", shape, x.dtype)
+    X = np.full(shape, value, x.dtype)
     X[:, :, ph : ph + h, pw : pw + w] = x
     return X

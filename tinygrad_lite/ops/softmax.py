@@ -11,8 +11,8 @@ from tinygrad_lite.errors import ShapeError
 
 def _shifted_exp(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     """Give e^(x - m) and m, the largest element over `axes` (0 where that is infinite)."""
-    m = x.real.max(axis=axes, keepdims=True, initial=-np.inf)
-    m = np.where(np.isfinite(m), m, 0).astype(m.dtype)
+    m = np.asarray(x.real.max(axis=axes, keepdims=True, initial=-np.inf))
+    m[~np.isfinite(m)] = 0
     return np.exp(x - m), m
 
 
@@ -61,23 +61,23 @@ def nll_loss(log_probs: Array, *, targets: Array, reduction: str = "mean", label
     smoothing = _check.number("nll_loss", "label_smoothing", label_smoothing, 0, 1)
     classes = log_probs.shape[1]
     targets = _check.class_indices("nll_loss", targets, classes, log_probs.shape[:1] + log_probs.shape[2:])
-    # One row a sample and place: (n * ..., c). Of each the number at its target.
-    rows, place = np.moveaxis(log_probs, 1, -1), (np.arange(targets.size), targets.reshape(-1))
+    # One row a sample and place: (n, ..., c). Of each the number at its target.
+    rows, place = log_probs.transpose(0, *range(2, log_probs.ndim), 1), (np.arange(targets.size), targets.reshape(-1))
     losses = -(1 - smoothing) * rows.reshape(targets.size, classes)[place].reshape(targets.shape)
     if smoothing:
         losses = losses - smoothing / classes * log_probs.sum(axis=1)
     if reduction == "mean":
         _check.not_empty("nll_loss", "log_probs", losses, "the mean loss")
-    out = losses if reduction == "none" else np.asarray(losses.mean() if reduction == "mean" else losses.sum())
     share = 1 / losses.size if reduction == "mean" else 1.0
+    out = losses if reduction == "none" else np.asarray(losses.sum() * share)
 
     def vjp(g: Array) -> tuple[Array, ...]:  # each loss has slope -(1 - s) at its target and -s / c at every class
-        each = np.broadcast_to(g * -share, losses.shape).reshape(-1)
-        g_rows = np.zeros((each.size, classes), each.dtype)
+        each = np.asarray(g * -share).reshape(-1)  # one for all, or one for each row
+        g_rows = np.zeros((targets.size, classes), each.dtype)
         g_rows[place] = each * (1 - smoothing)
         if smoothing:
             g_rows += each[:, None] * (smoothing / classes)
-        return (np.moveaxis(g_rows.reshape(rows.shape), -1, 1),)
+        return (g_rows.reshape(rows.shape).transpose(0, rows.ndim - 1, *range(1, rows.ndim - 1)),)
 
     return out, vjp
 
