@@ -69,12 +69,11 @@ def _max_along(x: Array, axis: int, steps: list[slice], needs: bool) -> tuple[Ar
         if needs:
             later.append(x[place] > best)
         best = np.maximum(best, x[place])
-    last_to_first = list(zip(at[:0:-1], later[::-1], strict=needs))  # the last winner is the maximum
-    apart = len(steps) == 1 or (steps[0].step or 1) > steps[-1].start  # windows that do not overlap
-    all_over = apart and len(steps) * best.shape[axis] == x.shape[axis]
+    size = best.shape[axis]
 
     def backward(g: Array, g_x: Array) -> Array:
-        if not all_over:
+        apart = len(steps) == 1 or (steps[0].step or 1) > steps[-1].start  # windows that do not overlap
+        if not apart or len(steps) * size < g_x.shape[axis]:
             g_x[...] = 0
 
         def put(place: tuple[slice, ...], part: Array) -> None:
@@ -84,7 +83,7 @@ def _max_along(x: Array, axis: int, steps: list[slice], needs: bool) -> tuple[Ar
                 g_x[place] += part
 
         rest = g
-        for place, wins in last_to_first:
+        for place, wins in zip(at[:0:-1], later[::-1], strict=True):  # the last winner is the maximum
             part = wins.astype(g.dtype)  # in two steps: NumPy is slow at a product of numbers and truth values
             part *= rest
             put(place, part)
