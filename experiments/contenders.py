@@ -456,7 +456,7 @@ def layer_arrays(name: str, size: int) -> list[Any]:
 
 def batch_innermost(array: Any) -> Any:
     """The memory order in which a convolution of this library leaves its result."""
-    return np.ascontiguousarray(array.transpose(1, 2, 3, 0)).transpose(3, 0, 1, 2) if array.ndim == 4 else array
+    return np.ascontiguousarray(array.transpose(2, 1, 3, 0)).transpose(3, 1, 0, 2) if array.ndim == 4 else array
 
 
 def chain(leaf: Callable[[], Any], other: Any, length: int) -> Work:

@@ -7,6 +7,8 @@ import pytest
 
 import tinygrad_lite.functional as F
 from tinygrad_lite import Tensor
+from tinygrad_lite import _threads as threads
+from tinygrad_lite.ops import conv
 
 
 def gradient(f, x, cotangent=None, dtype=np.float64):
@@ -186,13 +188,24 @@ def naive_windows(x, kernel, stride, padding, dilation, border):
 
 WINDOWS = [
     ((2, 3), (1, 1), (0, 0), (1, 1)), ((3, 2), (2, 3), (1, 0), (1, 2)), ((1, 1), (2, 1), (0, 0), (1, 1)),
-    ((2, 4), (3, 1), (1, 2), (2, 1)),
+    ((2, 4), (3, 1), (1, 2), (2, 1)), ((4, 1), (3, 1), (2, 0), (1, 1)), ((2, 2), (1, 2), (0, 1), (3, 1)),
 ]  # fmt: skip
+
+
+@pytest.fixture(params=["as it is", "rows joined", "rows alone", "rows in pieces", "many parts"])
+def products(request, monkeypatch):
+    """Each way in which a convolution cuts its products, for small arrays too."""
+    if request.param != "as it is":
+        monkeypatch.setattr(conv, "FEW", 1000 if request.param == "rows joined" else 0)
+        monkeypatch.setattr(threads, "PIECE", 30 if request.param == "rows in pieces" else 10**9)
+    if request.param == "many parts":
+        monkeypatch.setattr(threads, "SCRATCH", 100)
+        monkeypatch.setattr(threads, "BLAS_SHARES", 0)
 
 
 @pytest.mark.parametrize(("kernel", "stride", "padding", "dilation"), WINDOWS)
 @pytest.mark.parametrize("groups", [1, 2])
-def test_conv2d_against_loops(kernel, stride, padding, dilation, groups):
+def test_conv2d_against_loops(products, kernel, stride, padding, dilation, groups):
     rng = np.random.default_rng(0)
     x, weight, bias = rng.normal(size=(2, 4, 7, 6)), rng.normal(size=(6, 4 // groups, *kernel)), rng.normal(size=6)
     windows = naive_windows(x, kernel, stride, padding, dilation, 0.0)
@@ -200,7 +213,29 @@ def test_conv2d_against_loops(kernel, stride, padding, dilation, groups):
         np.einsum("nchwab,cab->nhw", windows[:, g * 4 // groups : (g + 1) * 4 // groups], weight[o]) + bias[o]
         for o in range(6) for g in [o * groups // 6]
     ], axis=1)  # fmt: skip
-    np.testing.assert_allclose(F.conv2d(x, weight, bias, stride, padding, dilation, groups).data, out, rtol=1e-12, atol=1e-13)
+    tensors = [Tensor(array, requires_grad=True) for array in (x, weight, bias)]
+    result = F.conv2d(*tensors, stride, padding, dilation, groups)
+    np.testing.assert_allclose(result.data, out, rtol=1e-12, atol=1e-13)
+    # It is linear in each argument, and so is what the gradient must give: <g, change of the result> = <gradient, change>.
+    g = rng.normal(size=out.shape)
+    result.backward(g)
+    for i, tensor in enumerate(tensors):
+        change = rng.normal(size=tensor.shape)
+        arrays = ((change, weight, 0 * bias), (x, change, 0 * bias), (0 * x, weight, change))[i]
+        along = (g * F.conv2d(*arrays, stride, padding, dilation, groups).data).sum()
+        assert (tensor.grad * change).sum() == pytest.approx(along, rel=1e-11)
+
+
+def test_images_from_a_convolution_are_flattened_with_the_batch_innermost_and_back_into_their_own_order():
+    images = np.arange(120.0).reshape(4, 3, 5, 2).transpose(3, 1, 0, 2)  # (h, c, w, n) in memory
+    x = Tensor(images, requires_grad=True)
+    flat = F.flatten(x, 1)
+    np.testing.assert_array_equal(flat.data, images.reshape(2, 60))
+    assert flat.data.flags.f_contiguous
+    g = np.random.default_rng(0).normal(size=(2, 60))
+    flat.backward(g)
+    np.testing.assert_array_equal(x.grad, g.reshape(images.shape))
+    assert x.grad.strides == images.strides
 
 
 @pytest.mark.parametrize(("kernel", "stride", "padding", "dilation"), WINDOWS)

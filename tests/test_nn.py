@@ -254,3 +254,18 @@ def test_a_model_as_in_pytorch_learns():
         F.cross_entropy(model(x), targets).backward()
         optimizer.step()
     assert model(x).data.argmax(axis=1).tolist() == targets.tolist()
+
+
+def test_the_filters_lie_in_memory_as_the_convolution_reads_them_whatever_happens():
+    def in_order(array):
+        return array.transpose(0, 2, 1, 3).flags.c_contiguous and not array.flags.c_contiguous
+
+    layer = nn.Conv2d(3, 4, (2, 5), rng=rng())
+    assert in_order(layer.weight.data)
+    layer.load_state_dict({name: np.array(value, order="C") for name, value in layer.state_dict().items()})
+    for optimizer in (optim.SGD(layer.parameters(), lr=0.1, momentum=0.9), optim.AdamW(layer.parameters(), lr=0.1)):
+        layer(np.ones((2, 3, 6, 7), np.float32)).sum().backward()
+        assert in_order(layer.weight.grad)
+        optimizer.step()
+    assert in_order(layer.weight.data)
+    assert in_order(layer.to(np.float64).weight.data)

@@ -10,7 +10,6 @@ more. So every product that it would share out goes through `products` or `run` 
 part, by the caller.
 """
 
-import contextlib
 import contextvars
 import ctypes
 import functools
@@ -176,21 +175,25 @@ def products(multiply_adds: int, scratch: int, *tasks: tuple[Callable[[slice], N
 
     The matrix products of a task have so many multiply-adds altogether, its passing arrays so many bytes.
     """
+    if multiply_adds <= BLAS_SHARES and scratch <= SCRATCH:  # small: nothing to share out, and OpenBLAS would not either
+        for function, size in tasks:
+            function(slice(0, size))
+        return
     work = multiply_adds // PRODUCT
     share = work if len(tasks) == 1 else work // WHOLE  # several small ones go side by side, uncut
     parts = [(function, part) for function, size in tasks for part in slices(size, share, scratch)]
     if work >= ENOUGH and len(parts) > 1:
         run(lambda task: task[0](task[1]), parts)
         return
-    with _cores if multiply_adds > BLAS_SHARES else contextlib.nullcontext():
+    with _cores:
         for function, part in parts:
             function(part)
 
 
 def pieces(size: int, multiply_adds: int) -> int:
     """The least divisor of `size` that cuts a product into pieces that OpenBLAS calls small, and is quick at."""
-    least = min(max(1, -(-multiply_adds // PIECE)), size)
-    return next(count for count in range(least, size + 1) if size % count == 0)
+    least = max(1, -(-multiply_adds // PIECE))
+    return next((count for count in range(least, size + 1) if size % count == 0), size or 1)
 
 
 def matmul(a: Array, b: Array) -> Array:

@@ -342,7 +342,7 @@ def conv2d(
     -------
     Tensor, (n, c_out, h_out, w_out), dtype of x
         h_out = (h + 2*padding - dilation*(kh - 1) - 1) // stride + 1; pixels past the last full window are ignored.
-        In memory the batch axis is innermost.
+        In memory the rows of the images are outermost and the batch is innermost, (h_out, c_out, w_out, n).
 
     Raises
     ------
@@ -351,8 +351,8 @@ def conv2d(
 
     Notes
     -----
-    vjp: g_weight = G C', g_x = col2im(W' G), with C the patches of x. Keeps x with its border until backward.
-    Source: im2col after Chellapilla, Puri & Simard 2006; the layer after LeCun et al. 1998, section II.
+    vjp: g_weight = G C', g_bias = G 1, and W' G added up where the patches C of x overlap. Keeps x with its border until
+    backward. Source: Cho & Brand 2017 for the product; the layer after LeCun et al. 1998, section II.
 
     Examples
     --------

@@ -64,7 +64,7 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Map
             raise FileFormatError(f"save: {name!r} is a reserved name in .safetensors files; rename it or use .npz.")
         if target.suffix == ".npz" and ("\0" in name or len(name.encode()) > LONGEST):
             raise FileFormatError(f"save: {name!r:.80} is too long for .npz files, or has a zero in it; use .safetensors.")
-        arrays[name] = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
+        arrays[name] = array.astype(array.dtype.newbyteorder("="), copy=False)
     aside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with open(aside, "wb") as file:
@@ -198,4 +198,4 @@ def _safetensors_parts(arrays: Mapping[str, Array], metadata: Mapping[str, str] 
     text += b" " * (-len(text) % 8)
     yield len(text).to_bytes(8, "little") + text
     for name in order:
-        yield arrays[name].astype(arrays[name].dtype.newbyteorder("<"), copy=False).data
+        yield np.asarray(arrays[name], arrays[name].dtype.newbyteorder("<"), order="C").data

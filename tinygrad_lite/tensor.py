@@ -577,8 +577,14 @@ def _explain(error: Exception, rule: Any, tensors: tuple[Any, ...]) -> None:
 
 def _apply_wanted(rule: Rule, *tensors: Tensor, **static: Any) -> Tensor:
     """Compute and record a rule that takes `needs`: which gradients will be wanted."""
-    recording = state.recording
-    return apply(rule, *tensors, needs=tuple([recording and tensor._node is not None for tensor in tensors]), **static)
+    parents = tuple([tensor._node for tensor in tensors]) if state.recording else (None,) * len(tensors)
+    needs = tuple([node is not None for node in parents])
+    try:
+        out, vjp = rule(*[tensor.data for tensor in tensors], needs=needs, **static)
+    except Exception as error:
+        _explain(error, rule, tensors)
+        raise
+    return _recorded(out, vjp, parents, True in needs)
 
 
 def as_tensor(data: ArrayLike | Tensor) -> Tensor:

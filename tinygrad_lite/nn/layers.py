@@ -93,6 +93,8 @@ class Conv2d(Module):
             )
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
         self.weight, self.bias = _weight_and_bias(shape, bias, rng)
+        # In memory (c_out, kh, c_in / groups, kw), as the rule reads it.
+        self.weight.data = np.ascontiguousarray(self.weight.data.transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3)
 
     def forward(self, x: Any) -> Tensor:
         """X (n, in_channels, h, w) -> (n, out_channels, h_out, w_out)."""
@@ -161,7 +163,7 @@ class Dropout(Module):
 
     def forward(self, x: Any) -> Tensor:
         """X of any shape -> the same shape."""
-        return F.dropout(x, self.p, self.training, rng=self.rng)
+        return F.dropout(x, self.p, rng=self.rng) if self.training else as_tensor(x)
 
     def extra_repr(self) -> str:
         """Probability."""

@@ -1,13 +1,15 @@
-"""The rule for two-dimensional convolution, and the patches that turn it into one matrix product.
+"""The rule for two-dimensional convolution, as matrix products on rows of the image.
 
-Inside, the batch axis is innermost in memory: (c, h, w, n). Then im2col is a copy of long contiguous runs, the product needs no
-transposition, and what follows (ReLU, pooling, flattening) finds its data contiguous. Outside the shape is (n, c, h, w): a
-transposed view. Patches are kh kw times as large as the image, so none are kept: each part of the work, one for each core,
-copies those that it needs. Source of im2col: Chellapilla, Puri & Simard 2006.
+Inside, memory holds images as (h, c, w, n): the rows outermost, the batch innermost. Each row is copied kw times, shifted from
+copy to copy by one position of the kernel. Then the kh rows that a row of the output looks at, lying one after the other, are
+the matrix of its patches: the rows of the output share most of it, where im2col would copy each row kh * kw times. The way
+back to the image is the same in the other direction. What follows (ReLU, pooling) finds long contiguous runs. Outside the
+shape is (n, c, h, w): a transposed view. Source: Cho & Brand 2017, "MEC: Memory-efficient Convolution for Deep Neural Network".
 """
 
 from __future__ import annotations  # those of a vjp would be evaluated at every call
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -17,37 +19,14 @@ from tinygrad_lite import _threads as threads
 from tinygrad_lite._types import Array, Pair, RuleResult
 from tinygrad_lite.errors import ShapeError
 
-Size = tuple[int, int]
 SMALL = 2048  # weights of a group
+FEW = 32  # columns
 
 
-def taps(size: int, count: int, stride: int, dilation: int) -> list[slice]:
+@functools.lru_cache
+def taps(size: int, count: int, stride: int, dilation: int) -> tuple[slice, ...]:
     """Slices of a padded axis, one for each of the `size` kernel positions: where `count` windows find that position."""
-    return [slice(i * dilation, i * dilation + (count - 1) * stride + 1, stride) for i in range(size)]
-
-
-def windows(x: Array, size: Size, kernel: Size, stride: Size, dilation: Size) -> Array:
-    """The h_out x w_out = size patches of x (g, c, h, w, n), contiguous, as a view (g, c, kh, kw, h_out, w_out, n).
-
-    Its copy is im2col.
-    """
-    g, c, _, _, n = x.shape
-    sg, sc, sh, sw, sn = x.strides
-    steps = (sg, sc, sh * dilation[0], sw * dilation[1], sh * stride[0], sw * stride[1], sn)
-    return np.ndarray((g, c, *kernel, *size, n), x.dtype, x, 0, steps)
-
-
-def add_windows(x: Array, cols: Array, rows: list[slice], columns: list[slice]) -> None:
-    """Add patches (g, c, kh, kw, h_out, w_out, n) to x (g, c, h, w, n) where they came from: the adjoint of windows.
-
-    Rows first, whose pixels lie side by side, and then columns: kh + kw additions of long runs, not kh * kw of short ones.
-    """
-    g, c, h, _, n = x.shape
-    tall = np.zeros((g, c, len(columns), h, cols.shape[5], n), x.dtype)
-    for i, row in enumerate(rows):
-        tall[:, :, :, row] += cols[:, :, i]
-    for j, column in enumerate(columns):
-        x[:, :, :, column] += tall[:, :, j]
+    return tuple([slice(i * dilation, i * dilation + (count - 1) * stride + 1, stride) for i in range(size)])
 
 
 def conv2d(
@@ -68,76 +47,110 @@ def conv2d(
     (sh, sw), (ph, pw) = _check.pair("conv2d", "stride", stride, 1), _check.pair("conv2d", "padding", padding, 0)
     dh, dw = _check.pair("conv2d", "dilation", dilation, 1)
     groups = _check.integer("conv2d", "groups", groups, 1)
-    (n, c_in, h, w), (c_out, c_group, kh, kw) = x.shape, weight.shape
+    (n, _, h, w), (c_out, c_group, kh, kw) = x.shape, weight.shape
     _check_channels(x, weight, bias, groups)
     h_out, w_out = out_size("conv2d", "x", (h, w), (kh, kw), (sh, sw), (ph, pw), (dh, dw))
-    X = np.ascontiguousarray(x.transpose(1, 2, 3, 0))  # (c_in, h, w, n); no copy after another convolution
+    X = np.ascontiguousarray(x.transpose(2, 1, 3, 0))  # (h, c_in, w, n); no copy after another convolution
     if ph or pw:
         X = _with_border(X, ph, pw)
-    X = X.reshape(groups, c_group, h + 2 * ph, w + 2 * pw, n)
-    patches = windows(X, (h_out, w_out), (kh, kw), (sh, sw), (dh, dw))
-    # Over the groups runs matmul. In each, out (o, L) = [W b] [C; 1], C (K, L): the bias is one more column of the weights.
-    o, K, L, row = c_out // groups, c_group * kh * kw, h_out * w_out * n, w_out * n
-    W = weight.reshape(groups, o, K)
+    image, rows, columns = X.shape, taps(kh, h_out, sh, dh), taps(kw, w_out, sw, dw)
+    if dh > 1:  # then the rows of each window are copied to lie one after the other
+        X = np.stack([X[row] for row in rows], axis=1).reshape(h_out * kh, *image[1:])
+        sh = kh
+    X = X.reshape(len(X), groups, c_group, *image[2:])
+    # One row of the output is out (o, L) = W C + b, with the patches C (kh * slab, L). A slab is what one row of the image
+    # gives to them. Weights that lie in memory as Conv2d lays them are not copied.
+    o, L, slab = c_out // groups, w_out * n, c_group * kw
+    W = weight.transpose(0, 2, 1, 3).reshape(groups, 1, 1, o, kh * slab)
+    out = np.empty((h_out, groups, o, L), np.result_type(W, x) if bias is None else np.result_type(W, x, bias))
+    multiply_adds, scratch = W.size * h_out * L, X.nbytes * kw
     if bias is not None:
-        W = np.concatenate([W, bias.reshape(groups, o, 1)], axis=2)
-    out = np.empty((groups, o, L), np.result_type(W, x))
-    multiply_adds, scratch = W.size * L, groups * K * L * x.itemsize
+        biases = np.empty((groups, o, L), bias.dtype)
+        biases[...] = bias.reshape(groups, o, 1)
 
-    def columns_of(part: slice) -> Array:  # im2col for some rows of the output
-        some = patches[:, :, :, :, part]
-        cols = np.empty((groups, W.shape[2], *some.shape[4:]), x.dtype)
-        cols[:, :K].reshape(some.shape)[...] = some
-        cols[:, K:] = 1
-        return cols.reshape(groups, W.shape[2], (part.stop - part.start) * row)
+    def cut(
+        a: Array,
+    ) -> Array:  # the last axis of (groups, rows, ., L) into pieces, where products with these few weights like it
+        length = a.shape[3]
+        pieces = threads.pieces(length, W[0].size * length) if W[0].size <= SMALL else 1
+        return a.reshape(*a.shape[:3], pieces, length // pieces).swapaxes(2, 3)
 
-    def of_rows(a: Array, part: slice) -> Array:
-        return a[:, :, part.start * row : part.stop * row]
+    def patches(part: slice) -> Array:  # C of some rows of the output: (groups, rows, kh * slab, L)
+        start, count = part.start * sh, part.stop - part.start
+        sr, sg, sc, sp, sn = X.strides
+        shape, steps = (groups, (count - 1) * sh + kh, c_group, kw, w_out, n), (sg, sr, sc, dw * sp, sw * sp, sn)
+        slabs = np.ascontiguousarray(np.ndarray(shape, X.dtype, X[start:], 0, steps))
+        sg, sr, _, _, sp, _ = slabs.strides
+        return np.ndarray((groups, count, kh * slab, L), X.dtype, slabs, 0, (sg, sh * sr, L * X.itemsize, X.itemsize))
 
     def forward(part: slice) -> None:
-        np.matmul(W, columns_of(part), out=of_rows(out, part))
+        some = out[part]
+        np.matmul(W, cut(patches(part)), out=cut(some.swapaxes(0, 1)))
+        if bias is not None:
+            some += biases  # of whole rows: one long addition for each, not one for each channel
 
     threads.products(multiply_adds, scratch, (forward, h_out))
 
-    def vjp(g: Array) -> tuple[Array | None, ...]:  # Y = [W b] [C; 1]  =>  [dW db] = G [C; 1]', dC = W' G
-        G = np.ascontiguousarray(g.transpose(1, 2, 3, 0)).reshape(groups, o, L)
+    def vjp(g: Array) -> tuple[Array | None, ...]:  # out = W C + b  =>  dW = G C' over all rows, dC = W' G, db = G 1
+        G = np.ascontiguousarray(g.transpose(2, 1, 3, 0).reshape(h_out, groups, o, L).swapaxes(0, 1))
         g_x = g_weight = g_bias = None
         tasks: list[tuple[Callable[[slice], None], int]] = []
         if needs[0]:
             g_X = np.zeros(X.shape, np.result_type(g, weight))
-            rows, columns = taps(kh, h_out, sh, dh), taps(kw, w_out, sw, dw)
-            kernels = weight.reshape(groups, o, c_group, kh * kw)
+            # Row r of the image is row k = r - i sh of window i: where the windows go down, the rows of the kernel go up.
+            kernels = W.reshape(groups, o, kh, slab).swapaxes(1, 2)
+            upwards = [np.ascontiguousarray(kernels[:, k::sh][:, ::-1]) for k in range(min(kh, sh))]
 
-            def to_channels(part: slice) -> None:
-                channels = part.stop - part.start
-                g_cols = kernels[:, :, part].reshape(groups, o, channels * kh * kw).swapaxes(1, 2) @ G
-                add_windows(g_X[:, part], g_cols.reshape(groups, channels, kh, kw, h_out, w_out, n), rows, columns)
+            def to_image(part: slice) -> None:
+                count = part.stop - part.start
+                g_slabs = np.empty((groups, count, slab, L), g_X.dtype)
+                for place, r in enumerate(range(part.start, part.stop)):
+                    i, k = divmod(r, sh)
+                    if k < kh:
+                        top = i + 1 - upwards[k].shape[1]  # the window that ends with row r
+                        first, last = max(0, top), min(i + 1, h_out)
+                        rows = (last - first) * o
+                        V = upwards[k][:, first - top : last - top].reshape(groups, rows, slab)
+                        np.matmul(V.swapaxes(1, 2), G[:, first:last].reshape(groups, rows, L), out=g_slabs[:, place])
+                    else:
+                        g_slabs[:, place] = 0
+                shifted = g_slabs.reshape(groups, count, c_group, kw, w_out, n).swapaxes(0, 1)
+                for j, column in enumerate(columns):
+                    g_X[part, :, :, column] += shifted[:, :, :, j]
 
-            tasks.append((to_channels, c_group))
+            tasks.append((to_image, len(X)))
         if any(needs[1:]):
-            sums: dict[int, Array] = {}  # of each part of the output's rows
+            sums: dict[int, tuple[Array, Array]] = {}  # of each part of the output's rows
 
             def to_weights(part: slice) -> None:
-                # Transposed: C G' takes three quarters of the time of G C'. Where the result is small, in pieces, half of it.
-                C, G_part, pixels = columns_of(part), of_rows(G, part), (part.stop - part.start) * w_out
-                pieces = threads.pieces(pixels, C.size * o) if W[0].size <= SMALL else 1
-                a = C.reshape(groups, W.shape[2], pieces, pixels // pieces * n).transpose(2, 0, 1, 3)
-                b = G_part.reshape(groups, o, pieces, pixels // pieces * n).transpose(2, 0, 3, 1)
-                sums[part.start] = np.matmul(a, b).sum(axis=0)
+                # Transposed: C G' takes three quarters of the time of G C'.
+                C, some = patches(part), G[:, part]
+                g_b = some.sum(axis=(1, 3))
+                if L < FEW:
+                    C, some = (a.swapaxes(1, 2).reshape(groups, 1, a.shape[2], a.shape[1] * L) for a in (C, some))
+                sums[part.start] = np.matmul(cut(C), cut(some).swapaxes(3, 4)).sum(axis=(1, 2)), g_b
 
             tasks.append((to_weights, h_out))
         threads.products(multiply_adds, scratch, *tasks)
         if needs[0]:
-            g_x = g_X[:, :, ph : ph + h, pw : pw + w].reshape(c_in, h, w, n).transpose(3, 0, 1, 2)
+            g_X = g_X.reshape(len(X), *image[1:])
+            if dh > 1:
+                windows, g_X = g_X.reshape(h_out, kh, *image[1:]), np.zeros(image, g_X.dtype)
+                for k, row in enumerate(rows):
+                    g_X[row] += windows[:, k]
+            g_x = g_X[ph : ph + h, :, pw : pw + w].transpose(3, 1, 0, 2)
         if any(needs[1:]):
-            g_W = sum((sums[start] for start in sorted(sums)[1:]), sums[0]).swapaxes(1, 2)
-            g_weight = g_W[:, :, :K].reshape(weight.shape)
-            g_bias = None if bias is None else g_W[:, :, K:].reshape(c_out)
+            g_W, g_b = (sum(some[1:], some[0]) for some in zip(*[sums[start] for start in sorted(sums)], strict=True))
+            g_weight = np.empty_like(weight, dtype=g_W.dtype)
+            transposed = g_W.reshape(groups, kh, c_group, kw, o).transpose(0, 4, 2, 1, 3)
+            g_weight.reshape(transposed.shape)[...] = transposed
+            g_bias = g_b.reshape(c_out)
         return (g_x, g_weight, g_bias)[: 2 if bias is None else 3]
 
-    return out.reshape(c_out, h_out, w_out, n).transpose(3, 0, 1, 2), vjp
+    return out.reshape(h_out, c_out, w_out, n).transpose(3, 1, 0, 2), vjp
 
 
+@functools.lru_cache
 def out_size(
     function: str,
     name: str,
@@ -160,11 +173,11 @@ def out_size(
 
 
 def _with_border(X: Array, ph: int, pw: int) -> Array:
-    c, h, w, n = X.shape
-    shape = (c, h + 2 * ph, w + 2 * pw, n)
+    h, c, w, n = X.shape
+    shape = (h + 2 * ph, c, w + 2 * pw, n)
     _check.fits_memory("conv2d", "the padded image", shape, X.dtype)
     bordered = np.zeros(shape, X.dtype)
-    bordered[:, ph : ph + h, pw : pw + w] = X
+    bordered[ph : ph + h, :, pw : pw + w] = X
     return bordered
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations  # those of a vjp would be evaluated at every call
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -41,7 +41,7 @@ def max_pool2d(
 
     def forward(i: int) -> None:
         row_max, rows_back = _max_along(X[blocks[i]], 3, in_columns, needs[0])
-        out[blocks[i]], columns_back = _max_along(row_max, 2, in_rows, needs[0])
+        _, columns_back = _max_along(row_max, 2, in_rows, needs[0], out[blocks[i]])
         back[i] = rows_back, columns_back
 
     threads.run(forward, range(len(blocks)))
@@ -60,15 +60,18 @@ def max_pool2d(
     return out, vjp
 
 
-def _max_along(x: Array, axis: int, steps: list[slice], needs: bool) -> tuple[Array, Backward]:
+def _max_along(x: Array, axis: int, steps: Sequence[slice], needs: bool, out: Array | None = None) -> tuple[Array, Backward]:
     """Largest of x[step] over the steps, slices of one axis. The way back writes into its second argument and returns it."""
     at = [(slice(None),) * axis + (step,) for step in steps]
     best = x[at[0]]
     later = []  # later[j]: where step j + 1 beats all before it; an equal one does not, so the first maximum wins
     for place in at[1:]:
+        other = x[place]
         if needs:
-            later.append(x[place] > best)
-        best = np.maximum(best, x[place])
+            later.append(other > best)
+        best = np.maximum(best, other, out=out)
+    if out is not None and not at[1:]:
+        out[...] = best
     size = best.shape[axis]
 
     def backward(g: Array, g_x: Array) -> Array:
