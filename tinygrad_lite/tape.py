@@ -150,7 +150,7 @@ def _gradients(root: Node, cotangent: Array) -> list[tuple[Leaf, Array]]:
         node.vjp, node.parents = None, ()
         for parent, share in zip(parents, gradients):  # noqa: B905 - as long as each other, and this runs for every step
             if parent is not None:
-                if parent in shares:
+                if shares and parent in shares:
                     share = shares.pop(parent) if share is None else np.asarray(shares.pop(parent) + share)
                 if uses[parent] == 1:
                     ready.append((parent, share))

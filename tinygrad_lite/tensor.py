@@ -512,7 +512,7 @@ class Tensor:
         return self.to(np.float64)
 
 
-_new = Tensor.__new__
+_new, _ndarray = Tensor.__new__, np.ndarray  # looked up once, not at every operation
 _NOT_IMPLEMENTED = cast(Tensor, NotImplemented)  # Python then asks the other operand, and words the error
 _COMPARISONS = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
 _UFUNCS = {name: name for name in ("exp", "sqrt", "log", "tanh", "maximum", "minimum", *_COMPARISONS)} | {
@@ -551,7 +551,7 @@ def apply(rule: Rule, *tensors: Tensor, **static: Any) -> Tensor:
 
 def _recorded(out: Any, vjp: Vjp, parents: tuple[Node | None, ...], wanted: bool) -> Tensor:
     result = _new(Tensor)
-    result.data = out if isinstance(out, np.ndarray) else np.asarray(out)
+    result.data = out if type(out) is _ndarray else np.asarray(out)
     result._node = Node(parents, vjp) if wanted and state.recording else None
     return result
 
@@ -624,7 +624,7 @@ def _to_array(data: Any) -> Array:
 
 def _binary(rule: Rule, a: Any, b: Any) -> Tensor:
     """Run a rule of two operands, of which one may be a number or an array, that can leave out a gradient nobody wants."""
-    if not (isinstance(a, Tensor) and isinstance(b, Tensor) and a.data.dtype == b.data.dtype):
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor) and a.data.dtype is b.data.dtype):
         if not (_is_operand(a) and _is_operand(b)):
             return _NOT_IMPLEMENTED
         a, b = _operands(a, b)
