@@ -28,6 +28,7 @@ def max_pool2d(
     """Rule for the largest element of each window; of equal ones the first, row by row, takes the cotangent.
 
     The largest of each row of a window first, then the largest of those: two passes with kw and kh steps, not kw * kh.
+    Where no gradient is wanted, columns first.
     """
     kernel, stride, (ph, pw) = _windows("max_pool2d", x, kernel_size, stride, padding)
     dilation = _check.pair("max_pool2d", "dilation", dilation, 1)
@@ -40,6 +41,9 @@ def max_pool2d(
     back: dict[int, tuple[Backward, Backward]] = {}
 
     def forward(i: int) -> None:
+        if not needs[0]:  # which of equal ones is first does not matter, and down the columns the runs in memory are longer
+            _max_along(_max_along(X[blocks[i]], 2, in_rows, False)[0], 3, in_columns, False, out[blocks[i]])
+            return
         row_max, rows_back = _max_along(X[blocks[i]], 3, in_columns, needs[0])
         _, columns_back = _max_along(row_max, 2, in_rows, needs[0], out[blocks[i]])
         back[i] = rows_back, columns_back
