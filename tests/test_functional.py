@@ -226,6 +226,15 @@ def test_conv2d_against_loops(products, kernel, stride, padding, dilation, group
         assert (tensor.grad * change).sum() == pytest.approx(along, rel=1e-11)
 
 
+def test_the_gradient_of_many_weights_is_added_up_a_few_rows_at_a_time(monkeypatch):
+    rng = np.random.default_rng(0)
+    x, weight, g = rng.normal(size=(1, 4, 9, 3)), rng.normal(size=(40, 4, 3, 3)), rng.normal(size=(1, 40, 7, 1))
+    expected = conv.conv2d(x, weight)[1](g)[1]
+    monkeypatch.setattr(conv, "FEW", 0)
+    monkeypatch.setattr(threads, "SCRATCH", 2 * weight.nbytes)
+    np.testing.assert_allclose(conv.conv2d(x, weight)[1](g)[1], expected, rtol=1e-12, atol=1e-13)
+
+
 def test_images_from_a_convolution_are_flattened_with_the_batch_innermost_and_back_into_their_own_order():
     images = np.arange(120.0).reshape(4, 3, 5, 2).transpose(3, 1, 0, 2)  # (h, c, w, n) in memory
     x = Tensor(images, requires_grad=True)

@@ -29,6 +29,18 @@ def taps(size: int, count: int, stride: int, dilation: int) -> tuple[slice, ...]
     return tuple([slice(i * dilation, i * dilation + (count - 1) * stride + 1, stride) for i in range(size)])
 
 
+def windows(rows: Array, start: int, count: int, size: int, step: int = 1) -> Array:
+    """View of contiguous rows (groups, ., width, L): `count` windows of `size` rows each, (groups, count, size * width, L).
+
+    The first begins at row `start`, the others `step` rows further each. They may overlap.
+    """
+    groups, length, width, L = rows.shape
+    row, item = width * L * rows.itemsize, rows.itemsize  # bytes
+    return np.ndarray(
+        (groups, count, size * width, L), rows.dtype, rows, start * row, (length * row, step * row, L * item, item)
+    )
+
+
 def conv2d(
     x: Array,
     weight: Array,
@@ -65,29 +77,26 @@ def conv2d(
     out = np.empty((h_out, groups, o, L), np.result_type(W, x) if bias is None else np.result_type(W, x, bias))
     multiply_adds, scratch = W.size * h_out * L, X.nbytes * kw
     if bias is not None:
-        biases = np.empty((groups, o, L), bias.dtype)
+        biases = np.empty((groups, o, L), bias.dtype)  # for a whole row: one long addition, not one for each channel
         biases[...] = bias.reshape(groups, o, 1)
 
-    def cut(
-        a: Array,
-    ) -> Array:  # the last axis of (groups, rows, ., L) into pieces, where products with these few weights like it
-        length = a.shape[3]
-        pieces = threads.pieces(length, W[0].size * length) if W[0].size <= SMALL else 1
-        return a.reshape(*a.shape[:3], pieces, length // pieces).swapaxes(2, 3)
+    def cut(a: Array) -> Array:  # the last axis into pieces, (groups, rows, pieces, ., .), where few weights make them quicker
+        pieces = threads.pieces(a.shape[3], W[0].size * a.shape[3]) if W[0].size <= SMALL else 1
+        return a.reshape(*a.shape[:3], pieces, a.shape[3] // pieces).swapaxes(2, 3)
 
-    def patches(part: slice) -> Array:  # C of some rows of the output: (groups, rows, kh * slab, L)
-        start, count = part.start * sh, part.stop - part.start
+    def patches(part: slice) -> Array:  # C of some rows of the output, (groups, rows, kh * slab, L)
+        count = part.stop - part.start
+        size = (count - 1) * sh + kh
         sr, sg, sc, sp, sn = X.strides
-        shape, steps = (groups, (count - 1) * sh + kh, c_group, kw, w_out, n), (sg, sr, sc, dw * sp, sw * sp, sn)
-        slabs = np.ascontiguousarray(np.ndarray(shape, X.dtype, X[start:], 0, steps))
-        sg, sr, _, _, sp, _ = slabs.strides
-        return np.ndarray((groups, count, kh * slab, L), X.dtype, slabs, 0, (sg, sh * sr, L * X.itemsize, X.itemsize))
+        taken = (groups, size, c_group, kw, w_out, n), X.dtype, X[part.start * sh :], 0, (sg, sr, sc, dw * sp, sw * sp, sn)
+        slabs = np.ascontiguousarray(np.ndarray(*taken)).reshape(groups, size, slab, L)
+        return windows(slabs, 0, count, kh, sh)
 
     def forward(part: slice) -> None:
         some = out[part]
         np.matmul(W, cut(patches(part)), out=cut(some.swapaxes(0, 1)))
         if bias is not None:
-            some += biases  # of whole rows: one long addition for each, not one for each channel
+            some += biases
 
     threads.products(multiply_adds, scratch, (forward, h_out))
 
@@ -97,47 +106,52 @@ def conv2d(
         tasks: list[tuple[Callable[[slice], None], int]] = []
         if needs[0]:
             g_X = np.zeros(X.shape, np.result_type(g, weight))
-            # Row r of the image is row k = r - i sh of window i: where the windows go down, the rows of the kernel go up.
+            # Row i sh + k of the image is row k of window i, row k + sh of the window above, and so on: its gradient is one
+            # product of the rows k, k + sh, ... of the kernel, from below upwards, with as many rows of G.
             kernels = W.reshape(groups, o, kh, slab).swapaxes(1, 2)
             upwards = [np.ascontiguousarray(kernels[:, k::sh][:, ::-1]) for k in range(min(kh, sh))]
 
             def to_image(part: slice) -> None:
                 count = part.stop - part.start
-                g_slabs = np.empty((groups, count, slab, L), g_X.dtype)
-                for place, r in enumerate(range(part.start, part.stop)):
-                    i, k = divmod(r, sh)
-                    if k < kh:
-                        top = i + 1 - upwards[k].shape[1]  # the window that ends with row r
+                g_slabs = (np.zeros if sh > kh else np.empty)((groups, count, slab, L), g_X.dtype)
+                for k, V in enumerate(upwards):
+                    i, end = (-(-max(0, row - k) // sh) for row in (part.start, part.stop))
+                    while i < end:
+                        top = i + 1 - V.shape[1]  # window i - V.shape[1] + 1 ends with this row, and above there may be none
                         first, last = max(0, top), min(i + 1, h_out)
-                        rows = (last - first) * o
-                        V = upwards[k][:, first - top : last - top].reshape(groups, rows, slab)
-                        np.matmul(V.swapaxes(1, 2), G[:, first:last].reshape(groups, rows, L), out=g_slabs[:, place])
-                    else:
-                        g_slabs[:, place] = 0
+                        size = last - first
+                        together = min(end, h_out) - i if size == V.shape[1] else 1  # the next ones lie in all windows too
+                        some = V[:, first - top : last - top].reshape(groups, 1, size * o, slab).swapaxes(2, 3)
+                        places = slice(i * sh + k - part.start, (i + together - 1) * sh + k + 1 - part.start, sh)
+                        np.matmul(some, windows(G, first, together, size), out=g_slabs[:, places])
+                        i += together
                 shifted = g_slabs.reshape(groups, count, c_group, kw, w_out, n).swapaxes(0, 1)
                 for j, column in enumerate(columns):
                     g_X[part, :, :, column] += shifted[:, :, :, j]
 
-            tasks.append((to_image, len(X)))
+            tasks.append((to_image, (h_out - 1) * sh + kh))
         if any(needs[1:]):
             sums: dict[int, tuple[Array, Array]] = {}  # of each part of the output's rows
 
             def to_weights(part: slice) -> None:
-                # Transposed: C G' takes three quarters of the time of G C'.
                 C, some = patches(part), G[:, part]
                 g_b = some.sum(axis=(1, 3))
                 if L < FEW:
                     C, some = (a.swapaxes(1, 2).reshape(groups, 1, a.shape[2], a.shape[1] * L) for a in (C, some))
-                sums[part.start] = np.matmul(cut(C), cut(some).swapaxes(3, 4)).sum(axis=(1, 2)), g_b
+                g_W, step = np.zeros(0), max(1, threads.SCRATCH // max(1, W.nbytes))
+                for i in range(0, C.shape[1], step):  # transposed: C G' takes three quarters of the time of G C'
+                    few = np.matmul(cut(C[:, i : i + step]), cut(some[:, i : i + step]).swapaxes(3, 4)).sum(axis=(1, 2))
+                    g_W = g_W + few if i else few
+                sums[part.start] = g_W, g_b
 
             tasks.append((to_weights, h_out))
         threads.products(multiply_adds, scratch, *tasks)
         if needs[0]:
             g_X = g_X.reshape(len(X), *image[1:])
             if dh > 1:
-                windows, g_X = g_X.reshape(h_out, kh, *image[1:]), np.zeros(image, g_X.dtype)
+                apart, g_X = g_X.reshape(h_out, kh, *image[1:]), np.zeros(image, g_X.dtype)
                 for k, row in enumerate(rows):
-                    g_X[row] += windows[:, k]
+                    g_X[row] += apart[:, k]
             g_x = g_X[ph : ph + h, :, pw : pw + w].transpose(3, 1, 0, 2)
         if any(needs[1:]):
             g_W, g_b = (sum(some[1:], some[0]) for some in zip(*[sums[start] for start in sorted(sums)], strict=True))
