@@ -22,8 +22,8 @@ from experiments.reader import find, order, split  # noqa: E402
 from experiments.reader import page as steps  # noqa: E402
 from experiments.reader.judge import link  # noqa: E402
 from experiments.reader.load import LONG_SIDE, UnreadableImageError, load  # noqa: E402
-from experiments.reader.page import Digit, Reader, Reading  # noqa: E402
-from experiments.reader.rules import without_frames, without_rules  # noqa: E402
+from experiments.reader.page import Digit, Known, Reader, Reading  # noqa: E402
+from experiments.reader.rules import painted_over, without_frames, without_rules  # noqa: E402
 from models import lenet_mat  # noqa: E402
 from tinygrad_lite import serialize  # noqa: E402
 
@@ -365,7 +365,7 @@ def test_a_blot_of_the_other_colour_does_not_hide_the_digits(clean, reader):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(find, "_polarities", lambda gray, short: [True, False])
         real = reader._read_ink
-        patch.setattr(reader, "_read_ink", lambda ink: readings.get(ink.light) or real(ink), raising=False)
+        patch.setattr(reader, "_read_ink", lambda ink, known: readings.get(ink.light) or real(ink, known), raising=False)
         assert reader.read(rgb).lines() == rows
 
 
@@ -400,6 +400,36 @@ def test_pages_of_every_kind(digits, reader, difficulty):
     assert len(lines) == len(rows)
     wrong = sum(a != b for row, line in zip(rows, lines, strict=True) for a, b in zip(row, line, strict=False))
     assert wrong + abs(sum(map(len, rows)) - sum(map(len, lines))) <= 3
+
+
+def test_ink_fainter_than_the_squares_is_read(clean, reader):
+    gray = clean[0].astype(np.float32)
+    gray = np.median(gray) - 0.35 * (np.median(gray) - gray)
+    for at in range(0, gray.shape[1], 30):
+        gray[at : at + 2] = gray[:, at : at + 2] = 60
+    assert reader.read(cv2.GaussianBlur(gray, (0, 0), 0.7).astype(np.uint8)).lines() == clean[1]
+
+
+def test_what_was_read_surely_is_not_read_again(clean, reader, monkeypatch):
+    ink = next(find.candidates(find.to_gray(find.fit(clean[0])[0])))
+    seen: list[int] = []
+    real = reader.log_probs
+    monkeypatch.setattr(reader, "log_probs", lambda images: seen.append(len(images)) or real(images))
+    known: list[Known] = []
+    first, *_ = reader._read_ink(ink, known)
+    assert 8 <= len(known) <= len(first.digits) == 12
+    thicker = replace(ink, mask=cv2.dilate(ink.mask, np.ones((2, 2), np.uint8)))
+    once = sum(seen)
+    second, *_ = reader._read_ink(thicker, known)
+    assert sum(seen) - once < 0.5 * once
+    assert sorted(d.digit for d in second.digits) == sorted(d.digit for d in first.digits)
+    unsure = Known(known[0].part, known[0].chosen, [replace(known[0].digits[0], confidence=0.89)])
+    assert known[0].sure()
+    assert not unsure.sure()
+    x, y, w, h = known[0].part.box
+    for box, same in (((x, y, w, h), True), ((x + w // 2, y, w, h), False), ((x, y, w, 2 * h), False)):
+        assert known[0].is_same(find.Part(box, known[0].part.mask)) is same
+    assert not known[0].is_same(find.Part((x, y, w, h), np.ones((h, w), np.uint8)))  # a blot over it
 
 
 # --- the steps -------------------------------------------------------------------------------------------------------
@@ -440,6 +470,21 @@ def test_rules_go_and_strokes_stay():
     assert bare[strokes > 0].mean() > 0.99  # but for corners of a pixel
     assert not bare[mask == 0].any()
     assert len(find.parts(cv2.morphologyEx(bare, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))) == 2
+
+
+def test_dark_rules_are_painted_over_and_faint_strokes_stay():
+    page = np.full((400, 600), 200, np.float32)
+    cv2.circle(page, (200, 200), 45, 140, 9)
+    assert painted_over(page, light=False) is None
+    ruled = page.copy()
+    for y in (90, 210, 330):
+        cv2.line(ruled, (0, y), (599, y), 60, 3)
+    for gray, light in ((ruled, False), (255 - ruled, True)):
+        bare = painted_over(gray, light=light)
+        bare = 255 - bare if light else bare
+        assert bare[:, 300:].min() > 195  # nothing of the rules
+        assert bare[page == 140].mean() < 150  # the stroke stays, where rules cross it too
+        assert not bare[(page == 200) & (ruled == 200)].min() < 130
 
 
 def test_frames_go_and_what_is_in_them_stays():

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -9,15 +10,16 @@ from numpy.typing import NDArray
 
 import tinygrad_lite.functional as F
 from experiments.reader import find, order, split
-from experiments.reader.find import Box, Floats, Ink
+from experiments.reader.find import Box, Floats, Ink, Part
 from experiments.reader.judge import REJECT_ODD, accept, link, may_be_pair, needs_cut, only_digit, plausible, unlike
 from experiments.reader.normalise import SIZE, normalise
-from experiments.reader.rules import darkest, without_frames, without_rules
+from experiments.reader.rules import darkest, painted_over, without_frames, without_rules
 from experiments.reader.split import Hypothesis
 from models.lenet import LeNet
 from models.pair import WIDTH, PairNet
 from tinygrad_lite import no_grad
 
+KNOWN = 0.9  # above this confidence a digit need not be read again under another guess at the ink
 UNSURE = 0.75  # below this confidence a digit is marked as unsure
 LEAST = 6  # pixels of a picture's shorter side; on less no digit can be told from another
 MOST_PARTS = 400  # on a page; what is smaller than so many others is noise
@@ -57,6 +59,27 @@ class Reading:
     def lines(self) -> list[str]:
         """Return the rows as text."""
         return ["".join(str(self.digits[i].digit) for i in row) for row in self.rows]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What was read in a part of the ink, or in several, under one guess at the ink."""
+
+    part: Part | None  # None for several
+    chosen: list[Hypothesis]
+    digits: list[Digit]  # one for each choice, two for a pair
+
+    def sure(self) -> bool:
+        """Say whether another guess at the ink need not read it again."""
+        return min(digit.confidence for digit in self.digits) > KNOWN
+
+    def is_same(self, part: Part) -> bool:
+        """Say whether a part under another guess is the same piece of ink, a little thinner or thicker."""
+        if self.part is None:
+            return False
+        (x, y, w, h), (a, b, c, d) = part.box, self.part.box
+        near = max(abs(x - a), abs(y - b), abs(x + w - a - c), abs(y + h - b - d)) <= 1 + 0.08 * max(c, d)
+        return near and 0.7 < part.area / self.part.area < 1 / 0.7
 
 
 class Reader:
@@ -124,16 +147,17 @@ class Reader:
         large, factor = find.fit(picture)
         best, best_score, all_sure = Reading(), 0.0, False
         best_of: dict[bool, float] = {}  # light ink and dark ink, once tried
+        known: dict[bool, list[Known]] = {False: [], True: []}
         tried, settled = 0, False
-        for ink in find.candidates(find.to_gray(large), single=single):
+        for ink in _candidates(find.to_gray(large), single=single):
             if settled and ink.light in best_of:
                 break
             if best_of.get(ink.light, np.inf) < 0.5 * best_of.get(not ink.light, 0.0):
                 continue  # the other polarity reads far better
             for one in _variants(ink):
-                reading, score, sure = self._read_single(one) if single else self._read_ink(one)
+                reading, score, sure = self._read_single(one) if single else self._read_ink(one, known[ink.light])
                 best_of[ink.light] = max(best_of.get(ink.light, 0.0), score)
-                if score > 1.02 * best_score:
+                if score > best_score:
                     best, best_score = reading, score
                 all_sure = all_sure or sure
             tried += 1
@@ -144,12 +168,47 @@ class Reader:
             digit.box = tuple(round(n / factor) for n in digit.box)
         return best, all_sure
 
-    def _read_ink(self, ink: Ink) -> tuple[Reading, float, bool]:
-        """Read one guess at the ink: the reading, how good it is, and whether there is no need to look further."""
+    def _read_ink(self, ink: Ink, known: list[Known]) -> tuple[Reading, float, bool]:
+        """Read one guess at the ink: the reading, how good it is, and whether there is no need to look further.
+
+        What is known from other guesses is taken over, and what is now read surely is added to it.
+        """
         found, unit = plausible(find.parts(ink.mask), ink.mask.shape)
         if not found:
             return Reading(), 0.0, False
         found = sorted(found, key=lambda p: -p.area)[:MOST_PARTS]
+        same = [next((k for k in known if k.is_same(p)), None) for p in found]
+        before = [k for k in same if k is not None]
+        parts, runs = self._runs(ink, [p for p, k in zip(found, same, strict=True) if k is None], before, unit)
+        digits = self._finish(ink, [h for run in runs for h in run])
+        ends = np.cumsum([0] + [sum(len(h.halves or [h]) for h in run) for run in runs])
+        read = [Known(part, run, digits[i:j]) for part, run, i, j in zip(parts, runs, ends, ends[1:], strict=False)]
+        entries = before + [entry for entry in read if entry.chosen]
+        chosen = [h for entry in entries for h in entry.chosen]
+        digits = [digit for entry in entries for digit in entry.digits]
+        reading = Reading(how=ink.name)
+        if not chosen:
+            return reading, 0.0, False
+        written = [h.halves or [h] for h in chosen]
+        odd = unlike([one for some in written for one in some], ink, [d.confidence for d in digits])
+        # Of a touching pair the half that is less odd speaks for both: no rule or stain is half a digit.
+        starts = np.cumsum([0] + [len(some) for some in written])
+        odd = np.repeat(np.minimum.reduceat(odd, starts[:-1]), np.diff(starts))
+        known += [entry for entry in read if entry.part and entry.digits and entry.sure()]
+        reading.digits = [replace(d) for d, o in zip(digits, odd, strict=True) if accept(d.digit, d.confidence, float(o))]
+        sure = np.array([d.confidence for d in reading.digits])
+        # Weighed by size: a digit in pieces, each of them read as something, must not count for more than the whole.
+        sizes = np.array([max(d.box[2:]) for d in reading.digits])
+        score = float(((sure - 0.5) * sizes).sum())
+        rejected = len(digits) - len(reading.digits)
+        return reading, score, not rejected and bool(sure.size) and float(sure.min()) > 0.8
+
+    def _runs(
+        self, ink: Ink, found: list[Part], known: list[Known], unit: float
+    ) -> tuple[list[Part | None], list[list[Hypothesis]]]:
+        """Read parts one way and another: for each cluster of them its part, if it is but one, and what was chosen."""
+        if not found:
+            return [], []
         read = self.log_probs([normalise(cut_out(ink, p.box, p.mask)) for p in found])
         wholes = np.array([np.exp(log_probs.max()) for log_probs in read])
         complete = wholes.copy()
@@ -173,24 +232,10 @@ class Reader:
         for guess, log_probs in zip(unread, self.log_probs(views), strict=True):
             guess.log_probs = log_probs
         digit_like = [p.area for p, s in zip(found, wholes, strict=True) if 0.6 * unit < p.box[3] < 1.6 * unit and s > 0.8]
+        digit_like += [k.part.area for k in known if k.part and len(k.digits) == 1]
         usual_ink = float(np.median(digit_like or [p.area for p in found]))
-        chosen = [h for c, some in zip(clusters, by_cluster, strict=True) for h in split.best_runs(c, some, usual_ink)]
-        reading = Reading(how=ink.name)
-        if not chosen:
-            return reading, 0.0, False
-        digits = self._finish(ink, chosen)
-        written = [h.halves or [h] for h in chosen]
-        odd = unlike([one for some in written for one in some], ink, [d.confidence for d in digits])
-        # Of a touching pair the half that is less odd speaks for both: no rule or stain is half a digit.
-        starts = np.cumsum([0] + [len(some) for some in written])
-        odd = np.repeat(np.minimum.reduceat(odd, starts[:-1]), np.diff(starts))
-        reading.digits = [d for d, o in zip(digits, odd, strict=True) if accept(d.digit, d.confidence, float(o))]
-        sure = np.array([d.confidence for d in reading.digits])
-        # Weighed by size: a digit in pieces, each of them read as something, must not count for more than the whole.
-        sizes = np.array([max(d.box[2:]) for d in reading.digits])
-        score = float(((sure - 0.5) * sizes).sum())
-        rejected = len(digits) - len(reading.digits)
-        return reading, score, not rejected and bool(sure.size) and float(sure.min()) > 0.8
+        runs = [split.best_runs(c, some, usual_ink) for c, some in zip(clusters, by_cluster, strict=True)]
+        return [found[group[0]] if len(group) == 1 else None for group in groups], runs
 
     def _read_single(self, ink: Ink) -> tuple[Reading, float, bool]:
         """Read all the ink as one digit."""
@@ -218,6 +263,23 @@ class Reader:
                 first, second = (int(i) for i in np.argsort(-prob, kind="stable")[:2])
                 digits.append(Digit(half.box, first, float(prob[first]), second, float(prob[second]), views[mine][0]))
         return digits
+
+
+def _candidates(gray: Floats, *, single: bool) -> Iterator[Ink]:
+    """Guess what is ink; after the first guess, where there are rules, without them: they may be stronger than the ink.
+
+    Not where there are frames: they are no frames any more when a part of them is painted over.
+    """
+    guesses = find.candidates(gray, single=single)
+    first = next(guesses, None)
+    if first is None:
+        return
+    yield first
+    bare = None if single or without_frames(first.mask) is not None else painted_over(gray, light=first.light)
+    if bare is not None:
+        some = (ink for ink in find.candidates(bare) if ink.light == first.light)
+        yield from (replace(ink, name=f"{ink.name}, rules painted over") for ink in islice(some, 2))
+    yield from guesses
 
 
 def _variants(ink: Ink) -> Iterator[Ink]:

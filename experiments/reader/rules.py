@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from experiments.reader.find import Ink, Mask
+from experiments.reader.find import Floats, Ink, Mask
 
 REACH = 14  # pixels to either side of a line that are looked at
 
@@ -49,6 +49,34 @@ def without_rules(mask: Mask, *, share: float = 0.3) -> Mask | None:
     # Crumbs of the line beside the runs that went. An opening; MORPH_OPEN with an even kernel shifts the picture by a pixel.
     two = np.ones((2, 2), np.uint8)
     return np.asarray(cv2.dilate(cv2.erode(result, two, anchor=(0, 0)), two, anchor=(1, 1)), np.uint8)
+
+
+def painted_over(gray: Floats, *, light: bool) -> Floats | None:
+    """Paint long thin lines over with what lies beside them, so that ink fainter than they are can be found.
+
+    Parameters
+    ----------
+    gray : float32, (h, w), 0 to 255
+    light : bool
+        The lines are lighter than the page.
+
+    Returns
+    -------
+    float32, (h, w), or None where there is no such line.
+    """
+    short = min(gray.shape)
+    size = max(9, round(0.012 * short)) | 1
+    smooth = cv2.GaussianBlur(gray, (0, 0), 1.0)
+    thin = cv2.morphologyEx(smooth, cv2.MORPH_TOPHAT if light else cv2.MORPH_BLACKHAT, np.ones((size, size), np.uint8))
+    near = cv2.dilate(thin, np.ones((3 * size, 3 * size), np.uint8))
+    mask = (thin > np.maximum(0.5 * near, 3 * float(np.median(thin)))).astype(np.uint8)
+    bare = without_rules(mask)
+    if bare is None:
+        return None
+    hidden = cv2.dilate(mask & (1 - bare), np.ones((5, 5), np.uint8))  # with the lines' soft edges
+    seen = 1 - hidden.astype(np.float32)
+    beside = cv2.GaussianBlur(gray * seen, (0, 0), 3.0) / np.maximum(cv2.GaussianBlur(seen, (0, 0), 3.0), 1e-6)
+    return np.where(hidden > 0, beside, gray).astype(np.float32)
 
 
 def without_frames(mask: Mask) -> Mask | None:
