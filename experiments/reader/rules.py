@@ -2,8 +2,10 @@
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from experiments.reader.find import Floats, Ink, Mask
+from experiments.reader.normalise import stroke_width
 
 REACH = 14  # pixels to either side of a line that are looked at
 
@@ -113,7 +115,26 @@ def without_frames(mask: Mask) -> Mask | None:
         return None
     _, labels = cv2.connectedComponents(mask, connectivity=8)
     gone = [labels[outlines[i][0, 0, 1], outlines[i][0, 0, 0]] for i in frames]
-    return (mask * ~np.isin(labels, gone)).astype(np.uint8)
+    frame = np.isin(labels, gone)
+    return mask * ~frame | _written_on(labels * frame)
+
+
+def _written_on(frames: NDArray[np.int32]) -> Mask:
+    """Keep the digits that touch frames, numbered from 1: what is, without straight lines, neither a line nor the frame."""
+    result = np.zeros(frames.shape, np.uint8)
+    bare = without_rules((frames > 0).astype(np.uint8))
+    if bare is None:
+        return result
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(bare, connectivity=8)
+    for i in range(1, count):
+        x, y, w, h, _ = stats[i]
+        here = np.s_[y : y + h, x : x + w]
+        part = (labels[here] == i).astype(np.uint8)
+        across = min(cv2.minAreaRect(np.argwhere(part).astype(np.float32))[1])
+        _, _, width, height = cv2.boundingRect((frames == frames[here][part > 0][0]).astype(np.uint8))
+        if across > 1.5 * stroke_width(np.pad(part, 1)) and (w < 0.8 * width or h < 0.8 * height):
+            result[here] |= part
+    return result
 
 
 def _siblings(tree: np.ndarray, first: int) -> list[int]:
