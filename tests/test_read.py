@@ -413,7 +413,7 @@ def test_ink_fainter_than_the_squares_is_read(clean, reader):
 def test_digits_on_the_lines_of_a_frame_are_not_lost_with_it(clean, reader):
     boxes = np.array([digit.box for digit in reader.read(clean[0]).digits])
     left, top = boxes[:, :2].min(0) - 20
-    right, bottom = (boxes[:, :2] + boxes[:, 2:]).max(0) + (20, -6)
+    right, bottom = (boxes[:, :2] + boxes[:, 2:]).max(0) + np.array([20, -6])
     page = cv2.rectangle(clean[0].copy(), (int(left), int(top)), (int(right), int(bottom)), (90, 90, 90), 3)
     assert reader.read(page).lines() == clean[1]
 
