@@ -112,7 +112,7 @@ def to_gray(picture: NDArray[np.uint8]) -> Floats:
     return np.asarray(cv2.transform(picture, weights[None].astype(np.float32)), np.float32)
 
 
-def candidates(gray: Floats, *, single: bool = False) -> Iterator[Ink]:
+def candidates(gray: Floats, *, single: bool = False, light: bool | None = None) -> Iterator[Ink]:
     """Guess what is ink in a few ways, the likeliest first.
 
     Parameters
@@ -120,12 +120,14 @@ def candidates(gray: Floats, *, single: bool = False) -> Iterator[Ink]:
     gray : float32, (h, w), 0 to 255
     single : bool
         One digit fills most of the picture, so its strokes may be very wide.
+    light : bool or None
+        Whether the ink is lighter than the page; None: as the picture looks.
     """
     short = min(gray.shape)
     # (kernel of the page, share of the threshold), the best first. A wide kernel is for wide strokes.
     ways = [(0.12, 1.0), (0.4, 1.0), (0.7, 1.0), (0.12, 0.65)] if single else [
         (0.05, 1.0), (0.12, 1.0), (0.05, 0.65), (0.4, 1.0), (0.12, 0.65)]  # fmt: skip
-    polarities = _polarities(gray, short)
+    polarities = _polarities(gray, short) if light is None else [light]
     before: dict[bool, Mask] = {}
     for width, factor in ways:
         for light in polarities:
@@ -190,8 +192,14 @@ def threshold(strength: Floats, short: int, factor: float = 1.0) -> tuple[Floats
     if total <= 0:
         return None
     middle = float((strength * edges).sum()) / total
-    noise = float(np.median(strength[::4, ::4]))
-    spread = float(np.median(np.abs(strength[::4, ::4] - noise))) * 1.5
+    seen = strength[::4, ::4]
+    share = float((seen > middle).mean())
+    if share > 0.4:
+        page, full = seen[seen <= middle], seen[seen > middle]
+        if share * (1 - share) * (full.mean() - page.mean()) ** 2 > 0.85 * seen.var():  # two levels: a digit fills the picture
+            seen = page
+    noise = float(np.median(seen))
+    spread = float(np.median(np.abs(seen - noise))) * 1.5
     floor = max(noise + 4 * spread, 0.03)
     level = max(factor * middle, floor)
     # Local strength: the strongest ink within about a digit, carried a little further than the stroke.

@@ -20,6 +20,7 @@ from models.pair import WIDTH, PairNet
 from tinygrad_lite import no_grad
 
 KNOWN = 0.9  # above this confidence a digit need not be read again under another guess at the ink
+ONE = 0.99  # above this confidence a picture may be one digit
 UNSURE = 0.75  # below this confidence a digit is marked as unsure
 LEAST = 6  # pixels of a picture's shorter side; on less no digit can be told from another
 MOST_PARTS = 400  # on a page; what is smaller than so many others is noise
@@ -130,17 +131,28 @@ class Reader:
             return Reading()
         best, sure = self._read_picture(picture, single=single)
         clear = best.confidence() > 0.93 and (sure or len(best.digits) > 4)  # a table's grain is read as a few odd digits
+        places = [(picture, (0, 0))]
         sheet = None if clear else find.sheet(picture)
         if sheet is not None:
-            alone, (x, y, _, _) = sheet
-            reading, _ = self._read_picture(alone, single=single)
-            for digit in reading.digits:
-                digit.box = (digit.box[0] + x, digit.box[1] + y, *digit.box[2:])
+            places.append((sheet[0], sheet[1][:2]))
+            reading = self._read_place(*places[1], single=single)
             best = max(best, reading, key=lambda one: sum(d.confidence - 0.5 for d in one.digits))  # the first, if equal
+        if not single and (len(best.digits) <= 6 or best.confidence() < 0.85):
+            for place in places:
+                one = self._read_place(*place, single=True)
+                if surer(one, best, within=clear):
+                    best = one
         if len(best.digits) > 10 and np.median([d.confidence for d in best.digits]) < UNSURE:  # the grain of a table or page
             best.digits = [d for d in best.digits if d.confidence >= REJECT_ODD]
         best.rows = order.rows([digit.box for digit in best.digits])
         return best
+
+    def _read_place(self, part: NDArray[np.uint8], corner: tuple[int, int], *, single: bool) -> Reading:
+        """Read a part of a picture; its boxes are of the whole."""
+        reading, _ = self._read_picture(part, single=single)
+        x, y = corner
+        reading.digits = [replace(d, box=(d.box[0] + x, d.box[1] + y, *d.box[2:])) for d in reading.digits]
+        return reading
 
     def _read_picture(self, picture: NDArray[np.uint8], *, single: bool) -> tuple[Reading, bool]:
         """Try one guess at the ink after another: the best reading, without rows, and whether all is sure."""
@@ -149,7 +161,14 @@ class Reader:
         best_of: dict[bool, float] = {}  # light ink and dark ink, once tried
         known: dict[bool, list[Known]] = {False: [], True: []}
         tried, settled = 0, False
-        for ink in _candidates(find.to_gray(large), single=single):
+        gray = find.to_gray(large)
+
+        def guesses() -> Iterator[Ink]:
+            yield from _candidates(gray, single=single)
+            if single and not all_sure and len(best_of) == 1:  # where there is more ink than page it looks like the page
+                yield from find.candidates(gray, single=True, light=not next(iter(best_of)))
+
+        for ink in guesses():
             if settled and ink.light in best_of:
                 break
             if best_of.get(ink.light, np.inf) < 0.5 * best_of.get(not ink.light, 0.0):
@@ -161,7 +180,7 @@ class Reader:
                     best, best_score = reading, score
                 all_sure = all_sure or sure
             tried += 1
-            settled = all_sure or (tried >= 3 and best.confidence() > 0.9)
+            settled = all_sure or best.confidence() > {1: 1.0, 2: 0.98}.get(tried, 0.9)
             if settled and len(best.digits) > 4:  # a few may be a blot of the other polarity
                 break
         for digit in best.digits:
@@ -294,6 +313,18 @@ def _variants(ink: Ink) -> Iterator[Ink]:
             yield replace(ink, mask=strong, name=f"{ink.name}, the darkest")
         yield replace(ink, mask=bare, name=f"{ink.name}, rules removed")
     yield ink
+
+
+def surer(one: Reading, pieces: Reading, *, within: bool) -> bool:
+    """Say whether a picture is rather one digit, large or at the border, than what was read on it.
+
+    within: what was read is sure, so it must at least be pieces of that digit.
+    """
+    if one.confidence() <= max(ONE, pieces.confidence()):
+        return False
+    x, y, w, h = one.digits[0].box
+    middles = [(d.box[0] + d.box[2] / 2, d.box[1] + d.box[3] / 2) for d in pieces.digits]
+    return not within or all(x <= at <= x + w and y <= down <= y + h for at, down in middles)
 
 
 def cut_out(ink: Ink, box: Box, mask: find.Mask) -> Floats:
