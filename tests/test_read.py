@@ -380,16 +380,25 @@ def test_a_sheet_on_a_table_is_found(clean, reader, monkeypatch):
     np.testing.assert_allclose(found, box, atol=0.08 * max(box))  # without its edge
     assert alone.shape == (found[3], found[2], 3)
     assert alone.min() > 50  # nothing of the table
-    assert reader.read(table).lines() == clean[1]
+    tried: list[tuple[int, ...]] = []
+    real = reader._read_ink
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "_read_ink", lambda ink, known: tried.append(ink.mask.shape) or real(ink, known), raising=False)
+        assert reader.read(table).lines() == clean[1]
+    assert tried.count(tried[0]) == 1  # the table's grain is not looked at again and again
     one = Digit((5, 7, 20, 30), 3, 1.0, 5, 0.0, np.zeros((28, 28), np.float32))
     # Where the whole picture reads as nothing the sheet counts, its boxes moved to where they are on the picture.
     monkeypatch.setattr(
-        Reader, "_read_picture", lambda _, picture, single: (Reading([one] * (picture.shape == alone.shape)), True)
+        Reader,
+        "_read_picture",
+        lambda _, picture, single, hurried=False: (Reading([one] * (picture.shape == alone.shape)), True),
     )
     assert reader.read(table).digits[0].box == (found[0] + 5, found[1] + 7, 20, 30)
     # So it does where it holds one digit.
     monkeypatch.setattr(
-        Reader, "_read_picture", lambda _, picture, single: (Reading([one] * (single and picture.shape == alone.shape)), True)
+        Reader,
+        "_read_picture",
+        lambda _, picture, single, hurried=False: (Reading([one] * (single and picture.shape == alone.shape)), True),
     )
     assert reader.read(table).digits[0].box == (found[0] + 5, found[1] + 7, 20, 30)
     # A shadow's edge looks like a sheet's: where the whole picture reads better it stays.
@@ -397,7 +406,7 @@ def test_a_sheet_on_a_table_is_found(clean, reader, monkeypatch):
     monkeypatch.setattr(
         Reader,
         "_read_picture",
-        lambda _, picture, single: (
+        lambda _, picture, single, hurried=False: (
             Reading([] if single else [one] if picture.shape == alone.shape else [half_sure] * 2),
             False,
         ),
@@ -432,7 +441,9 @@ def test_a_page_of_mostly_unsure_readings_keeps_the_sure_ones(reader):
 
     with pytest.MonkeyPatch.context() as patch:
         for unsure, kept in ((8, 17), (10, 9)):
-            patch.setattr(reader, "_read_picture", lambda picture, single, n=unsure: (reading(n), False), raising=False)
+            patch.setattr(
+                reader, "_read_picture", lambda picture, single, hurried=False, n=unsure: (reading(n), False), raising=False
+            )
             assert len(reader.read(np.full((99, 700, 3), 200, np.uint8)).digits) == kept
 
 

@@ -21,6 +21,7 @@ from tinygrad_lite import no_grad
 
 KNOWN = 0.9  # above this confidence a digit need not be read again under another guess at the ink
 ONE = 0.99  # above this confidence a picture may be one digit
+GRAIN = 0.7  # below this mean confidence what was read may be the grain of a table
 UNSURE = 0.75  # below this confidence a digit is marked as unsure
 LEAST = 6  # pixels of a picture's shorter side; on less no digit can be told from another
 MOST_PARTS = 400  # on a page; what is smaller than so many others is noise
@@ -129,14 +130,16 @@ class Reader:
         """
         if min(picture.shape[:2]) < LEAST:
             return Reading()
-        best, sure = self._read_picture(picture, single=single)
+        sheet = find.sheet(picture)
+        best, sure = self._read_picture(picture, single=single, hurried=sheet is not None)
         clear = best.confidence() > 0.93 and (sure or len(best.digits) > 4)  # a table's grain is read as a few odd digits
         places = [(picture, (0, 0))]
-        sheet = None if clear else find.sheet(picture)
-        if sheet is not None:
+        if sheet is not None and not clear:
             places.append((sheet[0], sheet[1][:2]))
-            reading = self._read_place(*places[1], single=single)
-            best = max(best, reading, key=lambda one: sum(d.confidence - 0.5 for d in one.digits))  # the first, if equal
+            readings = [best, self._read_place(*places[1], single=single)]
+            if max(reading.confidence() for reading in readings) < GRAIN:
+                readings.append(self._read_picture(picture, single=single)[0])
+            best = max(readings, key=lambda one: sum(d.confidence - 0.5 for d in one.digits))  # the first, if equal
         if not single and (len(best.digits) <= 6 or best.confidence() < 0.85):
             for place in places:
                 one = self._read_place(*place, single=True)
@@ -154,8 +157,11 @@ class Reader:
         reading.digits = [replace(d, box=(d.box[0] + x, d.box[1] + y, *d.box[2:])) for d in reading.digits]
         return reading
 
-    def _read_picture(self, picture: NDArray[np.uint8], *, single: bool) -> tuple[Reading, bool]:
-        """Try one guess at the ink after another: the best reading, without rows, and whether all is sure."""
+    def _read_picture(self, picture: NDArray[np.uint8], *, single: bool, hurried: bool = False) -> tuple[Reading, bool]:
+        """Try one guess at the ink after another: the best reading, without rows, and whether all is sure.
+
+        hurried: one guess of either polarity does where it reads as grain.
+        """
         large, factor = find.fit(picture)
         best, best_score, all_sure = Reading(), 0.0, False
         best_of: dict[bool, float] = {}  # light ink and dark ink, once tried
@@ -173,6 +179,8 @@ class Reader:
                 break
             if best_of.get(ink.light, np.inf) < 0.5 * best_of.get(not ink.light, 0.0):
                 continue  # the other polarity reads far better
+            if hurried and ink.light in best_of and best.confidence() < GRAIN:
+                continue
             for one in _variants(ink):
                 reading, score, sure = self._read_single(one) if single else self._read_ink(one, known[ink.light])
                 best_of[ink.light] = max(best_of.get(ink.light, 0.0), score)
