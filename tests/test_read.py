@@ -359,7 +359,7 @@ def test_two_guesses_at_the_ink_do_where_the_page_reads_well(clean, reader, monk
     asked = []
     digit = Digit((5, 5, 30, 40), 3, confidence, 5, 0.0, np.zeros((28, 28), np.float32))
     monkeypatch.setattr(reader, "_read_ink", lambda ink, known: (asked.append(ink) or Reading([digit] * 9), 9.0, False))
-    monkeypatch.setattr(steps, "_variants", lambda ink: [ink])
+    monkeypatch.setattr(steps, "variants", lambda ink: [ink])
     reader._read_picture(clean[0], single=False)
     assert len(asked) == guesses
 

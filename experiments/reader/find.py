@@ -229,3 +229,18 @@ def upper(values: Floats) -> float:
     """Return the value that a quarter of the values exceed (np.percentile interpolates, and takes ten times as long)."""
     k = 3 * len(values) // 4
     return float(np.partition(values, k)[k])
+
+
+def cut_out(ink: Ink, box: Box, mask: Mask) -> Floats:
+    """Return the ink under a mask, (h + 2, w + 2), with its soft edge, evenly strong: 1 in the strokes."""
+    x, y, w, h = box
+    strength = np.zeros((h + 2, w + 2), np.float32)
+    top, left = max(0, y - 1), max(0, x - 1)
+    seen = ink.strength[top : y + h + 1, left : x + w + 1]
+    strength[top - y + 1 : top - y + 1 + seen.shape[0], left - x + 1 : left - x + 1 + seen.shape[1]] = seen
+    inside, written = (cv2.copyMakeBorder(m, 1, 1, 1, 1, cv2.BORDER_CONSTANT) for m in (mask, ink.mask[y : y + h, x : x + w]))
+    level = max(0.1, upper(strength[inside > 0]))
+    # The soft edge is the stroke's own, not the neighbour's across a cut.
+    soft = cv2.dilate(inside, np.ones((3, 3), np.uint8))
+    other = written * (1 - inside)
+    return np.asarray(np.clip(strength / level, 0, 1) * soft * (1 - other), np.float32)

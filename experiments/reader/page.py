@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import islice
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +11,7 @@ from experiments.reader import find, order, split
 from experiments.reader.find import Box, Floats, Ink, Part
 from experiments.reader.judge import REJECT_ODD, accept, link, may_be_pair, needs_cut, only_digit, plausible, unlike
 from experiments.reader.normalise import SIZE, normalise
-from experiments.reader.rules import darkest, painted_over, without_frames, without_rules
+from experiments.reader.rules import guesses_at_ink, variants
 from experiments.reader.split import Hypothesis
 from models.lenet import LeNet
 from models.pair import WIDTH, PairNet
@@ -170,7 +168,7 @@ class Reader:
         gray = find.to_gray(large)
 
         def guesses() -> Iterator[Ink]:
-            yield from _candidates(gray, single=single)
+            yield from guesses_at_ink(gray, single=single)
             if single and not all_sure and len(best_of) == 1:  # where there is more ink than page it looks like the page
                 yield from find.candidates(gray, single=True, light=not next(iter(best_of)))
 
@@ -181,7 +179,7 @@ class Reader:
                 continue  # the other polarity reads far better
             if hurried and ink.light in best_of and best.confidence() < GRAIN:
                 continue
-            for one in _variants(ink):
+            for one in variants(ink):
                 reading, score, sure = self._read_single(one) if single else self._read_ink(one, known[ink.light])
                 best_of[ink.light] = max(best_of.get(ink.light, 0.0), score)
                 if score > best_score:
@@ -236,12 +234,12 @@ class Reader:
         """Read parts one way and another: for each cluster of them its part, if it is but one, and what was chosen."""
         if not found:
             return [], []
-        read = self.log_probs([normalise(cut_out(ink, p.box, p.mask)) for p in found])
+        read = self.log_probs([normalise(find.cut_out(ink, p.box, p.mask)) for p in found])
         wholes = np.array([np.exp(log_probs.max()) for log_probs in read])
         complete = wholes.copy()
         if self.pairs:  # what it reads as a pair is hardly one digit, however sure the other net is
             some = [i for i, p in enumerate(found) if may_be_pair(p, unit)]
-            views = [normalise(cut_out(ink, found[i].box, found[i].mask), wide=WIDTH) for i in some]
+            views = [normalise(find.cut_out(ink, found[i].box, found[i].mask), wide=WIDTH) for i in some]
             for i, log_probs in zip(some, self.log_probs(views), strict=True):
                 wholes[i] *= 1 - split.both(log_probs)
                 complete[i] = max(wholes[i], split.both(log_probs))
@@ -255,7 +253,7 @@ class Reader:
             if cluster.count == 1:  # read above
                 some[0].log_probs = read[group[0]]
             unread += some[cluster.count == 1 :]
-        views = [normalise(cut_out(ink, h.box, h.mask), wide=WIDTH if h.pair else SIZE) for h in unread]
+        views = [normalise(find.cut_out(ink, h.box, h.mask), wide=WIDTH if h.pair else SIZE) for h in unread]
         for guess, log_probs in zip(unread, self.log_probs(views), strict=True):
             guess.log_probs = log_probs
         digit_like = [p.area for p, s in zip(found, wholes, strict=True) if 0.6 * unit < p.box[3] < 1.6 * unit and s > 0.8]
@@ -280,7 +278,7 @@ class Reader:
 
     def _finish(self, ink: Ink, chosen: list[Hypothesis]) -> list[Digit]:
         """Read each digit, or pair, in a few views and take the mean."""
-        inks = [(cut_out(ink, h.box, h.mask), WIDTH if h.pair else SIZE) for h in chosen]
+        inks = [(find.cut_out(ink, h.box, h.mask), WIDTH if h.pair else SIZE) for h in chosen]
         views = [normalise(one, thickness=t, shear=s, wide=wide) for one, wide in inks for t, s in VIEWS]
         read = self.log_probs(views)
         digits = []
@@ -292,59 +290,10 @@ class Reader:
         return digits
 
 
-def _candidates(gray: Floats, *, single: bool) -> Iterator[Ink]:
-    """Guess what is ink; after the first guess, where there are rules, without them: they may be stronger than the ink.
-
-    Not where there are frames: they are no frames any more when a part of them is painted over.
-    """
-    guesses = find.candidates(gray, single=single)
-    first = next(guesses, None)
-    if first is None:
-        return
-    yield first
-    bare = None if single or without_frames(first.mask) is not None else painted_over(gray, light=first.light)
-    if bare is not None:
-        some = (ink for ink in find.candidates(bare) if ink.light == first.light)
-        yield from (replace(ink, name=f"{ink.name}, rules painted over") for ink in islice(some, 2))
-    yield from guesses
-
-
-def _variants(ink: Ink) -> Iterator[Ink]:
-    """Yield the ink without rules, where there are any, before the ink as it is; frames are never wanted."""
-    inside = without_frames(ink.mask)
-    if inside is not None:
-        ink = replace(ink, mask=inside, name=f"{ink.name}, frames removed")
-    bare = without_rules(ink.mask)
-    if bare is not None:
-        strong = darkest(ink)
-        if strong is not None:
-            yield replace(ink, mask=strong, name=f"{ink.name}, the darkest")
-        yield replace(ink, mask=bare, name=f"{ink.name}, rules removed")
-    yield ink
-
-
 def surer(one: Reading, pieces: Reading, *, within: bool) -> bool:
-    """Say whether a picture is rather one digit, large or at the border, than what was read on it.
-
-    within: what was read is sure, so it must at least be pieces of that digit.
-    """
+    """Say whether a picture is rather one digit than the pieces read on it; sure ones must lie within it."""
     if one.confidence() <= max(ONE, pieces.confidence()):
         return False
     x, y, w, h = one.digits[0].box
     middles = [(d.box[0] + d.box[2] / 2, d.box[1] + d.box[3] / 2) for d in pieces.digits]
     return not within or all(x <= at <= x + w and y <= down <= y + h for at, down in middles)
-
-
-def cut_out(ink: Ink, box: Box, mask: find.Mask) -> Floats:
-    """Return the ink under a mask, (h + 2, w + 2), with its soft edge, evenly strong: 1 in the strokes."""
-    x, y, w, h = box
-    strength = np.zeros((h + 2, w + 2), np.float32)
-    top, left = max(0, y - 1), max(0, x - 1)
-    seen = ink.strength[top : y + h + 1, left : x + w + 1]
-    strength[top - y + 1 : top - y + 1 + seen.shape[0], left - x + 1 : left - x + 1 + seen.shape[1]] = seen
-    inside, written = (cv2.copyMakeBorder(m, 1, 1, 1, 1, cv2.BORDER_CONSTANT) for m in (mask, ink.mask[y : y + h, x : x + w]))
-    level = max(0.1, find.upper(strength[inside > 0]))
-    # The soft edge is the stroke's own, not the neighbour's across a cut.
-    soft = cv2.dilate(inside, np.ones((3, 3), np.uint8))
-    other = written * (1 - inside)
-    return np.asarray(np.clip(strength / level, 0, 1) * soft * (1 - other), np.float32)

@@ -1,10 +1,14 @@
 """Ruled lines, squares and frames taken off a mask, the strokes that cross them left whole."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.reader.find import Floats, Ink, Mask
+from experiments.reader.find import Floats, Ink, Mask, candidates
 from experiments.reader.normalise import stroke_width
 
 REACH = 14  # pixels to either side of a line that are looked at
@@ -193,3 +197,34 @@ def _erase(result: Mask, mask: Mask, start: np.ndarray, stop: np.ndarray) -> Non
     line = hit & (thick <= 1.5 * usual + 1.5)
     gone = line[:, None] & (index > page_before[:, None] - 1) & (index < page_after[:, None] + 1)
     result[rows[gone], columns[gone]] = 0
+
+
+def guesses_at_ink(gray: Floats, *, single: bool) -> Iterator[Ink]:
+    """Guess what is ink; after the first guess, where there are rules, without them: they may be stronger than the ink.
+
+    Not where there are frames: they are no frames any more when a part of them is painted over.
+    """
+    guesses = candidates(gray, single=single)
+    first = next(guesses, None)
+    if first is None:
+        return
+    yield first
+    bare = None if single or without_frames(first.mask) is not None else painted_over(gray, light=first.light)
+    if bare is not None:
+        some = (ink for ink in candidates(bare) if ink.light == first.light)
+        yield from (replace(ink, name=f"{ink.name}, rules painted over") for ink in islice(some, 2))
+    yield from guesses
+
+
+def variants(ink: Ink) -> Iterator[Ink]:
+    """Yield the ink without rules, where there are any, before the ink as it is; frames are never wanted."""
+    inside = without_frames(ink.mask)
+    if inside is not None:
+        ink = replace(ink, mask=inside, name=f"{ink.name}, frames removed")
+    bare = without_rules(ink.mask)
+    if bare is not None:
+        strong = darkest(ink)
+        if strong is not None:
+            yield replace(ink, mask=strong, name=f"{ink.name}, the darkest")
+        yield replace(ink, mask=bare, name=f"{ink.name}, rules removed")
+    yield ink
