@@ -1,14 +1,10 @@
 """Plain examples: choices at kinks and ties, safe numbers, naive loops. Gradients in general are fuzzed in test_ops.py."""
 
-import itertools
-
 import numpy as np
 import pytest
 
 import tinygrad_lite.functional as F
 from tinygrad_lite import Tensor
-from tinygrad_lite import _threads as threads
-from tinygrad_lite.ops import conv
 
 
 def gradient(f, x, cotangent=None, dtype=np.float64):
@@ -170,96 +166,6 @@ def test_nan_stays_visible(f, place):
 
 
 # -- naive loops -------------------------------------------------------------------------------------------------------
-
-
-def naive_windows(x, kernel, stride, padding, dilation, border):
-    """(n, c, h_out, w_out, kh, kw), pixel by pixel."""
-    n, c, h, w = x.shape
-    sizes = [
-        (s + 2 * p - d * (k - 1) - 1) // t + 1 for s, k, t, p, d in zip((h, w), kernel, stride, padding, dilation, strict=True)
-    ]
-    out = np.full((n, c, *sizes, *kernel), border)
-    for i, j, a, b in itertools.product(*map(range, (*sizes, *kernel))):
-        row, column = i * stride[0] + a * dilation[0] - padding[0], j * stride[1] + b * dilation[1] - padding[1]
-        if 0 <= row < h and 0 <= column < w:
-            out[:, :, i, j, a, b] = x[:, :, row, column]
-    return out
-
-
-WINDOWS = [
-    ((2, 3), (1, 1), (0, 0), (1, 1)), ((3, 2), (2, 3), (1, 0), (1, 2)), ((1, 1), (2, 1), (0, 0), (1, 1)),
-    ((2, 4), (3, 1), (1, 2), (2, 1)), ((4, 1), (3, 1), (2, 0), (1, 1)), ((2, 2), (1, 2), (0, 1), (3, 1)),
-]  # fmt: skip
-
-
-@pytest.fixture(params=["as it is", "rows joined", "rows alone", "rows in pieces", "many parts"])
-def products(request, monkeypatch):
-    """Each way in which a convolution cuts its products, for small arrays too."""
-    if request.param != "as it is":
-        monkeypatch.setattr(conv, "FEW", 1000 if request.param == "rows joined" else 0)
-        monkeypatch.setattr(threads, "PIECE", 30 if request.param == "rows in pieces" else 10**9)
-    if request.param == "many parts":
-        monkeypatch.setattr(threads, "SCRATCH", 100)
-        monkeypatch.setattr(threads, "BLAS_SHARES", 0)
-
-
-@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation"), WINDOWS)
-@pytest.mark.parametrize("groups", [1, 2])
-def test_conv2d_against_loops(products, kernel, stride, padding, dilation, groups):
-    rng = np.random.default_rng(0)
-    x, weight, bias = rng.normal(size=(2, 4, 7, 6)), rng.normal(size=(6, 4 // groups, *kernel)), rng.normal(size=6)
-    windows = naive_windows(x, kernel, stride, padding, dilation, 0.0)
-    out = np.stack([
-        np.einsum("nchwab,cab->nhw", windows[:, g * 4 // groups : (g + 1) * 4 // groups], weight[o]) + bias[o]
-        for o in range(6) for g in [o * groups // 6]
-    ], axis=1)  # fmt: skip
-    tensors = [Tensor(array, requires_grad=True) for array in (x, weight, bias)]
-    result = F.conv2d(*tensors, stride, padding, dilation, groups)
-    np.testing.assert_allclose(result.data, out, rtol=1e-12, atol=1e-13)
-    # It is linear in each argument, and so is what the gradient must give: <g, change of the result> = <gradient, change>.
-    g = rng.normal(size=out.shape)
-    result.backward(g)
-    for i, tensor in enumerate(tensors):
-        change = rng.normal(size=tensor.shape)
-        arrays = ((change, weight, 0 * bias), (x, change, 0 * bias), (0 * x, weight, change))[i]
-        along = (g * F.conv2d(*arrays, stride, padding, dilation, groups).data).sum()
-        assert (tensor.grad * change).sum() == pytest.approx(along, rel=1e-11)
-
-
-def test_the_gradient_of_many_weights_is_added_up_a_few_rows_at_a_time(monkeypatch):
-    rng = np.random.default_rng(0)
-    x, weight, g = rng.normal(size=(1, 4, 9, 3)), rng.normal(size=(40, 4, 3, 3)), rng.normal(size=(1, 40, 7, 1))
-    expected = conv.conv2d(x, weight)[1](g)[1]
-    monkeypatch.setattr(conv, "FEW", 0)
-    monkeypatch.setattr(threads, "SCRATCH", 2 * weight.nbytes)
-    np.testing.assert_allclose(conv.conv2d(x, weight)[1](g)[1], expected, rtol=1e-12, atol=1e-13)
-
-
-def test_images_from_a_convolution_are_flattened_with_the_batch_innermost_and_back_into_their_own_order():
-    images = np.arange(120.0).reshape(4, 3, 5, 2).transpose(3, 1, 0, 2)  # (h, c, w, n) in memory
-    x = Tensor(images, requires_grad=True)
-    flat = F.flatten(x, 1)
-    np.testing.assert_array_equal(flat.data, images.reshape(2, 60))
-    assert flat.data.flags.f_contiguous
-    g = np.random.default_rng(0).normal(size=(2, 60))
-    flat.backward(g)
-    np.testing.assert_array_equal(x.grad, g.reshape(images.shape))
-    assert x.grad.strides == images.strides
-
-
-@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation"), WINDOWS)
-def test_pooling_against_loops(kernel, stride, padding, dilation):
-    x = np.random.default_rng(0).normal(size=(2, 3, 7, 6))
-    padding = tuple(min(p, k // 2) for p, k in zip(padding, kernel, strict=True))
-    windows = naive_windows(x, kernel, stride, padding, dilation, -np.inf)
-    for tensor in (Tensor(x), Tensor(x, requires_grad=True)):  # what is wanted of it decides in which order it compares
-        np.testing.assert_array_equal(F.max_pool2d(tensor, kernel, stride, padding, dilation).data, windows.max(axis=(4, 5)))
-    windows = naive_windows(x, kernel, stride, padding, (1, 1), np.nan)
-    np.testing.assert_allclose(
-        F.avg_pool2d(x, kernel, stride, padding, False).data, np.nanmean(windows, axis=(4, 5)), rtol=1e-13
-    )
-    whole = np.where(np.isnan(windows), 0, windows).mean(axis=(4, 5))
-    np.testing.assert_allclose(F.avg_pool2d(x, kernel, stride, padding).data, whole, rtol=1e-13)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])

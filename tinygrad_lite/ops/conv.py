@@ -19,8 +19,8 @@ from tinygrad_lite import _threads as threads
 from tinygrad_lite._types import Array, Pair, RuleResult
 from tinygrad_lite.errors import ShapeError
 
-SMALL = 2048  # weights of a group
-FEW = 32  # columns
+SMALL = 2048  # weights of a group, up to which its products are quicker in pieces
+FEW = 32  # columns in the patches of a row, below which the products of all rows are made one
 
 
 @functools.lru_cache
@@ -39,6 +39,28 @@ def windows(rows: Array, start: int, count: int, size: int, step: int = 1) -> Ar
     return np.ndarray(
         (groups, count, size * width, L), rows.dtype, rows, start * row, (length * row, step * row, L * item, item)
     )
+
+
+def image_rows(slabs: Array, start: int, upwards: list[Array], G: Array, stride: int) -> None:
+    """Compute the slabs of the image's rows from `start` on, (groups, rows, slab, L): W' G, added up where windows overlap.
+
+    Row i stride + k of the image is row k of window i, row k + stride of the window above, and so on: one product of the rows
+    k, k + stride, ... of the kernel from below upwards, which are upwards[k] (groups, ., o, slab), with as many rows of G
+    (groups, h_out, o, L).
+    """
+    (groups, h_out, o, _), slab, stop = G.shape, slabs.shape[2], start + slabs.shape[1]
+    for k, kernel in enumerate(upwards):
+        i, end = (-(-max(0, row - k) // stride) for row in (start, stop))
+        while i < end:
+            top = i + 1 - kernel.shape[1]  # the window that ends with this row; it may be above the first
+            first, last = max(0, top), min(i + 1, h_out)
+            size = last - first
+            together = min(end, h_out) - i if size == kernel.shape[1] else 1  # the next rows lie in as many windows
+            some = kernel[:, first - top : last - top].reshape(groups, 1, size * o, slab).swapaxes(2, 3)
+            place = i * stride + k - start
+            places = slice(place, place + (together - 1) * stride + 1, stride)
+            np.matmul(some, windows(G, first, together, size), out=slabs[:, places])
+            i += together
 
 
 def conv2d(
@@ -106,25 +128,13 @@ def conv2d(
         tasks: list[tuple[Callable[[slice], None], int]] = []
         if needs[0]:
             g_X = np.zeros(X.shape, np.result_type(g, weight))
-            # Row i sh + k of the image is row k of window i, row k + sh of the window above, and so on: its gradient is one
-            # product of the rows k, k + sh, ... of the kernel, from below upwards, with as many rows of G.
             kernels = W.reshape(groups, o, kh, slab).swapaxes(1, 2)
             upwards = [np.ascontiguousarray(kernels[:, k::sh][:, ::-1]) for k in range(min(kh, sh))]
 
             def to_image(part: slice) -> None:
                 count = part.stop - part.start
                 g_slabs = (np.zeros if sh > kh else np.empty)((groups, count, slab, L), g_X.dtype)
-                for k, V in enumerate(upwards):
-                    i, end = (-(-max(0, row - k) // sh) for row in (part.start, part.stop))
-                    while i < end:
-                        top = i + 1 - V.shape[1]  # window i - V.shape[1] + 1 ends with this row, and above there may be none
-                        first, last = max(0, top), min(i + 1, h_out)
-                        size = last - first
-                        together = min(end, h_out) - i if size == V.shape[1] else 1  # the next ones lie in all windows too
-                        some = V[:, first - top : last - top].reshape(groups, 1, size * o, slab).swapaxes(2, 3)
-                        places = slice(i * sh + k - part.start, (i + together - 1) * sh + k + 1 - part.start, sh)
-                        np.matmul(some, windows(G, first, together, size), out=g_slabs[:, places])
-                        i += together
+                image_rows(g_slabs, part.start, upwards, G, sh)
                 shifted = g_slabs.reshape(groups, count, c_group, kw, w_out, n).swapaxes(0, 1)
                 for j, column in enumerate(columns):
                     g_X[part, :, :, column] += shifted[:, :, :, j]
