@@ -36,6 +36,7 @@ def products(request, monkeypatch):
     """Each way in which a convolution cuts its products, for small arrays too."""
     if request.param != "as it is":
         monkeypatch.setattr(conv, "FEW", 1000 if request.param == "rows joined" else 0)
+        monkeypatch.setattr(conv, "MANY", 0)
         monkeypatch.setattr(threads, "PIECE", 30 if request.param == "rows in pieces" else 10**9)
     if request.param == "many parts":
         monkeypatch.setattr(threads, "SCRATCH", 100)
@@ -72,6 +73,18 @@ def test_the_gradient_of_many_weights_is_added_up_a_few_rows_at_a_time(monkeypat
     monkeypatch.setattr(conv, "FEW", 0)
     monkeypatch.setattr(threads, "SCRATCH", 2 * weight.nbytes)
     np.testing.assert_allclose(conv.conv2d(x, weight)[1](g)[1], expected, rtol=1e-12, atol=1e-13)
+
+
+def test_strides_and_dilations_that_do_not_matter_may_be_huge():
+    x, weight, point = np.ones((2, 4, 8, 8)), np.ones((6, 4, 3, 3)), np.ones((6, 4, 1, 1))
+    assert F.conv2d(x, weight, stride=2**62).data.tolist() == np.full((2, 6, 1, 1), 36.0).tolist()
+    assert F.conv2d(x, point, dilation=(2**62, 1)).data.tolist() == np.full((2, 6, 8, 8), 4.0).tolist()
+
+
+@pytest.mark.parametrize("length", [1021, 2 * 1021])  # a prime, and twice one
+def test_rows_of_any_length_are_cut_into_few_pieces(length):
+    assert threads.pieces(length, 3 * 10**6) == 1
+    assert threads.pieces(1020, 3 * 10**6) == 3
 
 
 def test_images_from_a_convolution_are_flattened_with_the_batch_innermost_and_back_into_their_own_order():

@@ -191,9 +191,9 @@ def products(multiply_adds: int, scratch: int, *tasks: tuple[Callable[[slice], N
 
 
 def pieces(size: int, multiply_adds: int) -> int:
-    """The least divisor of `size` that cuts a product into pieces that OpenBLAS calls small, and is quick at."""
+    """A divisor of `size` that cuts a product into pieces that OpenBLAS calls small, and is quick at, or 1."""
     least = max(1, -(-multiply_adds // PIECE))
-    return next((count for count in range(least, size + 1) if size % count == 0), size or 1)
+    return next((count for count in range(least, min(2 * least, size) + 1) if size % count == 0), 1)
 
 
 def matmul(a: Array, b: Array) -> Array:

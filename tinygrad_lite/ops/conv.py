@@ -20,7 +20,8 @@ from tinygrad_lite._types import Array, Pair, RuleResult
 from tinygrad_lite.errors import ShapeError
 
 SMALL = 2048  # weights of a group, up to which its products are quicker in pieces
-FEW = 32  # columns in the patches of a row, below which the products of all rows are made one
+FEW = 32  # columns in the patches of a row, below which the rows' products are made one for the weights' gradient,
+NARROW, MANY = 4, 1 << 20  # and for the others where there are fewer still, or more bytes of weights than a cache holds
 
 
 @functools.lru_cache
@@ -63,6 +64,12 @@ def image_rows(slabs: Array, start: int, upwards: list[Array], G: Array, stride:
             i += together
 
 
+def _side_by_side(rows: Array) -> Array:
+    """Rows (groups, rows, ., L) as one matrix for each group, (groups, ., rows * L): a copy."""
+    groups, count, width, L = rows.shape
+    return rows.swapaxes(1, 2).reshape(groups, width, count * L)
+
+
 def conv2d(
     x: Array,
     weight: Array,
@@ -81,23 +88,22 @@ def conv2d(
     (sh, sw), (ph, pw) = _check.pair("conv2d", "stride", stride, 1), _check.pair("conv2d", "padding", padding, 0)
     dh, dw = _check.pair("conv2d", "dilation", dilation, 1)
     groups = _check.integer("conv2d", "groups", groups, 1)
-    (n, _, h, w), (c_out, c_group, kh, kw) = x.shape, weight.shape
+    (n, c_in, h, w), (c_out, c_group, kh, kw) = x.shape, weight.shape
     _check_channels(x, weight, bias, groups)
     h_out, w_out = out_size("conv2d", "x", (h, w), (kh, kw), (sh, sw), (ph, pw), (dh, dw))
+    # Of one window the stride does not matter, nor the dilation of a kernel of 1, however large.
+    sh, sw, dh, dw = min(sh, h + 2 * ph), min(sw, w + 2 * pw), min(dh, h + 2 * ph), min(dw, w + 2 * pw)
     X = np.ascontiguousarray(x.transpose(2, 1, 3, 0))  # (h, c_in, w, n); no copy after another convolution
     if ph or pw:
         X = _with_border(X, ph, pw)
-    image, rows, columns = X.shape, taps(kh, h_out, sh, dh), taps(kw, w_out, sw, dw)
-    if dh > 1:  # then the rows of each window are copied to lie one after the other
-        X = np.stack([X[row] for row in rows], axis=1).reshape(h_out * kh, *image[1:])
-        sh = kh
-    X = X.reshape(len(X), groups, c_group, *image[2:])
+    X, columns = X.reshape(len(X), groups, c_group, *X.shape[2:]), taps(kw, w_out, sw, dw)
     # One row of the output is out (o, L) = W C + b, with the patches C (kh * slab, L). A slab is what one row of the image
     # gives to them. Weights that lie in memory as Conv2d lays them are not copied.
     o, L, slab = c_out // groups, w_out * n, c_group * kw
     W = weight.transpose(0, 2, 1, 3).reshape(groups, 1, 1, o, kh * slab)
     out = np.empty((h_out, groups, o, L), np.result_type(W, x) if bias is None else np.result_type(W, x, bias))
-    multiply_adds, scratch = W.size * h_out * L, X.nbytes * kw
+    multiply_adds, scratch = W.size * h_out * L, X.nbytes * kw * (kh if dh > 1 or L < FEW else 1)
+    as_one = L < FEW and (L < NARROW or W.nbytes > MANY)
     if bias is not None:
         biases = np.empty((groups, o, L), bias.dtype)  # for a whole row: one long addition, not one for each channel
         biases[...] = bias.reshape(groups, o, 1)
@@ -107,16 +113,23 @@ def conv2d(
         return a.reshape(*a.shape[:3], pieces, a.shape[3] // pieces).swapaxes(2, 3)
 
     def patches(part: slice) -> Array:  # C of some rows of the output, (groups, rows, kh * slab, L)
-        count = part.stop - part.start
-        size = (count - 1) * sh + kh
-        sr, sg, sc, sp, sn = X.strides
-        taken = (groups, size, c_group, kw, w_out, n), X.dtype, X[part.start * sh :], 0, (sg, sr, sc, dw * sp, sw * sp, sn)
-        slabs = np.ascontiguousarray(np.ndarray(*taken)).reshape(groups, size, slab, L)
-        return windows(slabs, 0, count, kh, sh)
+        count, step = part.stop - part.start, sh
+        some = X[part.start * sh : (part.stop - 1) * sh + dh * (kh - 1) + 1]
+        if dh > 1:  # then the rows of each window are copied to lie one after the other
+            some = np.stack([some[row] for row in taps(kh, count, sh, dh)], axis=1).reshape(count * kh, *X.shape[1:])
+            step = kh
+        sr, sg, sc, sp, sn = some.strides
+        taken = (groups, len(some), c_group, kw, w_out, n), X.dtype, some, 0, (sg, sr, sc, dw * sp, sw * sp, sn)
+        slabs = np.ascontiguousarray(np.ndarray(*taken)).reshape(groups, len(some), slab, L)
+        return windows(slabs, 0, count, kh, step)
 
     def forward(part: slice) -> None:
-        some = out[part]
-        np.matmul(W, cut(patches(part)), out=cut(some.swapaxes(0, 1)))
+        some, C = out[part], patches(part)
+        if as_one:
+            joined = np.matmul(W[:, 0, 0], _side_by_side(C)).reshape(groups, o, len(some), L)
+            some[...] = joined.transpose(2, 0, 1, 3)
+        else:
+            np.matmul(W, cut(C), out=cut(some.swapaxes(0, 1)))
         if bias is not None:
             some += biases
 
@@ -131,37 +144,51 @@ def conv2d(
             kernels = W.reshape(groups, o, kh, slab).swapaxes(1, 2)
             upwards = [np.ascontiguousarray(kernels[:, k::sh][:, ::-1]) for k in range(min(kh, sh))]
 
-            def to_image(part: slice) -> None:
+            def add_shifted(image: Array, slabs: Array) -> None:  # (rows, groups, c_group, kw, w_out, n)
+                for j, column in enumerate(columns):
+                    image[:, :, :, column] += slabs[:, :, :, j]
+
+            def to_image(part: slice) -> None:  # rows of the image
                 count = part.stop - part.start
                 g_slabs = (np.zeros if sh > kh else np.empty)((groups, count, slab, L), g_X.dtype)
                 image_rows(g_slabs, part.start, upwards, G, sh)
-                shifted = g_slabs.reshape(groups, count, c_group, kw, w_out, n).swapaxes(0, 1)
-                for j, column in enumerate(columns):
-                    g_X[part, :, :, column] += shifted[:, :, :, j]
+                add_shifted(g_X[part], g_slabs.reshape(groups, count, c_group, kw, w_out, n).swapaxes(0, 1))
 
-            tasks.append((to_image, (h_out - 1) * sh + kh))
+            def patches_to_image(_: slice) -> None:  # all rows of the output, some at a time, each patch for itself
+                slabs = np.zeros((len(X), groups, c_group, kw, w_out, n), g_X.dtype)
+                few = max(1, threads.SCRATCH // max(1, groups * kh * slab * L * G.itemsize))
+                for start in range(0, h_out, few):
+                    some = G[:, start : start + few]
+                    count = some.shape[1]
+                    g_C = np.matmul(W[:, 0, 0].swapaxes(1, 2), _side_by_side(some))
+                    g_C = g_C.reshape(groups, kh, c_group, kw, count, w_out, n).transpose(1, 4, 0, 2, 3, 5, 6)
+                    for k, row in enumerate(taps(kh, count, sh, dh)):
+                        slabs[start * sh :][row] += g_C[k]
+                add_shifted(g_X, slabs)
+
+            if as_one or dh > 1:
+                tasks.append((patches_to_image, 1))
+            else:
+                tasks.append((to_image, (h_out - 1) * sh + kh))
         if any(needs[1:]):
             sums: dict[int, tuple[Array, Array]] = {}  # of each part of the output's rows
 
             def to_weights(part: slice) -> None:
                 C, some = patches(part), G[:, part]
-                g_b = some.sum(axis=(1, 3))
                 if L < FEW:
-                    C, some = (a.swapaxes(1, 2).reshape(groups, 1, a.shape[2], a.shape[1] * L) for a in (C, some))
-                g_W, step = np.zeros(0), max(1, threads.SCRATCH // max(1, W.nbytes))
+                    C, some = _side_by_side(C), _side_by_side(some)
+                    sums[part.start] = np.matmul(some, C.swapaxes(1, 2)).swapaxes(1, 2), some.sum(axis=2)
+                    return
+                g_W, step = np.zeros(0), max(1, threads.SCRATCH // max(1, W.nbytes * cut(C).shape[2]))
                 for i in range(0, C.shape[1], step):  # transposed: C G' takes three quarters of the time of G C'
                     few = np.matmul(cut(C[:, i : i + step]), cut(some[:, i : i + step]).swapaxes(3, 4)).sum(axis=(1, 2))
                     g_W = g_W + few if i else few
-                sums[part.start] = g_W, g_b
+                sums[part.start] = g_W, some.sum(axis=(1, 3))
 
             tasks.append((to_weights, h_out))
         threads.products(multiply_adds, scratch, *tasks)
         if needs[0]:
-            g_X = g_X.reshape(len(X), *image[1:])
-            if dh > 1:
-                apart, g_X = g_X.reshape(h_out, kh, *image[1:]), np.zeros(image, g_X.dtype)
-                for k, row in enumerate(rows):
-                    g_X[row] += apart[:, k]
+            g_X = g_X.reshape(len(X), c_in, *X.shape[3:])
             g_x = g_X[ph : ph + h, :, pw : pw + w].transpose(3, 1, 0, 2)
         if any(needs[1:]):
             g_W, g_b = (sum(some[1:], some[0]) for some in zip(*[sums[start] for start in sorted(sums)], strict=True))
@@ -199,7 +226,7 @@ def out_size(
 def _with_border(X: Array, ph: int, pw: int) -> Array:
     h, c, w, n = X.shape
     shape = (h + 2 * ph, c, w + 2 * pw, n)
-    _check.fits_memory("conv2d", "the padded image", shape, X.dtype)
+    _check.fits_memory("conv2d", "the padded image", (n, c, h + 2 * ph, w + 2 * pw), X.dtype)
     bordered = np.zeros(shape, X.dtype)
     bordered[ph : ph + h, :, pw : pw + w] = X
     return bordered

@@ -28,7 +28,7 @@ def max_pool2d(
     """Rule for the largest element of each window; of equal ones the first, row by row, takes the cotangent.
 
     The largest of each row of a window first, then the largest of those: two passes with kw and kh steps, not kw * kh.
-    Where no gradient is wanted, columns first.
+    Where no gradient is wanted, columns first: the values are equal, though of equal zeros it may be the other one.
     """
     kernel, stride, (ph, pw) = _windows("max_pool2d", x, kernel_size, stride, padding)
     dilation = _check.pair("max_pool2d", "dilation", dilation, 1)
