@@ -1,4 +1,4 @@
-"""Ruled lines, squares and frames taken off a mask, the strokes that cross them left whole."""
+"""Ruled lines, squares and frames taken off the ink, the strokes that cross them left whole; guesses with them and without."""
 
 from collections.abc import Iterator
 from dataclasses import replace
