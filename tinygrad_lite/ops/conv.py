@@ -141,8 +141,6 @@ def conv2d(
         tasks: list[tuple[Callable[[slice], None], int]] = []
         if needs[0]:
             g_X = np.zeros(X.shape, np.result_type(g, weight))
-            kernels = W.reshape(groups, o, kh, slab).swapaxes(1, 2)
-            upwards = [np.ascontiguousarray(kernels[:, k::sh][:, ::-1]) for k in range(min(kh, sh))]
 
             def add_shifted(image: Array, slabs: Array) -> None:  # (rows, groups, c_group, kw, w_out, n)
                 for j, column in enumerate(columns):
@@ -169,6 +167,8 @@ def conv2d(
             if as_one or dh > 1:
                 tasks.append((patches_to_image, 1))
             else:
+                kernels = W.reshape(groups, o, kh, slab).swapaxes(1, 2)
+                upwards = [np.ascontiguousarray(kernels[:, k::sh][:, ::-1]) for k in range(min(kh, sh))]
                 tasks.append((to_image, (h_out - 1) * sh + kh))
         if any(needs[1:]):
             sums: dict[int, tuple[Array, Array]] = {}  # of each part of the output's rows
