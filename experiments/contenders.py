@@ -396,7 +396,7 @@ class Autograd:
 
 
 class Products:
-    """The matrix products of a LeNet step alone, each one NumPy call into memory that is there: the limit for plain NumPy."""
+    """The matrix products of a LeNet step alone, each one NumPy call into memory that is there."""
 
     needs = ("numpy",)
 

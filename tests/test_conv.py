@@ -31,13 +31,14 @@ WINDOWS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(params=["as it is", "rows joined", "rows alone", "rows in pieces", "many parts"])
+@pytest.fixture(params=["as it is", "rows joined", "rows alone", "rows in blocks", "many parts"])
 def products(request, monkeypatch):
     """Each way in which a convolution cuts its products, for small arrays too."""
     if request.param != "as it is":
         monkeypatch.setattr(conv, "FEW", 1000 if request.param == "rows joined" else 0)
         monkeypatch.setattr(conv, "MANY", 0)
-        monkeypatch.setattr(threads, "PIECE", 30 if request.param == "rows in pieces" else 10**9)
+    if request.param == "rows in blocks":
+        monkeypatch.setattr(conv, "columns_together", lambda w_out, *_: 2 if w_out in (4, 6) else 1)
     if request.param == "many parts":
         monkeypatch.setattr(threads, "SCRATCH", 100)
         monkeypatch.setattr(threads, "BLAS_SHARES", 0)
@@ -81,10 +82,22 @@ def test_strides_and_dilations_that_do_not_matter_may_be_huge():
     assert F.conv2d(x, point, dilation=(2**62, 1)).data.tolist() == np.full((2, 6, 8, 8), 4.0).tolist()
 
 
-@pytest.mark.parametrize("length", [1021, 2 * 1021])  # a prime, and twice one
-def test_rows_of_any_length_are_cut_into_few_pieces(length):
-    assert threads.pieces(length, 3 * 10**6) == 1
-    assert threads.pieces(1020, 3 * 10**6) == 3
+@pytest.mark.parametrize(
+    ("w_out", "size", "work", "together"),
+    [
+        (8, 400, 10**8, 8),  # as they are
+        (24, 400, 10**7, 12),  # no longer than 6,400 bytes
+        (24, 400, 10**5, 24),  # too little work for two blocks
+        (8, 1024, 10**8, 2),  # 4 of them would be 4,096 bytes, which a cache is bad at
+        (8, 1024, 3 * 10**6, 4),  # but 2 are too little work
+        (7, 4000, 10**8, 1),
+        (7, 10**6, 10**8, 1),  # one at least
+        (8, 4096, 10**8, 1),
+        (8, 0, 0, 8),  # no images
+    ],
+)
+def test_so_many_columns_make_up_a_row_of_patches(w_out, size, work, together):
+    assert conv.columns_together(w_out, size, work) == together
 
 
 def test_images_from_a_convolution_are_flattened_with_the_batch_innermost_and_back_into_their_own_order():

@@ -9,14 +9,14 @@ import pytest
 
 import tinygrad_lite.functional as F
 from models.lenet import LeNet
-from tinygrad_lite import Tensor, optim
+from tinygrad_lite import Tensor, _blas, optim
 from tinygrad_lite import _threads as threads
 from tinygrad_lite.fuzz import grad_tests
 from tinygrad_lite.fuzz.project import SPECS
 from tinygrad_lite.ops.conv import conv2d
 
 PARALLEL = ("conv.conv2d", "pool.max_pool2d", "matmul.matmul", "matmul.linear", "elementwise.relu")
-needs_openblas = pytest.mark.skipif(threads._openblas() is None, reason="NumPy is linked to another BLAS than OpenBLAS")
+needs_openblas = pytest.mark.skipif(_blas.thread_count() is None, reason="NumPy is linked to another BLAS than OpenBLAS")
 
 
 @pytest.fixture(scope="class")
@@ -25,7 +25,7 @@ def small_parts():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threads, "ENOUGH", 2)  # neither empty arrays nor numbers
         patch.setattr(threads, "BLAS_SHARES", 0)
-        patch.setattr(threads, "PIECE", 20)
+        patch.setattr(_blas, "SMALL", 20)
         patch.setattr(threads._Cores, "count", lambda self: 3)
         yield
 
@@ -86,7 +86,7 @@ def test_models_in_two_threads_do_not_disturb_each_other():
 
 @needs_openblas
 def test_openblas_has_its_threads_back_afterwards():
-    count, change = threads._openblas()
+    count, change = _blas.thread_count()
     before, seen = count(), []
     try:
         change(2)

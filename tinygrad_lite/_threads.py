@@ -11,18 +11,17 @@ part, by the caller.
 """
 
 import contextvars
-import ctypes
 import functools
 import itertools
 import os
 import queue
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
+from tinygrad_lite import _blas
 from tinygrad_lite._types import Array
 
 Part = TypeVar("Part")
@@ -32,21 +31,7 @@ ENOUGH = 1 << 19  # elements, below which waking a thread costs more than it bri
 PRODUCT = 16  # multiply-adds in the time of one element
 SCRATCH = 4 << 20  # bytes of passing arrays that one core may hold
 WHOLE = 8  # of several tasks, the factor below which each is left in one piece: fewer and longer calls of NumPy
-FEW, PIECE = 12, 1_000_000  # rows or columns of a result, multiply-adds of a product that OpenBLAS calls small
 BLAS_SHARES = 1 << 18  # multiply-adds above which OpenBLAS would use its own threads
-
-
-@functools.cache
-def _openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
-    """The functions that get and set the number of OpenBLAS's threads, if NumPy is linked to it."""
-    try:
-        linked = ctypes.CDLL(sys.modules["numpy._core._multiarray_umath"].__file__)  # and the libraries it is linked to
-    except (KeyError, OSError, TypeError):
-        return None
-    for name in ("scipy_openblas_{}_num_threads64_", "openblas_{}_num_threads64_", "openblas_{}_num_threads"):
-        if hasattr(linked, name.format("set")):
-            return getattr(linked, name.format("get")), getattr(linked, name.format("set"))
-    return None
 
 
 class _Cores:
@@ -60,14 +45,14 @@ class _Cores:
         self.threads = 1  # of OpenBLAS, before the first caller came
 
     def count(self) -> int:
-        openblas = _openblas()
+        openblas = _blas.thread_count()
         if openblas is None:
             return 1
         with self.lock:  # not between a change of OpenBLAS and the note of it
             return self.threads if self.callers else openblas[0]()
 
     def __enter__(self) -> None:
-        openblas = _openblas()
+        openblas = _blas.thread_count()
         with self.lock:
             if not self.callers and openblas is not None:
                 self.threads = openblas[0]()
@@ -76,7 +61,7 @@ class _Cores:
             self.callers += 1
 
     def __exit__(self, *_: object) -> None:
-        openblas = _openblas()
+        openblas = _blas.thread_count()
         with self.lock:
             self.callers -= 1
             if not self.callers and openblas is not None and self.threads > 1:
@@ -103,7 +88,7 @@ def _after_fork() -> None:
     """Threads do not live on in a child process: start again, with OpenBLAS as it was."""
     global _cores
     before, _cores = _cores, _Cores()
-    openblas = _openblas()
+    openblas = _blas.thread_count()
     if before.callers and openblas is not None:
         openblas[1](before.threads)
 
@@ -190,32 +175,21 @@ def products(multiply_adds: int, scratch: int, *tasks: tuple[Callable[[slice], N
             function(part)
 
 
-def pieces(size: int, multiply_adds: int) -> int:
-    """A divisor of `size` that cuts a product into pieces that OpenBLAS calls small, and is quick at, or 1."""
-    least = max(1, -(-multiply_adds // PIECE))
-    return next((count for count in range(least, min(2 * least, size) + 1) if size % count == 0), 1)
-
-
 def matmul(a: Array, b: Array) -> Array:
     """The matrix product a @ b, shared out by the rows or columns of the result, whichever are more."""
     if a.ndim != 2 or b.ndim != 2 or a.size * b.shape[1] <= BLAS_SHARES:
         return np.asarray(a @ b)
     n, m = a.shape[0], b.shape[1]
-    if a.size * m <= PIECE or a.shape[1] == 1:
+    if a.size * m <= _blas.SMALL or a.shape[1] == 1:
         with _cores:
             return np.asarray(np.dot(a, b))  # matmul is slow at a column by a row, as in the gradient of one image
     out = np.empty((n, m), np.result_type(a, b))
 
-    # A few rows or columns: small enough pieces spare OpenBLAS its copy of the other factor, at least with AVX-512.
-    step = max(1, PIECE // (a.shape[1] * min(n, m))) if min(n, m) <= FEW else max(n, m)
-
     def some(part: slice) -> None:
-        for start in range(part.start, part.stop, step):
-            piece = slice(start, min(start + step, part.stop))
-            if n > m:
-                np.matmul(a[piece], b, out=out[piece])
-            else:
-                np.matmul(a, b[:, piece], out=out[:, piece])
+        if n > m:
+            _blas.product(a[part], b, out[part])
+        else:
+            _blas.product(a, b[:, part], out[:, part])
 
     products(a.size * m, 0, (some, max(n, m)))
     return out

@@ -14,12 +14,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tinygrad_lite import _check
+from tinygrad_lite import _blas, _check
 from tinygrad_lite import _threads as threads
 from tinygrad_lite._types import Array, Pair, RuleResult
 from tinygrad_lite.errors import ShapeError
 
-SMALL = 2048  # weights of a group, up to which its products are quicker in pieces
+BLOCK = 1 << 23  # multiply-adds, below which a block of patches costs more calls than it brings
+WIDE, PAGE = 6400, 4096  # bytes: the longest rows of patches, and the lengths (its multiples) that a cache is bad at
 FEW = 32  # columns in the patches of a row, below which the rows' products are made one for the weights' gradient,
 NARROW, MANY = 4, 1 << 20  # and for the others where there are fewer still, or more bytes of weights than a cache holds
 
@@ -28,6 +29,17 @@ NARROW, MANY = 4, 1 << 20  # and for the others where there are fewer still, or 
 def taps(size: int, count: int, stride: int, dilation: int) -> tuple[slice, ...]:
     """Slices of a padded axis, one for each of the `size` kernel positions: where `count` windows find that position."""
     return tuple([slice(i * dilation, i * dilation + (count - 1) * stride + 1, stride) for i in range(size)])
+
+
+@functools.lru_cache
+def columns_together(w_out: int, size: int, work: int) -> int:
+    """How many columns of the output make up the rows of a block of patches: a divisor of their number.
+
+    `size`: bytes of a column in such a row; `work`: multiply-adds of all rows of the output for one column.
+    """
+    enough = [d for d in range(1, w_out + 1) if w_out % d == 0 and d * work >= BLOCK]
+    fitting = [d for d in enough if d * size <= WIDE and d * size % PAGE]
+    return max(fitting, default=min(enough, default=w_out))
 
 
 def windows(rows: Array, start: int, count: int, size: int, step: int = 1) -> Array:
@@ -60,7 +72,7 @@ def image_rows(slabs: Array, start: int, upwards: list[Array], G: Array, stride:
             some = kernel[:, first - top : last - top].reshape(groups, 1, size * o, slab).swapaxes(2, 3)
             place = i * stride + k - start
             places = slice(place, place + (together - 1) * stride + 1, stride)
-            np.matmul(some, windows(G, first, together, size), out=slabs[:, places])
+            _blas.product(some, windows(G, first, together, size), slabs[:, places])
             i += together
 
 
@@ -96,42 +108,45 @@ def conv2d(
     X = np.ascontiguousarray(x.transpose(2, 1, 3, 0))  # (h, c_in, w, n); no copy after another convolution
     if ph or pw:
         X = _with_border(X, ph, pw)
-    X, columns = X.reshape(len(X), groups, c_group, *X.shape[2:]), taps(kw, w_out, sw, dw)
+    X = X.reshape(len(X), groups, c_group, *X.shape[2:])
     # One row of the output is out (o, L) = W C + b, with the patches C (kh * slab, L). A slab is what one row of the image
-    # gives to them. Weights that lie in memory as Conv2d lays them are not copied.
+    # gives to them. Weights that lie in memory as Conv2d lays them are not copied. Long rows are made a block at a time.
     o, L, slab = c_out // groups, w_out * n, c_group * kw
-    W = weight.transpose(0, 2, 1, 3).reshape(groups, 1, 1, o, kh * slab)
+    W = weight.transpose(0, 2, 1, 3).reshape(groups, 1, o, kh * slab)
     out = np.empty((h_out, groups, o, L), np.result_type(W, x) if bias is None else np.result_type(W, x, bias))
-    multiply_adds, scratch = W.size * h_out * L, X.nbytes * kw * (kh if dh > 1 or L < FEW else 1)
+    together = columns_together(w_out, n * x.itemsize, n * W.size * h_out)
+    wide, blocks = together * n, range(w_out // together)
+    multiply_adds, scratch = W.size * h_out * L, X.nbytes // len(blocks) * kw * (kh if dh > 1 or L < FEW else 1)
     as_one = L < FEW and (L < NARROW or W.nbytes > MANY)
     if bias is not None:
         biases = np.empty((groups, o, L), bias.dtype)  # for a whole row: one long addition, not one for each channel
         biases[...] = bias.reshape(groups, o, 1)
 
-    def cut(a: Array) -> Array:  # the last axis into pieces, (groups, rows, pieces, ., .), where few weights make them quicker
-        pieces = threads.pieces(a.shape[3], W[0].size * a.shape[3]) if W[0].size <= SMALL else 1
-        return a.reshape(*a.shape[:3], pieces, a.shape[3] // pieces).swapaxes(2, 3)
+    def columns_of(block: int) -> slice:  # of the L
+        return slice(block * wide, (block + 1) * wide)
 
-    def patches(part: slice) -> Array:  # C of some rows of the output, (groups, rows, kh * slab, L)
+    def patches(part: slice, block: int) -> Array:  # C of some rows of the output, (groups, rows, kh * slab, wide)
         count, step = part.stop - part.start, sh
         some = X[part.start * sh : (part.stop - 1) * sh + dh * (kh - 1) + 1]
         if dh > 1:  # then the rows of each window are copied to lie one after the other
             some = np.stack([some[row] for row in taps(kh, count, sh, dh)], axis=1).reshape(count * kh, *X.shape[1:])
             step = kh
         sr, sg, sc, sp, sn = some.strides
-        taken = (groups, len(some), c_group, kw, w_out, n), X.dtype, some, 0, (sg, sr, sc, dw * sp, sw * sp, sn)
-        slabs = np.ascontiguousarray(np.ndarray(*taken)).reshape(groups, len(some), slab, L)
+        shape, strides = (groups, len(some), c_group, kw, together, n), (sg, sr, sc, dw * sp, sw * sp, sn)
+        taken = np.ndarray(shape, X.dtype, some, block * together * sw * sp, strides)
+        slabs = np.ascontiguousarray(taken).reshape(groups, len(some), slab, wide)
         return windows(slabs, 0, count, kh, step)
 
     def forward(part: slice) -> None:
-        some, C = out[part], patches(part)
-        if as_one:
-            joined = np.matmul(W[:, 0, 0], _side_by_side(C)).reshape(groups, o, len(some), L)
-            some[...] = joined.transpose(2, 0, 1, 3)
-        else:
-            np.matmul(W, cut(C), out=cut(some.swapaxes(0, 1)))
+        for block in blocks:
+            some, C = out[part, ..., columns_of(block)], patches(part, block)
+            if as_one:
+                joined = np.matmul(W[:, 0], _side_by_side(C)).reshape(groups, o, len(some), wide)
+                some[...] = joined.transpose(2, 0, 1, 3)
+            else:
+                _blas.product(W, C, some.swapaxes(0, 1))
         if bias is not None:
-            some += biases
+            out[part] += biases
 
     threads.products(multiply_adds, scratch, (forward, h_out))
 
@@ -142,15 +157,19 @@ def conv2d(
         if needs[0]:
             g_X = np.zeros(X.shape, np.result_type(g, weight))
 
-            def add_shifted(image: Array, slabs: Array) -> None:  # (rows, groups, c_group, kw, w_out, n)
-                for j, column in enumerate(columns):
+            def add_shifted(image: Array, slabs: Array) -> None:  # (rows, groups, c_group, kw, columns of the output, n)
+                for j, column in enumerate(taps(kw, slabs.shape[4], sw, dw)):
                     image[:, :, :, column] += slabs[:, :, :, j]
 
             def to_image(part: slice) -> None:  # rows of the image
                 count = part.stop - part.start
-                g_slabs = (np.zeros if sh > kh else np.empty)((groups, count, slab, L), g_X.dtype)
-                image_rows(g_slabs, part.start, upwards, G, sh)
-                add_shifted(g_X[part], g_slabs.reshape(groups, count, c_group, kw, w_out, n).swapaxes(0, 1))
+                first, last = max(0, -((kh - 1 - part.start) // sh)), (part.stop - 1) // sh + 1  # windows that have them
+                g_slabs = (np.zeros if sh > kh else np.empty)((groups, count, slab, wide), g_X.dtype)
+                slabs = g_slabs.reshape(groups, count, c_group, kw, together, n).swapaxes(0, 1)
+                for block in blocks:
+                    some = np.ascontiguousarray(G[:, first:last, :, columns_of(block)])
+                    image_rows(g_slabs, part.start - first * sh, upwards, some, sh)
+                    add_shifted(g_X[part, :, :, block * together * sw :], slabs)
 
             def patches_to_image(_: slice) -> None:  # all rows of the output, some at a time, each patch for itself
                 slabs = np.zeros((len(X), groups, c_group, kw, w_out, n), g_X.dtype)
@@ -158,7 +177,7 @@ def conv2d(
                 for start in range(0, h_out, few):
                     some = G[:, start : start + few]
                     count = some.shape[1]
-                    g_C = np.matmul(W[:, 0, 0].swapaxes(1, 2), _side_by_side(some))
+                    g_C = np.matmul(W[:, 0].swapaxes(1, 2), _side_by_side(some))
                     g_C = g_C.reshape(groups, kh, c_group, kw, count, w_out, n).transpose(1, 4, 0, 2, 3, 5, 6)
                     for k, row in enumerate(taps(kh, count, sh, dh)):
                         slabs[start * sh :][row] += g_C[k]
@@ -174,16 +193,19 @@ def conv2d(
             sums: dict[int, tuple[Array, Array]] = {}  # of each part of the output's rows
 
             def to_weights(part: slice) -> None:
-                C, some = patches(part), G[:, part]
                 if L < FEW:
-                    C, some = _side_by_side(C), _side_by_side(some)
+                    C, some = _side_by_side(patches(part, 0)), _side_by_side(G[:, part])
                     sums[part.start] = np.matmul(some, C.swapaxes(1, 2)).swapaxes(1, 2), some.sum(axis=2)
                     return
-                g_W, step = np.zeros(0), max(1, threads.SCRATCH // max(1, W.nbytes * cut(C).shape[2]))
-                for i in range(0, C.shape[1], step):  # transposed: C G' takes three quarters of the time of G C'
-                    few = np.matmul(cut(C[:, i : i + step]), cut(some[:, i : i + step]).swapaxes(3, 4)).sum(axis=(1, 2))
-                    g_W = g_W + few if i else few
-                sums[part.start] = g_W, some.sum(axis=(1, 3))
+                g_W, step = np.zeros(0), max(1, threads.SCRATCH // max(1, W.nbytes))
+                for block in blocks:
+                    C, some = patches(part, block), G[:, part, :, columns_of(block)]
+                    for i in range(0, C.shape[1], step):  # transposed: C G' takes three quarters of the time of G C'
+                        few, rows = C[:, i : i + step], some[:, i : i + step]
+                        products = np.empty((*few.shape[:3], o), np.result_type(X, G))
+                        _blas.product(few, rows.swapaxes(2, 3), products)
+                        g_W = g_W + products.sum(axis=1) if block or i else products.sum(axis=1)
+                sums[part.start] = g_W, G[:, part].sum(axis=(1, 3))
 
             tasks.append((to_weights, h_out))
         threads.products(multiply_adds, scratch, *tasks)
