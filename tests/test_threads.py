@@ -15,7 +15,7 @@ from tinygrad_lite.fuzz import grad_tests
 from tinygrad_lite.fuzz.project import SPECS
 from tinygrad_lite.ops.conv import conv2d
 
-PARALLEL = ("conv.conv2d", "pool.max_pool2d", "matmul.matmul", "matmul.linear", "elementwise.relu")
+PARALLEL = ("conv.conv2d", "pool.max_pool2d", "matmul.matmul", "matmul.linear", "elementwise.relu", "norm.batch_norm")
 needs_openblas = pytest.mark.skipif(_blas.thread_count() is None, reason="NumPy is linked to another BLAS than OpenBLAS")
 
 

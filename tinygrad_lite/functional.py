@@ -6,6 +6,7 @@ gives float32, integers become float32 where the result cannot be one, and binar
 This file is long because it is the reference: one function an operation, each with its words.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -449,7 +450,10 @@ def layer_norm(
     if not wanted or tensor.shape[-len(wanted) :] != wanted:
         raise ShapeError(f"layer_norm: the last axes of x must be normalized_shape={wanted}, got x.shape={tensor.shape}.")
     axes = tuple(range(tensor.ndim - len(wanted), tensor.ndim))
-    return _normalize("layer_norm", tensor, axes, wanted, weight, bias, eps)
+    result = apply(norm_rules.normalize, tensor, axes=axes, eps=_check.number("layer_norm", "eps", eps, 0))
+    if weight is not None:
+        result = result * _of_each("layer_norm", "weight", weight, tensor, wanted)
+    return result if bias is None else result + _of_each("layer_norm", "bias", bias, tensor, wanted)
 
 
 def batch_norm(
@@ -481,9 +485,10 @@ def batch_norm(
     if tensor.ndim < 2:
         raise ShapeError(f"batch_norm: x must be (n, c) or (n, c, ...), got x.shape={tensor.shape}.")
     channels = tensor.shape[1]
-    momentum = _check.number("batch_norm", "momentum", momentum, 0, 1)
-    axes = (0, *range(2, tensor.ndim))
-    per_channel = (1, channels, *(1,) * (tensor.ndim - 2))
+    count = tensor.size // channels if channels else 0
+    momentum, eps = _check.number("batch_norm", "momentum", momentum, 0, 1), _check.number("batch_norm", "eps", eps, 0)
+    scale = _of_each("batch_norm", "weight", np.ones(channels, tensor.dtype) if weight is None else weight, tensor, (channels,))
+    shift = _of_each("batch_norm", "bias", np.zeros(channels, tensor.dtype) if bias is None else bias, tensor, (channels,))
     for name, running in (("running_mean", running_mean), ("running_var", running_var)):
         if running is not None and not (
             isinstance(running, np.ndarray) and running.dtype.kind == "f" and running.flags.writeable
@@ -492,47 +497,34 @@ def batch_norm(
         if running is not None and running.shape != (channels,):
             raise ShapeError(f"batch_norm: {name} must have shape ({channels},), got {running.shape}.")
     if _check.flag("batch_norm", "training", training):
-        count = tensor.size // channels if channels else 0
         if count < 2:
             raise ShapeError(
                 f"batch_norm: training needs more than one value a channel, got x.shape={tensor.shape}; use a larger batch."
             )
-        result = _normalize("batch_norm", tensor, axes, per_channel, weight, bias, eps)
-        if running_mean is not None and running_var is not None:
-            running_mean += momentum * (tensor.data.real.mean(axis=axes) - running_mean)
-            running_var += momentum * (tensor.data.real.var(axis=axes, ddof=1) - running_var)
-        return result
+
+        def remember(mean: Array, variance: Array) -> None:
+            if running_mean is not None and running_var is not None:
+                for running, seen in ((running_mean, mean.real), (running_var, variance.real * (count / (count - 1)))):
+                    running += momentum * (seen - running)
+
+        return _apply_wanted(norm_rules.batch_norm, tensor, scale, shift, eps=eps, seen=remember)
     if running_mean is None or running_var is None:
         missing = "running_mean" if running_mean is None else "running_var"
         raise ShapeError(f"batch_norm: needs running_mean and running_var unless training=True, got no {missing}.")
     real = tensor.data.real.dtype
-    scale = 1 / np.sqrt(running_var.astype(real) + _check.number("batch_norm", "eps", eps, 0))
+    per_channel = (channels, *(1,) * (tensor.ndim - 2))
+    scale = scale * (1 / np.sqrt(running_var.astype(real) + eps))
     centred = tensor - running_mean.astype(real).reshape(per_channel)
-    return _affine("batch_norm", centred * scale.reshape(per_channel), per_channel, weight, bias)
+    return centred * scale.reshape(per_channel) + shift.reshape(per_channel)
 
 
-def _normalize(
-    function: str,
-    x: Tensor,
-    axes: tuple[int, ...],
-    affine_shape: tuple[int, ...],
-    weight: Data | None,
-    bias: Data | None,
-    eps: float,
-) -> Tensor:
-    unit = apply(norm_rules.normalize, x, axes=axes, eps=_check.number(function, "eps", eps, 0))
-    return _affine(function, unit, affine_shape, weight, bias)
-
-
-def _affine(function: str, x: Tensor, shape: tuple[int, ...], weight: Data | None, bias: Data | None) -> Tensor:
-    for name, value in (("weight", weight), ("bias", bias)):
-        if value is not None:
-            tensor = as_tensor(value)
-            _check.same_dtype(function, x=x.data, **{name: tensor.data})
-            if tensor.size != int(np.prod(shape)):
-                raise ShapeError(f"{function}: {name} must have {int(np.prod(shape))} elements, got shape {tensor.shape}.")
-            x = x * tensor.reshape(shape) if name == "weight" else x + tensor.reshape(shape)
-    return x
+def _of_each(function: str, name: str, value: Data, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Give a weight or bias in its shape, or refuse one that does not go with x."""
+    tensor = as_tensor(value)
+    _check.same_dtype(function, x=x.data, **{name: tensor.data})
+    if tensor.size != math.prod(shape):
+        raise ShapeError(f"{function}: {name} must have {math.prod(shape)} elements, got shape {tensor.shape}.")
+    return tensor.reshape(shape)
 
 
 # -- scores, probabilities, losses -------------------------------------------------------------------------------------

@@ -139,6 +139,13 @@ def _linear(draw: Draw, /) -> Arguments:
 
 
 @st.composite
+def _channels(draw: Draw, /) -> Arguments:
+    """What a batch normalisation takes."""
+    n, c, *rest = draw(hnp.array_shapes(min_dims=2, max_dims=4, min_side=1, max_side=3))
+    return (draw(tensors((n, c, *rest))), draw(tensors((c,))), draw(tensors((c,)))), {"eps": draw(st.sampled_from((1e-5, 0.1)))}
+
+
+@st.composite
 def _grouped(draw: Draw, /) -> Arguments:
     """A convolution with groups."""
     (x, weight, *bias), kwargs = draw(conv())
@@ -192,6 +199,12 @@ def naive_pool(
 def _mean_inside(x: Any, **kwargs: Any) -> Any:
     counted = kwargs.pop("count_include_pad")
     return naive_pool(x, np.mean if counted else np.nanmean, 0.0 if counted else np.nan, **kwargs)
+
+
+def _batch_norm(x: Any, weight: Any, bias: Any, eps: float) -> Any:
+    flat = np.moveaxis(x, 1, -1).reshape(-1, x.shape[1])  # a row for each pixel
+    unit = (flat - flat.mean(0)) / np.sqrt(flat.var(0) + eps)
+    return np.moveaxis((unit * weight + bias).reshape(*np.moveaxis(x, 1, -1).shape), -1, 1)
 
 
 def _reduce(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -272,6 +285,7 @@ SPECS: tuple[OpSpec, ...] = (
            st.tuples(pooled(dtype=FLOATS), st.booleans()).map(lambda d: (d[0][0], {**d[0][1], "count_include_pad": d[1]})), _mean_inside),
     OpSpec("norm.normalize", norm.normalize, _from_the_end(_axes(min_side=1, min_dims=1, keepdims=None, optional=False)),
            lambda x, axes: (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + 1e-5)),
+    OpSpec("norm.batch_norm", norm.batch_norm, _any_dtype(_channels()), _batch_norm),
     OpSpec("softmax.logsumexp", softmax.logsumexp, _axes(), _reduce(np.logaddexp.reduce)),
     OpSpec("softmax.softmax", softmax.softmax, _one_axis(), lambda x, axis: np.exp(_log_softmax(x, axis))),
     OpSpec("softmax.log_softmax", softmax.log_softmax, _one_axis(), _log_softmax),
