@@ -13,6 +13,7 @@ part, by the caller.
 import contextvars
 import functools
 import itertools
+import math
 import os
 import queue
 import threading
@@ -31,7 +32,8 @@ ENOUGH = 1 << 19  # elements, below which waking a thread costs more than it bri
 PRODUCT = 16  # multiply-adds in the time of one element
 SCRATCH = 4 << 20  # bytes of passing arrays that one core may hold
 WHOLE = 8  # of several tasks, the factor below which each is left in one piece: fewer and longer calls of NumPy
-BLAS_SHARES = 1 << 18  # multiply-adds above which OpenBLAS would use its own threads
+BLAS_SHARES = 1 << 18  # multiply-adds above which OpenBLAS would use its own threads,
+BLAS_SHARES_VECTORS = 9000  # and those of a matrix or a vector by a vector
 
 
 class _Cores:
@@ -176,10 +178,15 @@ def products(multiply_adds: int, scratch: int, *tasks: tuple[Callable[[slice], N
 
 
 def matmul(a: Array, b: Array) -> Array:
-    """The matrix product a @ b, shared out by the rows or columns of the result, whichever are more."""
-    if a.ndim != 2 or b.ndim != 2 or a.size * b.shape[1] <= BLAS_SHARES:
+    """The matrix product a @ b, shared out by the rows or columns of the result, whichever are more, or by a leading axis."""
+    if (a.ndim > 2 and b.ndim > 1) or (b.ndim > 2 and a.ndim > 1):
+        return _matmul_of_many(a, b)
+    n, m = a.shape[0] if a.ndim > 1 else 1, b.shape[-1] if b.ndim > 1 else 1
+    if a.size * m <= (BLAS_SHARES if n > 1 and m > 1 else BLAS_SHARES_VECTORS):
         return np.asarray(a @ b)
-    n, m = a.shape[0], b.shape[1]
+    if a.ndim != 2 or b.ndim != 2:
+        with _cores:
+            return np.asarray(a @ b)
     if a.size * m <= _blas.SMALL or a.shape[1] == 1:
         with _cores:
             return np.asarray(np.dot(a, b))  # matmul is slow at a column by a row, as in the gradient of one image
@@ -192,4 +199,22 @@ def matmul(a: Array, b: Array) -> Array:
             _blas.product(a, b[:, part], out[:, part])
 
     products(a.size * m, 0, (some, max(n, m)))
+    return out
+
+
+def _matmul_of_many(a: Array, b: Array) -> Array:
+    """Products of the last two axes, (..., n, k) @ (..., k, m), leading axes broadcast."""
+    lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    size = math.prod(lead) * math.prod(a.shape[-2:]) * b.shape[-1]
+    if size <= BLAS_SHARES_VECTORS:
+        return np.asarray(a @ b)
+    A, B = np.broadcast_to(a, (*lead, *a.shape[-2:])), np.broadcast_to(b, (*lead, *b.shape[-2:]))
+    out = np.empty((*lead, a.shape[-2], b.shape[-1]), np.result_type(a, b))
+    axis = max(range(len(lead)), key=lead.__getitem__)
+
+    def some(part: slice) -> None:
+        index = (slice(None),) * axis + (part,)
+        _blas.product(A[index], B[index], out[index])
+
+    products(size, 0, (some, lead[axis]))
     return out

@@ -2,7 +2,9 @@
 
 from __future__ import annotations  # those of a vjp would be evaluated at every call
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -15,13 +17,33 @@ from tinygrad_lite.ops.reduction import deviations
 def normalize(x: Array, *, axes: tuple[int, ...], eps: float = 1e-5) -> RuleResult:
     """Rule for (x - mean) / sqrt(var + eps), mean and (biased) variance over `axes`. Source: Ioffe & Szegedy 2015."""
     _check.not_empty("normalize", "x", x, "the mean", axes)
-    centred = deviations(x, axes)
-    scale = 1 / np.sqrt((centred * centred).mean(axis=axes, keepdims=True) + eps)
-    out = centred * scale
+    kept = [axis for axis in range(x.ndim) if not {axis, axis - x.ndim} & {*axes}]
+    one_each = tuple(size if axis in kept else 1 for axis, size in enumerate(x.shape))  # shape of the means
+    count = x.size // max(1, math.prod(one_each))
+    lead = next((i for i, axis in enumerate(kept) if i != axis), len(kept))  # leading axes that stay
+    blocks = threads.blocks(x, lead) if lead else [(...,)]
+    out, scale = np.empty_like(x), np.empty(one_each, x.dtype)
+
+    def forward(block: tuple[Any, ...]) -> None:
+        centred = deviations(x[block], axes)
+        scale[block] = 1 / np.sqrt(_dots(centred, centred, kept).reshape(scale[block].shape) / count + eps)
+        np.multiply(centred, scale[block], out=out[block])
+
+    threads.run(forward, blocks)
 
     def vjp(g: Array) -> tuple[Array, ...]:
         # With y = c s: dc = dx - mean(dx), ds = -s^3 mean(c dc)  =>  g_x = s (g - mean(g) - y mean(g y))
-        return (scale * (g - g.mean(axis=axes, keepdims=True) - out * (g * out).mean(axis=axes, keepdims=True)),)
+        g_x = np.empty_like(out, dtype=np.result_type(g, out))
+
+        def backward(block: tuple[Any, ...]) -> None:
+            some, y, g_some = g[block], out[block], g_x[block]
+            np.multiply(y, _dots(some, y, kept).reshape(scale[block].shape) / count, out=g_some)
+            g_some += some.mean(axis=axes, keepdims=True)
+            np.subtract(some, g_some, out=g_some)
+            g_some *= scale[block]
+
+        threads.run(backward, blocks)
+        return (g_x,)
 
     return out, vjp
 
@@ -51,7 +73,7 @@ def batch_norm(
         np.subtract(some, first, out=c)
         rest = c.mean(axis=axes, keepdims=True)
         c -= rest
-        mean[part], variance[part] = (first + rest).reshape(-1), _dots(c, c) / count
+        mean[part], variance[part] = (first + rest).reshape(-1), _dots(c, c, [1]) / count
         scale[part] = 1 / np.sqrt(variance[part] + eps)
         np.multiply(c, (scale[part] * weight[part]).reshape(per_channel), out=out[:, part])
         out[:, part] += bias[part].reshape(per_channel)
@@ -67,13 +89,14 @@ def batch_norm(
 
         def backward(part: slice) -> None:
             some, c, s = g[:, part], centred[:, part], scale[part]
-            dots, sums = _dots(some, c), some.sum(axis=axes)
+            dots, sums = _dots(some, c, [1]), some.sum(axis=axes)
             g_weight[part], g_bias[part] = s * dots, sums
             if needs[0]:  # as in `normalize`: g_x = s w (g - mean(g) - s^2 c mean(g c))
-                slope, g_some = s * weight[part], g_x[:, part]
-                np.multiply(c, (-slope * s * s * dots / count).reshape(per_channel), out=g_some)
-                g_some -= (slope * sums / count).reshape(per_channel)
-                g_some += some * slope.reshape(per_channel)
+                g_some = g_x[:, part]
+                np.multiply(c, (s * s * dots / count).reshape(per_channel), out=g_some)
+                g_some += (sums / count).reshape(per_channel)
+                np.subtract(some, g_some, out=g_some)
+                g_some *= (s * weight[part]).reshape(per_channel)
 
         threads.run(backward, parts)
         return g_x if needs[0] else None, g_weight, g_bias
@@ -81,7 +104,7 @@ def batch_norm(
     return out, vjp
 
 
-def _dots(a: Array, b: Array) -> Array:
-    """Sum of a * b for each channel, without an array for the products. (n, c, ...), (n, c, ...) -> (c,)."""
+def _dots(a: Array, b: Array, kept: list[int]) -> Array:
+    """Sum of a * b over all axes but those kept, without an array for the products."""
     axes = list(range(a.ndim))
-    return np.asarray(np.einsum(a, axes, b, axes, [1]))
+    return np.asarray(np.einsum(a, axes, b, axes, kept))

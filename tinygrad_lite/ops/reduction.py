@@ -51,8 +51,8 @@ def deviations(x: Array, axes: Axes) -> Array:
     Axes may count from the end here.
     """
     shifted = x - x[tuple(slice(0, 1) if {i, i - x.ndim} & {*axes} else slice(None) for i in range(x.ndim))]
-    centred: Array = shifted - shifted.mean(axis=axes, keepdims=True)
-    return centred
+    shifted -= shifted.mean(axis=axes, keepdims=True)
+    return np.asarray(shifted)
 
 
 def var(x: Array, *, axes: Axes, correction: int = 1, keepdim: bool = False) -> RuleResult:

@@ -13,7 +13,8 @@ def _shifted_exp(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     """Give e^(x - m) and m, the largest element over `axes` (0 where that is infinite)."""
     m = np.asarray(x.real.max(axis=axes, keepdims=True, initial=-np.inf))
     m[~np.isfinite(m)] = 0
-    return np.exp(x - m), m
+    shifted = np.asarray(x - m)
+    return np.exp(shifted, out=shifted), m
 
 
 def logsumexp(x: Array, *, axes: tuple[int, ...], keepdim: bool = False) -> RuleResult:
@@ -32,7 +33,7 @@ def logsumexp(x: Array, *, axes: tuple[int, ...], keepdim: bool = False) -> Rule
 def softmax(x: Array, *, axis: int) -> RuleResult:
     """Rule for e^x / sum(e^x) along one axis."""
     powers, _ = _shifted_exp(x, (axis,))
-    out = powers / powers.sum(axis=axis, keepdims=True)
+    out = np.divide(powers, powers.sum(axis=axis, keepdims=True), out=powers)
 
     def vjp(g: Array) -> tuple[Array, ...]:  # dy = y (dx - sum(y dx))
         return (out * (g - (g * out).sum(axis=axis, keepdims=True)),)
@@ -46,7 +47,8 @@ def log_softmax(x: Array, *, axis: int) -> RuleResult:
     total = powers.sum(axis=axis, keepdims=True)
     with np.errstate(divide="ignore"):  # of no classes the total is 0
         log_total = np.log(total)
-    out = x - m - log_total  # in this order: at logits of 1e6 the difference x - m is exact, m + log(total) is not
+    out = x - m  # first: at logits of 1e6 this difference is exact, m + log(total) is not
+    out -= log_total
 
     def vjp(g: Array) -> tuple[Array, ...]:  # dy = dx - sum(softmax dx), transposed
         return (g - powers / total * g.sum(axis=axis, keepdims=True),)
