@@ -1,10 +1,13 @@
 """Plain examples: choices at kinks and ties, safe numbers, naive loops. Gradients in general are fuzzed in test_ops.py."""
 
+import math
+
 import numpy as np
 import pytest
 
 import tinygrad_lite.functional as F
 from tinygrad_lite import Tensor
+from tinygrad_lite.ops import elementwise
 
 
 def gradient(f, x, cotangent=None, dtype=np.float64):
@@ -105,6 +108,30 @@ def test_tails_keep_their_digits():
     assert F.sigmoid(np.array([-40.0])).item() == pytest.approx(np.exp(-40), rel=1e-15, abs=0)
     assert gradient(F.sigmoid, 40.0) == pytest.approx(np.exp(-40), rel=1e-12, abs=0)
     assert F.softplus(np.array([-40.0])).item() == pytest.approx(np.exp(-40), rel=1e-15, abs=0)
+
+
+def test_nothing_overflows_far_from_zero():
+    far = np.array([-1000.0, 1000.0], np.float32)
+    with np.errstate(over="raise", invalid="raise"):
+        for f in (F.sigmoid, F.silu, F.softplus, F.elu, F.gelu, lambda x: F.gelu(x, "tanh")):
+            x = Tensor(far, requires_grad=True)
+            f(x).backward(np.ones(2, np.float32))
+            assert np.isfinite(x.grad).all()
+
+
+def test_gelu_in_single_precision():
+    x = np.linspace(-5, 5, 2001).astype(np.float32)
+    expected = [float(v) * 0.5 * math.erfc(-float(v) / math.sqrt(2)) for v in x]
+    np.testing.assert_allclose(F.gelu(x).data, expected, rtol=3e-6, atol=0)
+
+
+@pytest.mark.parametrize("rule", ["abs", "sigmoid", "silu", "softplus", "elu", "leaky_relu", "relu", "gelu"])
+def test_a_complex_step_goes_through_what_is_analytic_on_either_side(rule):
+    x = np.array([-5.0, -2.5, -0.1, 0.2, 1.7, 40.0])
+    out, vjp = getattr(elementwise, rule)(x)
+    stepped = getattr(elementwise, rule)(x + 1e-30j)[0]
+    np.testing.assert_allclose(stepped.real, out, rtol=1e-14, atol=1e-15)
+    np.testing.assert_allclose(stepped.imag / 1e-30, vjp(np.ones(6))[0], rtol=1e-13)
 
 
 @pytest.mark.parametrize("value", [0.1, 1000.1, 123456.7])

@@ -15,7 +15,15 @@ from tinygrad_lite.fuzz import grad_tests
 from tinygrad_lite.fuzz.project import SPECS
 from tinygrad_lite.ops.conv import conv2d
 
-PARALLEL = ("conv.conv2d", "pool.max_pool2d", "matmul.matmul", "matmul.linear", "elementwise.relu", "norm.batch_norm")
+PARALLEL = (
+    "conv.conv2d",
+    "pool.max_pool2d",
+    "matmul.matmul",
+    "matmul.linear",
+    "elementwise.relu",
+    "norm.normalize",
+    "norm.batch_norm",
+)
 needs_openblas = pytest.mark.skipif(_blas.thread_count() is None, reason="NumPy is linked to another BLAS than OpenBLAS")
 
 
@@ -25,6 +33,7 @@ def small_parts():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threads, "ENOUGH", 2)  # neither empty arrays nor numbers
         patch.setattr(threads, "BLAS_SHARES", 0)
+        patch.setattr(threads, "BLAS_SHARES_VECTORS", 0)
         patch.setattr(_blas, "SMALL", 20)
         patch.setattr(threads._Cores, "count", lambda self: 3)
         yield
@@ -97,6 +106,31 @@ def test_openblas_has_its_threads_back_afterwards():
         assert count() == 2
     finally:
         change(before)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "held"),
+    [
+        ((1, 9001), (9001, 1), 1), ((9001,), (9001,), 1), ((100, 91), (91,), 1), ((1, 91), (91, 100), 1),
+        ((3, 4, 1000), (1000, 1), 1), ((65, 64), (64, 64), 1), ((3, 64, 64), (64, 64), 1),
+        ((1, 9000), (9000, 1), 0), ((100, 90), (90,), 0), ((60, 60), (60, 60), 0), ((3, 4, 700), (700, 1), 0),
+    ],
+)  # fmt: skip
+def test_what_openblas_would_share_out_is_held_to_one_thread(first, second, held, monkeypatch):
+    entered = []
+    monkeypatch.setattr(threads._Cores, "__enter__", lambda self: entered.append(1))
+    monkeypatch.setattr(threads._Cores, "__exit__", lambda *_: None)
+    a, b = np.ones(first), np.ones(second)
+    np.testing.assert_array_equal(threads.matmul(a, b), a @ b)
+    assert len(entered) == held
+
+
+@pytest.mark.parametrize(("first", "second"), [((5, 1), (3,)), ((7,), ()), ((), (2, 4)), ((1, 4), (6, 4))])
+def test_many_products_are_shared_out_by_a_leading_axis(small_parts, first, second, monkeypatch):
+    monkeypatch.setattr(threads, "PRODUCT", 1)
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(*first, 3, 4)), rng.normal(size=(*second, 4, 5))
+    np.testing.assert_allclose(threads.matmul(a, b), a @ b, rtol=1e-13)
 
 
 def test_the_error_of_a_part_is_raised(small_parts):

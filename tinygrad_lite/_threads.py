@@ -205,16 +205,20 @@ def matmul(a: Array, b: Array) -> Array:
 def _matmul_of_many(a: Array, b: Array) -> Array:
     """Products of the last two axes, (..., n, k) @ (..., k, m), leading axes broadcast."""
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    size = math.prod(lead) * math.prod(a.shape[-2:]) * b.shape[-1]
-    if size <= BLAS_SHARES_VECTORS:
+    (n, k), m = a.shape[-2:], b.shape[-1]
+    multiply_adds = math.prod(lead) * n * k * m
+    if multiply_adds <= (BLAS_SHARES if n > 1 and m > 1 else BLAS_SHARES_VECTORS):
         return np.asarray(a @ b)
-    A, B = np.broadcast_to(a, (*lead, *a.shape[-2:])), np.broadcast_to(b, (*lead, *b.shape[-2:]))
-    out = np.empty((*lead, a.shape[-2], b.shape[-1]), np.result_type(a, b))
+    if multiply_adds < ENOUGH * PRODUCT:
+        with _cores:
+            return np.asarray(a @ b)
+    A, B = np.broadcast_to(a, (*lead, n, k)), np.broadcast_to(b, (*lead, k, m))
+    out = np.empty((*lead, n, m), np.result_type(a, b))
     axis = max(range(len(lead)), key=lead.__getitem__)
 
     def some(part: slice) -> None:
         index = (slice(None),) * axis + (part,)
         _blas.product(A[index], B[index], out[index])
 
-    products(size, 0, (some, lead[axis]))
+    products(multiply_adds, 0, (some, lead[axis]))
     return out
