@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models.lenet import LeNet
-from tinygrad_lite import DtypeError, FileFormatError, serialize
+from tinygrad_lite import DtypeError, FileFormatError, ShapeError, serialize
 
 SUFFIXES = [".safetensors", ".npz"]
 
@@ -50,6 +50,12 @@ def test_the_other_byte_order_comes_back(tmp_path, suffix):
     serialize.save({"a": np.arange(3.0).astype(">f4"), "b": np.arange(3).astype("<i2"), **wide}, path)
     np.testing.assert_array_equal(serialize.load(path)["a"], [0, 1, 2])
     np.testing.assert_array_equal(serialize.load(path)["b"], [0, 1, 2])
+
+
+def test_lists_that_differ_in_length_are_refused_by_name(tmp_path):
+    with pytest.raises(ShapeError, match=r"save: the value of 'ragged' must be an array, got \[\[1\], \[2, 3\]\]"):
+        serialize.save({"fine": np.ones(2), "ragged": [[1], [2, 3]]}, tmp_path / "weights.npz")
+    assert not list(tmp_path.iterdir())
 
 
 def test_saving_copies_no_array(tmp_path):

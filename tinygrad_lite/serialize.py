@@ -43,6 +43,7 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Map
     Raises
     ------
     FileFormatError : another ending, or a name that the format keeps for itself.
+    ShapeError : a value of lists that differ in length.
     DtypeError : a value that is no array of numbers, or not of a dtype that the format knows; a name that is no text.
 
     Notes
@@ -57,7 +58,7 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Map
         raise DtypeError(f"save: metadata must be from str to str, got {dict(metadata or {})!r:.80}.")
     arrays = {}
     for name, value in state.items():
-        array = np.asarray(value)
+        array = _check.array("save", f"the value of {name!r:.80}", value)
         if not _is_text(name) or array.dtype.kind not in "biufc":
             raise DtypeError(f"save: expected names with arrays of numbers, got {name!r:.80} with dtype {array.dtype}.")
         if name == "__metadata__" and target.suffix == ".safetensors":
