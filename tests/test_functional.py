@@ -123,6 +123,8 @@ def test_gelu_in_single_precision():
     x = np.linspace(-5, 5, 2001).astype(np.float32)
     expected = [float(v) * 0.5 * math.erfc(-float(v) / math.sqrt(2)) for v in x]
     np.testing.assert_allclose(F.gelu(x).data, expected, rtol=3e-6, atol=0)
+    assert F.gelu(x).dtype == np.float32
+    assert F.gelu(x.astype(np.float16)).dtype == np.float16
 
 
 @pytest.mark.parametrize("rule", ["abs", "sigmoid", "silu", "softplus", "elu", "leaky_relu", "relu", "gelu"])

@@ -232,14 +232,15 @@ _ERFC = np.array((
     -2.273651222931836e-10, 9.646791102015527e-11, 2.3940380830391146e-12, -6.886027526497553e-12, 8.944879273090725e-13,
     3.130921399342958e-13, -1.1270822361367252e-13, 3.810905255189232e-16, 7.106097613609237e-15, -1.5230282014571043e-15,
 ))  # fmt: skip
-_ERFC_SINGLE = _ERFC[:11].astype(np.float32)  # as much as single precision can tell apart
+_ERFC_SINGLE = _ERFC[:11]  # as much as single precision can tell apart
 
 
 def _erfc(x: Array) -> Array:
     """Complementary error function, relative error under 1e-13 in float64; either side is analytic: complex x works."""
     z, negative = np.maximum(x, -x), x.real < 0
     t = 2 / (2 + z)
-    tail = t * np.exp(chebval(2 * t - 1, _ERFC_SINGLE if x.real.dtype == np.float32 else _ERFC) - z * z)
+    series = (_ERFC if x.real.itemsize > 4 else _ERFC_SINGLE).astype(x.real.dtype, copy=False)
+    tail = t * np.exp(chebval(2 * t - 1, series) - z * z)
     return np.asarray(tail + negative * (2 - 2 * tail))
 
 
