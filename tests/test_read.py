@@ -23,7 +23,7 @@ from experiments.reader import page as steps  # noqa: E402
 from experiments.reader.judge import link  # noqa: E402
 from experiments.reader.load import LONG_SIDE, UnreadableImageError, load  # noqa: E402
 from experiments.reader.page import Digit, Known, Reader, Reading  # noqa: E402
-from experiments.reader.rules import painted_over, without_frames, without_rules  # noqa: E402
+from experiments.reader.rules import guesses_at_ink, painted_over, without_frames, without_rules  # noqa: E402
 from models import lenet_mat  # noqa: E402
 from tinygrad_lite import serialize  # noqa: E402
 
@@ -560,6 +560,20 @@ def test_dark_rules_are_painted_over_and_faint_strokes_stay():
         assert bare[:, 300:].min() > 195  # nothing of the rules
         assert bare[page == 140].mean() < 150  # the stroke stays, where rules cross it too
         assert not bare[(page == 200) & (ruled == 200)].min() < 130
+
+
+@pytest.mark.parametrize("framed", [False, True])
+def test_rules_are_painted_over_but_not_a_part_of_frames(framed):
+    gray = np.full((400, 600), 235, np.float32)
+    for y in () if framed else (120, 240):
+        cv2.line(gray, (0, y), (599, y), 60, 3)
+    for x in range(60, 540, 80):
+        cv2.line(gray, (x + 40, 150), (x + 40, 210), 90, 6)
+        if framed:  # a form: its long lines are those of a frame
+            cv2.rectangle(gray, (x, 120), (x + 80, 240), 60, 3)
+    assert painted_over(gray, light=False) is not None
+    names = [ink.name for ink in guesses_at_ink(gray, single=False)]
+    assert any("painted over" in name for name in names) is not framed
 
 
 def test_frames_go_and_what_is_in_them_stays():
