@@ -1,5 +1,6 @@
 """An image file, of whatever kind, as an upright RGB picture of a size worth looking at; or words about why not."""
 
+import contextlib
 import warnings
 from pathlib import Path
 
@@ -12,8 +13,6 @@ from tinygrad_lite.errors import FileFormatError
 
 LONG_SIDE = 1600  # pixels kept of a photograph: digits on a full page are still 30 pixels high
 MAX_PIXELS = 80_000_000  # decoded whole, this takes a quarter of a gigabyte
-Image.init()
-FORMATS = [name for name in Image.ID if name != "EPS"]  # those are programs, which Pillow has Ghostscript run
 VIDEO = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".3gp", ".mpg", ".mpeg", ".wmv"}
 
 
@@ -49,7 +48,7 @@ def load(path: Path) -> tuple[NDArray[np.uint8], float]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own warning about size: the check below is stricter
-            with Image.open(path, formats=FORMATS) as file:
+            with _open(path) as file:
                 width, height = file.size
                 if width * height > MAX_PIXELS:
                     raise UnreadableImageError(
@@ -74,6 +73,15 @@ def load(path: Path) -> tuple[NDArray[np.uint8], float]:
         scale = LONG_SIDE / long_side
         pixels = np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
     return np.ascontiguousarray(pixels), max(width, height) / max(pixels.shape[:2])
+
+
+def _open(path: Path) -> Image.Image:
+    """Open a file of any kind but EPS: those are programs, which Pillow has Ghostscript run."""
+    for find_decoders in (Image.preinit, Image.init):  # the usual ones first: all of them take 0.1 s to import
+        find_decoders()
+        with contextlib.suppress(UnidentifiedImageError):
+            return Image.open(path, formats=[name for name in Image.ID if name != "EPS"])
+    raise UnidentifiedImageError
 
 
 def _rgb(picture: Image.Image) -> NDArray[np.uint8]:
