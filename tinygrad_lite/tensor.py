@@ -552,7 +552,11 @@ def apply(rule: Rule, *tensors: Tensor, **static: Any) -> Tensor:
 def _recorded(out: Any, vjp: Vjp, parents: tuple[Node | None, ...], wanted: bool) -> Tensor:
     result = _new(Tensor)
     result.data = out if type(out) is _ndarray else np.asarray(out)
-    result._node = Node(parents, vjp) if wanted and state.recording else None
+    if wanted and state.recording:
+        result._node = node = _new(Node)  # its __init__ would be one call more
+        node.parents, node.vjp = parents, vjp
+    else:
+        result._node = None
     return result
 
 
@@ -632,7 +636,14 @@ def _binary(rule: Rule, a: Any, b: Any) -> Tensor:
     needs = (NEITHER if second is None else RIGHT) if first is None else LEFT if second is None else BOTH
     try:
         out, vjp = rule(a.data, b.data, needs=needs)
-        return _recorded(out, vjp, (first, second), needs is not NEITHER)
+        result = _new(Tensor)  # as in `_recorded`: the way of most operations of a long chain is spared a call
+        result.data = out if type(out) is _ndarray else np.asarray(out)
+        if needs is not NEITHER and state.recording:
+            result._node = node = _new(Node)
+            node.parents, node.vjp = (first, second), vjp
+        else:
+            result._node = None
+        return result
     except ShapeError:
         raise
     except (TypeError, MemoryError) as error:
