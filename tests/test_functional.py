@@ -119,6 +119,14 @@ def test_nothing_overflows_far_from_zero():
             assert np.isfinite(x.grad).all()
 
 
+def test_silu_keeps_its_digits_where_the_sigmoid_is_next_to_nothing():
+    x = np.array([-100.0, -95.0, -90.0, -50.0], np.float32)
+    exact = x.astype(np.float64) / (1 + np.exp(-x.astype(np.float64)))
+    np.testing.assert_allclose(F.silu(x).data, exact, rtol=1e-6, atol=2e-45)
+    slope = exact / x * (1 + x.astype(np.float64))  # but for terms of e^(2 x)
+    np.testing.assert_allclose(gradient(lambda t: F.silu(t).sum(), x, dtype=np.float32), slope, rtol=1e-6, atol=2e-45)
+
+
 def test_gelu_in_single_precision():
     x = np.linspace(-5, 5, 2001).astype(np.float32)
     expected = [float(v) * 0.5 * math.erfc(-float(v) / math.sqrt(2)) for v in x]

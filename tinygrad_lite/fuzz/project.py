@@ -248,7 +248,7 @@ SPECS: tuple[OpSpec, ...] = (
            lambda x, negative_slope: np.where(x > 0, x, negative_slope * x)),
     OpSpec("elementwise.elu", ew.elu, broadcast(1, kwargs=_given(alpha=st.sampled_from((1.0, 0.5)))),
            lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))),
-    OpSpec("elementwise.silu", ew.silu, _one(), lambda x: x / (1 + np.exp(-x))),
+    OpSpec("elementwise.silu", ew.silu, _one(), lambda x: (x / (1 + np.exp(-x.astype(np.longdouble)))).astype(np.float64)),
     OpSpec("elementwise.softplus", ew.softplus, broadcast(1, kwargs=_given(beta=st.sampled_from((1.0, 2.5)))),
            lambda x, beta: np.logaddexp(0, beta * x) / beta),
     OpSpec("elementwise.gelu", ew.gelu, _one(), lambda x: x * 0.5 * _erfc(-x / math.sqrt(2))),

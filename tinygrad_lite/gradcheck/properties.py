@@ -257,9 +257,10 @@ def _size(array: Array) -> float:
 
 
 def _rounding(array: Array, dtype: Any = np.float64) -> float:
-    """What summing in another order may change, generously: 2e-9 of the largest number, 1e-4 in float32."""
+    """What summing in another order may change, generously: 2e-9 of the largest number, 1e-4 in float32; or the last bit."""
     narrow = any(np.dtype(d).kind == "f" and np.finfo(d).eps > 1e-10 for d in (dtype, array.dtype))
-    return (1e-4 if narrow else 2e-9) * _size(array)
+    last_bit = float(np.finfo(dtype).smallest_subnormal) if np.dtype(dtype).kind in "fc" else 0.0
+    return (1e-4 if narrow else 2e-9) * _size(array) + last_bit
 
 
 def _slack(array: Array, v: Arrays, dtype: Any) -> float:

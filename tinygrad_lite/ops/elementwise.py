@@ -195,8 +195,9 @@ def elu(x: Array, *, alpha: float = 1.0) -> RuleResult:
 
 def silu(x: Array) -> RuleResult:
     """Rule for x sigmoid(x). Source: Elfwing et al. 2018."""
-    s = _sigmoid(x)
-    return x * s, lambda g: (g * s * (1 + x * (1 - s)),)
+    root = np.exp(_below(x) / 2)  # sigmoid = root * rest, which alone keeps few digits where it is next to nothing
+    rest = root / (1 + _decay(x))
+    return x * root * rest, lambda g: (g * root * (1 + x * (1 - root * rest)) * rest,)  # s + x s (1 - s)
 
 
 def softplus(x: Array, *, beta: float = 1.0) -> RuleResult:
