@@ -21,8 +21,8 @@ from tinygrad_lite.errors import ShapeError
 
 BLOCK = 1 << 23  # multiply-adds, below which a block of patches costs more calls than it brings
 WIDE, PAGE = 6400, 4096  # bytes: the longest rows of patches, and the lengths (its multiples) that a cache is bad at
-FEW = 32  # columns in the patches of a row, below which the rows' products are made one for the weights' gradient,
-NARROW, MANY = 4, 1 << 20  # and for the others where there are fewer still, or more bytes of weights than a cache holds
+FEW = 32  # columns in the patches of a row, below which all rows are one product on the way back,
+NARROW, MANY = 4, 1 << 20  # and forward, where there are fewer still, or more bytes of weights than a cache holds
 
 
 @functools.lru_cache
@@ -137,6 +137,18 @@ def conv2d(
         slabs = np.ascontiguousarray(taken).reshape(groups, len(some), slab, wide)
         return windows(slabs, 0, count, kh, step)
 
+    def transposed(part: slice) -> Array:  # C' of these rows one below the other, (groups, kh, rows * L, slab)
+        count, some = part.stop - part.start, X[part.start * sh : (part.stop - 1) * sh + dh * (kh - 1) + 1]
+        sr, sg, sc, sp, sn = some.strides
+        shape, strides = (groups, len(some), w_out, n, c_group, kw), (sg, sr, sw * sp, sn, sc, dw * sp)
+        slabs = np.ascontiguousarray(np.ndarray(shape, X.dtype, some, 0, strides)).reshape(groups, len(some), L * slab)
+        if sh > 1:
+            slabs = np.stack([slabs[:, row] for row in taps(kh, count, sh, dh)], axis=1)
+            return slabs.reshape(groups, kh, count * L, slab)
+        size, item = L * slab * X.itemsize, X.itemsize
+        overlapping = (len(some) * size, dh * size, slab * item, item)
+        return np.ndarray((groups, kh, count * L, slab), X.dtype, slabs, 0, overlapping)
+
     def forward(part: slice) -> None:
         for block in blocks:
             some, C = out[part, ..., columns_of(block)], patches(part, block)
@@ -172,18 +184,20 @@ def conv2d(
                     add_shifted(g_X[part, :, :, block * together * sw :], slabs)
 
             def patches_to_image(_: slice) -> None:  # all rows of the output, some at a time, each patch for itself
-                slabs = np.zeros((len(X), groups, c_group, kw, w_out, n), g_X.dtype)
+                slabs = np.zeros((groups, len(X), L * slab), g_X.dtype)
                 few = max(1, threads.SCRATCH // max(1, groups * kh * slab * L * G.itemsize))
                 for start in range(0, h_out, few):
                     some = G[:, start : start + few]
                     count = some.shape[1]
-                    g_C = np.matmul(W[:, 0].swapaxes(1, 2), _side_by_side(some))
-                    g_C = g_C.reshape(groups, kh, c_group, kw, count, w_out, n).transpose(1, 4, 0, 2, 3, 5, 6)
+                    g_C = np.empty((groups, kh, count * L, slab), g_X.dtype)
+                    some = some.swapaxes(2, 3).reshape(groups, 1, count * L, o)
+                    _blas.product(some, W.reshape(groups, o, kh, slab).swapaxes(1, 2), g_C)
                     for k, row in enumerate(taps(kh, count, sh, dh)):
-                        slabs[start * sh :][row] += g_C[k]
+                        slabs[:, start * sh :][:, row] += g_C[:, k].reshape(groups, count, L * slab)
+                slabs = slabs.reshape(groups, len(X), w_out, n, c_group, kw).transpose(1, 0, 4, 5, 2, 3)
                 add_shifted(g_X, slabs)
 
-            if as_one or dh > 1:
+            if (L < FEW and kh > 1) or dh > 1:
                 tasks.append((patches_to_image, 1))
             else:
                 kernels = W.reshape(groups, o, kh, slab).swapaxes(1, 2)
@@ -194,8 +208,9 @@ def conv2d(
 
             def to_weights(part: slice) -> None:
                 if L < FEW:
-                    C, some = _side_by_side(patches(part, 0)), _side_by_side(G[:, part])
-                    sums[part.start] = np.matmul(some, C.swapaxes(1, 2)).swapaxes(1, 2), some.sum(axis=2)
+                    some, g_W = _side_by_side(G[:, part])[:, None], np.empty((groups, o, kh, slab), np.result_type(X, G))
+                    _blas.product(some, transposed(part), g_W.swapaxes(1, 2))
+                    sums[part.start] = g_W.reshape(groups, o, kh * slab), some.sum(axis=(1, 3))
                     return
                 g_W, step = np.zeros(0), max(1, threads.SCRATCH // max(1, W.nbytes))
                 for block in blocks:
@@ -205,7 +220,7 @@ def conv2d(
                         products = np.empty((*few.shape[:3], o), np.result_type(X, G))
                         _blas.product(few, rows.swapaxes(2, 3), products)
                         g_W = g_W + products.sum(axis=1) if block or i else products.sum(axis=1)
-                sums[part.start] = g_W, G[:, part].sum(axis=(1, 3))
+                sums[part.start] = g_W.swapaxes(1, 2), G[:, part].sum(axis=(1, 3))
 
             tasks.append((to_weights, h_out))
         threads.products(multiply_adds, scratch, *tasks)
@@ -215,8 +230,7 @@ def conv2d(
         if any(needs[1:]):
             g_W, g_b = (sum(some[1:], some[0]) for some in zip(*[sums[start] for start in sorted(sums)], strict=True))
             g_weight = np.empty_like(weight, dtype=g_W.dtype)
-            transposed = g_W.reshape(groups, kh, c_group, kw, o).transpose(0, 4, 2, 1, 3)
-            g_weight.reshape(transposed.shape)[...] = transposed
+            g_weight.reshape(groups, o, c_group, kh, kw)[...] = g_W.reshape(groups, o, kh, c_group, kw).swapaxes(2, 3)
             g_bias = g_b.reshape(c_out)
         return (g_x, g_weight, g_bias)[: 2 if bias is None else 3]
 

@@ -5,7 +5,6 @@ from __future__ import annotations  # those of a vjp would be evaluated at every
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from tinygrad_lite import _check
 from tinygrad_lite import _threads as threads
@@ -37,7 +36,7 @@ def max_pool2d(
     in_rows, in_columns = taps(kernel[0], h_out, stride[0], dilation[0]), taps(kernel[1], w_out, stride[1], dilation[1])
     blocks = threads.blocks(X, axes=2)  # of images or of channels
     out = np.empty_like(X[:, :, :h_out, :w_out])
-    shape, strides = X.shape, X.strides  # enough to know its memory order; X itself need not be kept
+    shape, order = X.shape, _memory_order(X)
     back: dict[int, tuple[Backward, Backward]] = {}
 
     def forward(i: int) -> None:
@@ -51,7 +50,7 @@ def max_pool2d(
     threads.run(forward, range(len(blocks)))
 
     def vjp(g: Array) -> tuple[Array, ...]:
-        g_X = _in_order(g, shape, strides)
+        g_X = np.empty_like(order, g.dtype, shape=shape)
 
         def backward(i: int) -> None:
             rows_back, columns_back = back[i]
@@ -118,13 +117,13 @@ def avg_pool2d(
     else:
         inside = _bordered("avg_pool2d", np.ones((1, 1, *x.shape[2:]), x.dtype), ph, pw, 0)
         share = np.asarray(1 / sum(inside[place] for place in places))
-    shape, strides = X.shape, X.strides
+    shape, order = X.shape, _memory_order(X)
     total = X[places[0]].copy("K")
     for place in places[1:]:
         total += X[place]
 
     def vjp(g: Array) -> tuple[Array, ...]:
-        g_X = _in_order(g, shape, strides)
+        g_X = np.empty_like(order, g.dtype, shape=shape)
         g_X[...] = 0
         each = g * share
         for place in places:
@@ -150,9 +149,9 @@ def _windows(
     return kernel, steps, border
 
 
-def _in_order(g: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
-    """An array of g's dtype for the gradient of an image of this shape, with that image's order in memory."""
-    return np.empty_like(as_strided(g, shape, strides))  # what the strided view points at is never read
+def _memory_order(x: Array) -> Array:
+    """A small array for np.empty_like, which knows the memory order of x so that x itself need not be kept."""
+    return np.empty_like(x, shape=(2,) * x.ndim)
 
 
 def _bordered(function: str, x: Array, ph: int, pw: int, value: float) -> Array:
