@@ -1,6 +1,7 @@
 """Recipes: everything that decides how LeNet is trained, each in one place."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -178,6 +179,12 @@ def setting(text: str) -> tuple[str, Any]:
             f"--set: expected FIELD=VALUE with a field of a recipe and a value of its kind, got {text!r}; config.json of any "
             "run shows them."
         ) from None
+
+
+def changed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the fields of a run's configuration that are not as its recipe has them, with their values."""
+    own = vars(RECIPES[config["recipe"]]) if config.get("recipe") in RECIPES else {}
+    return {name: config[name] for name in own if name != "about" and config.get(name, own[name]) != own[name]}
 
 
 def make_model(recipe: Recipe, rng: np.random.Generator) -> LeNet:

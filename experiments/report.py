@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from experiments import confusion, feature_maps, mnist
 from experiments.outputs import Outputs, run_main
+from experiments.recipes import changed
 from experiments.runs import RunError, environment, read_json
 from experiments.train import load_data
 from models.load import load_lenet
@@ -176,13 +177,16 @@ def page(folder: Path, files: Outputs, options: argparse.Namespace) -> str:
         facts += [(f"{result['step']:,}", "steps of training"), (f"{result['seconds']:,.0f} s", "training time")]
     recipe = config.get("recipe", "unknown")
     title = f"LeNet, recipe {recipe}, seed {config.get('seed')}"
+    about = str(config.get("about", ""))
+    if changes := changed(config):
+        about += f" (changed: {', '.join(f'{name} = {value}' for name, value in changes.items())})"
     note = "" if result else "This run has not finished: it has no result.json."
     if options.dry_run:
         note += " A dry run: figures of a few digits only, to see that everything works."
     curves = folder / "curves.png"
     parts = [
         f"<h1>{escape(title)}</h1>",
-        paragraph(f"{config.get('about', '')}. {note}".strip(". "), "soft"),
+        paragraph(f"{about}. {note}".strip(". "), "soft"),
         "<div class='facts'>"
         + "".join(f"<div class='fact'><b>{escape(a)}</b><span>{escape(b)}</span></div>" for a, b in facts),
         "</div>",

@@ -81,7 +81,7 @@ def test_the_page_says_what_was_found_and_with_what(made):
     assert "6 s" in text
     assert "LeNet, recipe quick, seed 3" in text
     assert "--out '<b>&xxx" in text  # escaped, not swallowed
-    assert "a <test>" in text
+    assert "a <test> (changed: train_size = 400)." in text
     assert "c" * 40 in text
     assert "0123\n45" in text
     assert "no digits" in text

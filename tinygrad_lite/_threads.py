@@ -177,12 +177,17 @@ def products(multiply_adds: int, scratch: int, *tasks: tuple[Callable[[slice], N
             function(part)
 
 
+def _blas_would_share(multiply_adds: int, n: int, m: int) -> bool:
+    """Whether OpenBLAS would use its own threads for a product with a result of n x m."""
+    return multiply_adds > (BLAS_SHARES if n > 1 and m > 1 else BLAS_SHARES_VECTORS)
+
+
 def matmul(a: Array, b: Array) -> Array:
     """The matrix product a @ b, shared out by the rows or columns of the result, whichever are more, or by a leading axis."""
     if (a.ndim > 2 and b.ndim > 1) or (b.ndim > 2 and a.ndim > 1):
         return _matmul_of_many(a, b)
     n, m = a.shape[0] if a.ndim > 1 else 1, b.shape[-1] if b.ndim > 1 else 1
-    if a.size * m <= (BLAS_SHARES if n > 1 and m > 1 else BLAS_SHARES_VECTORS):
+    if not _blas_would_share(a.size * m, n, m):
         return np.asarray(a @ b)
     if a.ndim != 2 or b.ndim != 2:
         with _cores:
@@ -207,7 +212,7 @@ def _matmul_of_many(a: Array, b: Array) -> Array:
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     (n, k), m = a.shape[-2:], b.shape[-1]
     multiply_adds = math.prod(lead) * n * k * m
-    if multiply_adds <= (BLAS_SHARES if n > 1 and m > 1 else BLAS_SHARES_VECTORS):
+    if not _blas_would_share(multiply_adds, n, m):
         return np.asarray(a @ b)
     if multiply_adds < ENOUGH * PRODUCT:
         with _cores:
