@@ -9,7 +9,7 @@ from __future__ import annotations  # those of a vjp would be evaluated at every
 import math
 
 import numpy as np
-from numpy.polynomial.chebyshev import chebval
+from numpy.polynomial.chebyshev import cheb2poly
 
 from tinygrad_lite import _threads as threads
 from tinygrad_lite._types import Array, RuleResult, Vjp
@@ -233,15 +233,20 @@ _ERFC = np.array((
     -2.273651222931836e-10, 9.646791102015527e-11, 2.3940380830391146e-12, -6.886027526497553e-12, 8.944879273090725e-13,
     3.130921399342958e-13, -1.1270822361367252e-13, 3.810905255189232e-16, 7.106097613609237e-15, -1.5230282014571043e-15,
 ))  # fmt: skip
-_ERFC_SINGLE = _ERFC[:11]  # as much as single precision can tell apart
+_ERFC_SINGLE = cheb2poly(_ERFC[:11])  # as much as single precision can tell apart
+_ERFC_DOUBLE = cheb2poly(_ERFC)
 
 
 def _erfc(x: Array) -> Array:
     """Complementary error function, relative error under 1e-13 in float64; either side is analytic: complex x works."""
     z, negative = np.maximum(x, -x), x.real < 0
     t = 2 / (2 + z)
-    series = (_ERFC if x.real.itemsize > 4 else _ERFC_SINGLE).astype(x.real.dtype, copy=False)
-    tail = t * np.exp(chebval(2 * t - 1, series) - z * z)
+    *coefficients, highest = (_ERFC_DOUBLE if x.real.itemsize > 4 else _ERFC_SINGLE).astype(x.real.dtype, copy=False)
+    u, series = 2 * t - 1, np.full_like(t, highest)
+    for coefficient in reversed(coefficients):  # Horner, in place: half the time of chebval
+        series *= u
+        series += coefficient
+    tail = t * np.exp(series - z * z)
     return np.asarray(tail + negative * (2 - 2 * tail))
 
 
