@@ -19,7 +19,8 @@ from experiments.paper import DIFFICULTIES, Page, make_page
 from experiments.read import WEIGHTS, load_reader
 from experiments.reader.draw import annotated, save_png
 from experiments.reader.find import Box
-from experiments.reader.page import Reader, Reading
+from experiments.reader.page import Reader
+from experiments.reader.reading import Reading
 from experiments.runs import environment, write_json
 from experiments.train_reader import KEPT_OUT
 from tinygrad_lite import TinygradError

@@ -18,7 +18,8 @@ from experiments import mnist
 from experiments.paper import make_page
 from experiments.reader.draw import annotated, contact_sheet, save_png
 from experiments.reader.load import UnreadableImageError, load
-from experiments.reader.page import Reader, Reading
+from experiments.reader.page import Reader
+from experiments.reader.reading import Reading
 from experiments.runs import write_json
 from models.load import WEIGHTS, load_lenet, load_pairs
 from tinygrad_lite import TinygradError

@@ -12,8 +12,8 @@ pytest.importorskip("cv2", reason="OpenCV is not installed")
 
 from experiments import mnist, pages
 from experiments.paper import DIFFICULTIES, Digit, Page, make_page
-from experiments.reader.page import Digit as Read
-from experiments.reader.page import Reading
+from experiments.reader.reading import Digit as Read
+from experiments.reader.reading import Reading
 
 
 @pytest.fixture(scope="module")

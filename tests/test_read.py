@@ -22,7 +22,8 @@ from experiments.reader import find, order, split  # noqa: E402
 from experiments.reader import page as steps  # noqa: E402
 from experiments.reader.judge import link  # noqa: E402
 from experiments.reader.load import LONG_SIDE, UnreadableImageError, load  # noqa: E402
-from experiments.reader.page import Digit, Known, Reader, Reading  # noqa: E402
+from experiments.reader.page import Known, Reader  # noqa: E402
+from experiments.reader.reading import Digit, Reading, surer, written_on  # noqa: E402
 from experiments.reader.rules import guesses_at_ink, painted_over, without_frames, without_rules  # noqa: E402
 from models import lenet_mat  # noqa: E402
 from tinygrad_lite import serialize  # noqa: E402
@@ -341,12 +342,12 @@ def test_pieces_of_a_digit_lie_within_it():
 
     one = reading((10, 10, 80, 90), sure=0.998)
     inside, beside = (12, 12, 30, 50), (95, 12, 30, 50)
-    assert steps.surer(one, reading(inside, sure=0.99), within=True)
-    assert not steps.surer(one, reading(inside, beside, sure=0.99), within=True)
-    assert steps.surer(one, reading(inside, beside, sure=0.7), within=False)
-    assert not steps.surer(one, reading(inside, sure=0.999), within=False)
-    assert not steps.surer(reading((10, 10, 80, 90), sure=0.98), Reading(), within=False)
-    assert not steps.surer(Reading(), Reading(), within=False)
+    assert surer(one, reading(inside, sure=0.99), within=True)
+    assert not surer(one, reading(inside, beside, sure=0.99), within=True)
+    assert surer(one, reading(inside, beside, sure=0.7), within=False)
+    assert not surer(one, reading(inside, sure=0.999), within=False)
+    assert not surer(reading((10, 10, 80, 90), sure=0.98), Reading(), within=False)
+    assert not surer(Reading(), Reading(), within=False)
 
 
 def test_a_thin_0_that_fills_the_picture_is_no_frame(reader):
@@ -376,7 +377,8 @@ def on_a_table(page):
 
 def test_a_sheet_on_a_table_is_found(clean, reader, monkeypatch):
     table, box = on_a_table(clean[0])
-    alone, found = find.sheet(table)
+    sheet = find.sheet(table)
+    alone, found = sheet.alone, sheet.box
     np.testing.assert_allclose(found, box, atol=0.08 * max(box))  # without its edge
     assert alone.shape == (found[3], found[2], 3)
     assert alone.min() > 50  # nothing of the table
@@ -412,6 +414,86 @@ def test_a_sheet_on_a_table_is_found(clean, reader, monkeypatch):
         ),
     )
     assert len(reader.read(table).digits) == 2
+
+
+def test_a_sheet_in_a_hand_s_shadow_is_found_on_a_coloured_table():
+    checks = (np.indices((600, 800)) // 40).sum(0) % 2  # of a cloth, as bright as the paper in the shadow
+    table = np.where(checks[..., None], [60, 90, 180], [30, 45, 90]).astype(np.uint8)
+    table[150:450, 200:600] = (215, 213, 208)
+    table[150:450, 300:450] = (129, 128, 125)
+    np.testing.assert_allclose(find.sheet(table).box, (200, 150, 400, 300), atol=30)  # without its edge
+
+
+def one_read(digit, x, y, w=20, h=30, confidence=1.0):
+    return Digit((x, y, w, h), digit, confidence, 5, 0.0, np.zeros((28, 28), np.float32))
+
+
+def test_what_a_table_is_taken_for_is_not_on_the_sheet():
+    sheet = np.zeros((400, 400), np.uint8)
+    sheet[100:300, 100:300] = 1
+    on = [one_read(k, 110 + 30 * k, 150) for k in range(5)]
+    edge = one_read(7, 295, 100)  # its box begins on the sheet, its middle is beside it
+    assert written_on(sheet, [*on, edge]) == on
+    grain = [one_read(1, 5 + 25 * k, 20) for k in range(9)] + [one_read(7, 300, 300)]
+    assert written_on(sheet, [*grain, *on]) == on
+    other_half = [one_read(k, 30 * k, 330) for k in range(4)]  # of a page of which the sheet is the light half
+    assert written_on(sheet, [*on, *other_half]) == [*on, *other_half]
+    assert written_on(sheet, [edge]) == [edge]
+    assert written_on(sheet, grain[:1]) == grain[:1]
+    beyond = one_read(3, 390, 390)
+    assert written_on(sheet, [beyond]) == [beyond]
+
+
+def test_a_sheet_counts_where_the_table_alone_reads_surely(clean, reader, monkeypatch):
+    table, _ = on_a_table(clean[0])
+    alone = find.sheet(table).alone.shape
+
+    x, y = find.sheet(table).box[:2]
+    wood = [one_read(8, 1, 1)]
+
+    def read(_, picture, single, hurried=False):
+        if picture.shape == alone:
+            return Reading([one_read(k, 40 * k, 20, confidence=0.98) for k in range(3, 6)]), False
+        return Reading(list(wood)), True
+
+    monkeypatch.setattr(Reader, "_read_picture", read)
+    assert reader.read(table).lines() == ["345"]
+    wood += [one_read(k, x + 40 * k, y + 20) for k in range(4, 9)]  # now the whole picture reads better, all but the wood
+    assert reader.read(table).lines() == ["45678"]
+
+
+def test_a_doubtful_single_digit_gives_way_to_the_largest_sure_one_on_the_page(reader, monkeypatch):
+    sure = [one_read(4, 0, 0, 10, 10), one_read(9, 40, 50, 80, 90, 0.95), one_read(0, 0, 0, 99, 99, 0.8)]
+
+    def read(confidence):
+        one = one_read(2, 0, 0, confidence=confidence)
+        monkeypatch.setattr(
+            Reader, "_read_picture", lambda _, picture, single, hurried=False: (Reading([one] if single else list(sure)), False)
+        )
+        return reader.read(np.full((300, 300, 3), 200, np.uint8), single=True).lines()
+
+    assert read(0.5) == ["9"]
+    assert read(0.7) == ["2"]
+    sure[:] = [one_read(4, 0, 0, 10, 10, 0.8)]
+    assert read(0.5) == ["2"]
+
+
+@pytest.mark.parametrize(("first", "digit"), [(0.35, 9), (0.95, 3)])
+def test_ink_of_the_other_polarity_is_given_up_for_a_single_digit_only_where_the_first_is_sure(
+    reader, monkeypatch, first, digit
+):
+    gray = np.zeros((100, 100), np.float32)
+    inks = [find.Ink(gray, gray, gray, gray.astype(np.uint8), light, str(i)) for i, light in enumerate((False, True, True))]
+    read = {"0": (3, first), "1": (7, 0.1), "2": (9, 0.96)}
+
+    def read_single(ink):
+        digit, confidence = read[ink.name]
+        return Reading([one_read(digit, 0, 0, confidence=confidence)]), confidence, False
+
+    monkeypatch.setattr(steps, "guesses_at_ink", lambda gray, single: iter(inks))
+    monkeypatch.setattr(steps, "variants", lambda ink: [ink])
+    monkeypatch.setattr(reader, "_read_single", read_single, raising=False)
+    assert reader._read_picture(np.zeros((100, 100, 3), np.uint8), single=True)[0].digits[0].digit == digit
 
 
 def test_a_shadow_is_no_table(digits, reader):
@@ -658,6 +740,41 @@ def test_best_runs_take_a_pair_and_halve_it_where_the_halves_are_its_digits():
     give(found, {(1, 1, True): [1, 0]})
     (pair,) = split.best_runs(alone, found, 400.0)
     assert [h.box for h in pair.halves] == [(3, 5, 20, 20), (23, 5, 21, 20)]
+
+
+@pytest.mark.parametrize(
+    ("whole", "cut", "expected"),
+    [
+        (1, 0.5, [(1, 2)]),
+        (4, 0.5, [(1, 1), (2, 2)]),  # it looks like something else
+        (1, -1.0, [(1, 1), (2, 2)]),  # they do not touch
+    ],
+)
+def test_two_ones_that_touch_are_one_with_a_long_upstroke(whole, cut, expected):
+    cluster = split.Cluster((0, 0, 20, 20), np.repeat([[1, 2]], 20, 0).repeat(10, 1).astype(np.int32), 2, [cut, -1.0])
+    found = split.hypotheses(cluster, 20.0)
+    give(found, {(1, 1, False): [1], (2, 2, False): [1]})
+    for h in found:
+        if (h.first, h.last) == (1, 2):
+            h.log_probs[0, whole] = -1.9
+    assert [(h.first, h.last) for h in split.best_runs(cluster, found, 400.0)] == expected
+    cluster.cut = True
+    found = split.hypotheses(cluster, 20.0, pairs=True)
+    give(found, {(1, 2, True): [1, 1]})
+    for h in found:
+        if not h.pair:
+            h.log_probs[0, whole if (h.first, h.last) == (1, 2) else 1] = -1.9
+    assert [h.pair for h in split.best_runs(cluster, found, 400.0)] == [whole != 1]
+
+
+def test_a_1_with_a_long_upstroke_is_all_of_what_was_read_as_two_ones():
+    cluster = cluster_of([0.5, 0.5, 0.5, -1.0])
+    found = split.hypotheses(cluster, 20.0)
+    give(found, {(first, last, False): [1] for first, last in ((2, 2), (3, 3), (1, 3))})
+    runs = [next(h for h in found if (h.first, h.last) == (k, k)) for k in (2, 3)]
+    assert [(h.first, h.last) for h in split._long_ones(runs, found, cluster.cuts)] == [(2, 2), (3, 3)]
+    give(found, {(first, last, False): [1] for first, last in ((2, 2), (3, 3), (2, 3))})
+    assert [(h.first, h.last) for h in split._long_ones(runs, found, cluster.cuts)] == [(2, 3)]
 
 
 def test_a_pair_is_judged_as_one(digits, reader, monkeypatch):

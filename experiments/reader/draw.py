@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.reader.page import Reading
+from experiments.reader.reading import Reading
 
 Picture = NDArray[np.uint8]
 SURE, UNSURE = (0, 140, 0), (220, 60, 0)  # RGB

@@ -1,16 +1,17 @@
 """A picture to the digits on it: every step of the reader in order."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 import tinygrad_lite.functional as F
 from experiments.reader import find, order, split
-from experiments.reader.find import Box, Floats, Ink, Part
+from experiments.reader.find import Floats, Ink, Part
 from experiments.reader.judge import REJECT_ODD, accept, link, may_be_pair, needs_cut, only_digit, plausible, unlike
 from experiments.reader.normalise import SIZE, normalise
+from experiments.reader.reading import UNSURE, Digit, Reading, surer, written_on
 from experiments.reader.rules import guesses_at_ink, variants
 from experiments.reader.split import Hypothesis
 from models.lenet import LeNet
@@ -18,47 +19,12 @@ from models.pair import WIDTH, PairNet
 from tinygrad_lite import no_grad
 
 KNOWN = 0.9  # above this confidence a digit need not be read again under another guess at the ink
-ONE = 0.99  # above this confidence a picture may be one digit
 GRAIN = 0.7  # below this mean confidence what was read may be the grain of a table
-UNSURE = 0.75  # below this confidence a digit is marked as unsure
+DOUBTED = 0.6  # below this confidence a picture's one digit may have a shadow's edge for ink
 LEAST = 6  # pixels of a picture's shorter side; on less no digit can be told from another
 MOST_PARTS = 400  # on a page; what is smaller than so many others is noise
 # The normalisations that the last reading is the mean of: (thickness, shear).
 VIEWS = ((0.0, 0.0), (0.7, 0.0), (-0.6, 0.0), (0.0, 0.15), (0.0, -0.15))
-
-
-@dataclass
-class Digit:
-    """One digit as read: its box (x, y, w, h) in the picture's pixels and the net's two best guesses."""
-
-    box: Box
-    digit: int
-    confidence: float
-    second: int
-    second_confidence: float
-    image: Floats  # as the net saw it: (28, 28), or (28, 40) for both digits of a touching pair
-
-    @property
-    def unsure(self) -> bool:
-        """Whether a person should look."""
-        return self.confidence < UNSURE
-
-
-@dataclass
-class Reading:
-    """What is on a picture: digits, and rows of indices into them, in reading order."""
-
-    digits: list[Digit] = field(default_factory=list)
-    rows: list[list[int]] = field(default_factory=list)
-    how: str = "nothing found"
-
-    def confidence(self) -> float:
-        """Return the digits' mean confidence, 0 if there are none."""
-        return float(np.mean([d.confidence for d in self.digits])) if self.digits else 0.0
-
-    def lines(self) -> list[str]:
-        """Return the rows as text."""
-        return ["".join(str(self.digits[i].digit) for i in row) for row in self.rows]
 
 
 @dataclass(frozen=True)
@@ -132,17 +98,22 @@ class Reader:
         best, sure = self._read_picture(picture, single=single, hurried=sheet is not None)
         clear = best.confidence() > 0.93 and (sure or len(best.digits) > 4)  # a table's grain is read as a few odd digits
         places = [(picture, (0, 0))]
-        if sheet is not None and not clear:
-            places.append((sheet[0], sheet[1][:2]))
+        if sheet is not None:
+            places.append((sheet.alone, sheet.box[:2]))
             readings = [best, self._read_place(*places[1], single=single)]
             if max(reading.confidence() for reading in readings) < GRAIN:
                 readings.append(self._read_picture(picture, single=single)[0])
+            for reading in readings:
+                reading.digits = written_on(sheet.mask, reading.digits)
             best = max(readings, key=lambda one: sum(d.confidence - 0.5 for d in one.digits))  # the first, if equal
         if not single and (len(best.digits) <= 6 or best.confidence() < 0.85):
             for place in places:
                 one = self._read_place(*place, single=True)
                 if surer(one, best, within=clear):
                     best = one
+        if single and best.confidence() < DOUBTED:  # a shadow's edge may have been taken for ink of the digit
+            sure_ones = [d for d in self._read_picture(picture, single=False)[0].digits if d.confidence > KNOWN]
+            best.digits = sorted(sure_ones, key=lambda d: d.box[2] * d.box[3])[-1:] or best.digits
         if len(best.digits) > 10 and np.median([d.confidence for d in best.digits]) < UNSURE:  # the grain of a table or page
             best.digits = [d for d in best.digits if d.confidence >= REJECT_ODD]
         best.rows = order.rows([digit.box for digit in best.digits])
@@ -175,7 +146,8 @@ class Reader:
         for ink in guesses():
             if settled and ink.light in best_of:
                 break
-            if best_of.get(ink.light, np.inf) < 0.5 * best_of.get(not ink.light, 0.0):
+            other = best_of.get(not ink.light, 0.0)
+            if best_of.get(ink.light, np.inf) < 0.5 * other and (other > KNOWN or not single):
                 continue  # the other polarity reads far better
             if hurried and ink.light in best_of and best.confidence() < GRAIN:
                 continue
@@ -288,12 +260,3 @@ class Reader:
                 first, second = (int(i) for i in np.argsort(-prob, kind="stable")[:2])
                 digits.append(Digit(half.box, first, float(prob[first]), second, float(prob[second]), views[mine][0]))
         return digits
-
-
-def surer(one: Reading, pieces: Reading, *, within: bool) -> bool:
-    """Say whether a picture is rather one digit than the pieces read on it; sure ones must lie within it."""
-    if one.confidence() <= max(ONE, pieces.confidence()):
-        return False
-    x, y, w, h = one.digits[0].box
-    middles = [(d.box[0] + d.box[2] / 2, d.box[1] + d.box[3] / 2) for d in pieces.digits]
-    return not within or all(x <= at <= x + w and y <= down <= y + h for at, down in middles)

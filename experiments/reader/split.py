@@ -242,10 +242,23 @@ def best_runs(cluster: Cluster, found: list[Hypothesis], usual_ink: float) -> li
             if total > best[last]:
                 best[last] = total
                 chosen[last] = [*chosen[one.first - 1], one]
-    for one in chosen[-1]:
+    runs = _long_ones(chosen[-1], found, cluster.cuts)
+    for one in runs:
         if one.pair:
             one.halves = _halve(one, found)
-    return chosen[-1]
+    return runs
+
+
+def _long_ones(runs: list[Hypothesis], found: list[Hypothesis], cuts: list[float]) -> list[Hypothesis]:
+    """Take two ones that touch for a 1 with a long upstroke, where the whole looks most like a 1."""
+    for whole in (h for h in found if not h.pair and h.log_probs[0].argmax() == 1):
+        within = [h for h in runs if whole.first <= h.first and h.last <= whole.last]
+        ones = [int(digit) for h in within for digit in h.log_probs.argmax(1)] == [1, 1]
+        exactly = ones and (within[0].first, within[-1].last) == (whole.first, whole.last)
+        if exactly and (within[0].pair or cuts[within[0].last - 1] >= 0):
+            before = [h for h in runs if h.last < whole.first]
+            runs = [*before, whole, *runs[len(before) + len(within) :]]
+    return runs
 
 
 def _halve(pair: Hypothesis, found: list[Hypothesis]) -> list[Hypothesis]:

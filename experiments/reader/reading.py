@@ -1,0 +1,67 @@
+"""What was read on a picture, and which of two readings of it to believe."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from experiments.reader.find import Box, Floats, Mask
+
+UNSURE = 0.75  # below this confidence a digit is marked as unsure
+ONE = 0.99  # above this confidence a picture may be one digit
+
+
+@dataclass
+class Digit:
+    """One digit as read: its box (x, y, w, h) in the picture's pixels and the net's two best guesses."""
+
+    box: Box
+    digit: int
+    confidence: float
+    second: int
+    second_confidence: float
+    image: Floats  # as the net saw it: (28, 28), or (28, 40) for both digits of a touching pair
+
+    @property
+    def unsure(self) -> bool:
+        """Whether a person should look."""
+        return self.confidence < UNSURE
+
+
+@dataclass
+class Reading:
+    """What is on a picture: digits, and rows of indices into them, in reading order."""
+
+    digits: list[Digit] = field(default_factory=list)
+    rows: list[list[int]] = field(default_factory=list)
+    how: str = "nothing found"
+
+    def confidence(self) -> float:
+        """Return the digits' mean confidence, 0 if there are none."""
+        return float(np.mean([d.confidence for d in self.digits])) if self.digits else 0.0
+
+    def lines(self) -> list[str]:
+        """Return the rows as text."""
+        return ["".join(str(self.digits[i].digit) for i in row) for row in self.rows]
+
+
+def written_on(sheet: Mask, digits: list[Digit]) -> list[Digit]:
+    """Give the digits on a sheet, without what the table beside it was taken for: a few, or ones, as grain is read.
+
+    Where more lies beside it the sheet is none, but the light half of a page in shadow, and all digits are given.
+    """
+    middles = [(round(d.box[0] + d.box[2] / 2), round(d.box[1] + d.box[3] / 2)) for d in digits]
+    on = [bool(sheet[min(y, len(sheet) - 1), min(x, sheet.shape[1] - 1)]) for x, y in middles]
+    beside = [d for d, is_on in zip(digits, on, strict=True) if not is_on]
+    ones = sum(d.digit == 1 for d in beside)
+    if not any(on) or (len(beside) > sum(on) / 4 and ones < 0.8 * len(beside)):
+        return digits
+    return [d for d, is_on in zip(digits, on, strict=True) if is_on]
+
+
+def surer(one: Reading, pieces: Reading, *, within: bool) -> bool:
+    """Say whether a picture is rather one digit than the pieces read on it; sure ones must lie within it."""
+    if one.confidence() <= max(ONE, pieces.confidence()):
+        return False
+    x, y, w, h = one.digits[0].box
+    middles = [(d.box[0] + d.box[2] / 2, d.box[1] + d.box[3] / 2) for d in pieces.digits]
+    return not within or all(x <= at <= x + w and y <= down <= y + h for at, down in middles)
