@@ -462,6 +462,17 @@ def test_a_sheet_counts_where_the_table_alone_reads_surely(clean, reader, monkey
     assert reader.read(table).lines() == ["45678"]
 
 
+def test_ones_alone_are_worth_little_for_grain_is_read_as_ones():
+    def worth(*digits):
+        return Reading([one_read(digit, 0, 0) for digit in digits]).worth()
+
+    assert worth(*[1] * 16) == worth(1, 1) == 1.0
+    assert worth(7, 1, 1, 1, 1) == worth(7, 1, 1, 1, 1, 1) == 2.5
+    assert worth(7, 7, 8, 3, 1, 5, 0) == 3.5
+    assert Reading([one_read(7, 0, 0, confidence=0.2), one_read(1, 0, 0)]).worth() == pytest.approx(0.2)
+    assert Reading().worth() == 0
+
+
 def test_a_doubtful_single_digit_gives_way_to_the_largest_sure_one_on_the_page(reader, monkeypatch):
     sure = [one_read(4, 0, 0, 10, 10), one_read(9, 40, 50, 80, 90, 0.95), one_read(0, 0, 0, 99, 99, 0.8)]
 

@@ -105,7 +105,7 @@ class Reader:
                 readings.append(self._read_picture(picture, single=single)[0])
             for reading in readings:
                 reading.digits = written_on(sheet.mask, reading.digits)
-            best = max(readings, key=lambda one: sum(d.confidence - 0.5 for d in one.digits))  # the first, if equal
+            best = max(readings, key=Reading.worth)  # the first, if equal
         if not single and (len(best.digits) <= 6 or best.confidence() < 0.85):
             for place in places:
                 one = self._read_place(*place, single=True)

@@ -39,6 +39,11 @@ class Reading:
         """Return the digits' mean confidence, 0 if there are none."""
         return float(np.mean([d.confidence for d in self.digits])) if self.digits else 0.0
 
+    def worth(self) -> float:
+        """Return how much there is to it, sure digits counting most; of ones, as grain is read, only so many as of others."""
+        ones, others = (sum(d.confidence - 0.5 for d in self.digits if (d.digit == 1) is one) for one in (True, False))
+        return others + min(ones, 1 + 2 * max(0.0, others))
+
     def lines(self) -> list[str]:
         """Return the rows as text."""
         return ["".join(str(self.digits[i].digit) for i in row) for row in self.rows]
