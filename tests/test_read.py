@@ -416,11 +416,12 @@ def test_a_sheet_on_a_table_is_found(clean, reader, monkeypatch):
     assert len(reader.read(table).digits) == 2
 
 
-def test_a_sheet_in_a_hand_s_shadow_is_found_on_a_coloured_table():
+@pytest.mark.parametrize("shadow", [129, 110])
+def test_a_sheet_in_a_hand_s_shadow_is_found_on_a_coloured_table(shadow):
     checks = (np.indices((600, 800)) // 40).sum(0) % 2  # of a cloth, as bright as the paper in the shadow
     table = np.where(checks[..., None], [60, 90, 180], [30, 45, 90]).astype(np.uint8)
     table[150:450, 200:600] = (215, 213, 208)
-    table[150:450, 300:450] = (129, 128, 125)
+    table[150:450, 300:450] = (shadow, shadow - 1, shadow - 4)
     np.testing.assert_allclose(find.sheet(table).box, (200, 150, 400, 300), atol=30)  # without its edge
 
 
