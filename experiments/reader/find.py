@@ -71,16 +71,15 @@ def sheet(picture: NDArray[np.uint8]) -> Sheet | None:
     """Find a sheet of paper on a darker table; None if there is none.
 
     The largest bright area is a sheet when it is as convex as paper, between a tenth and nine tenths of the picture, and
-    ends in a step, not in a slope of the light. A shadow may end so too: read the whole picture as well. What a shadow on
-    the sheet is darker than, the table may be darker still: the darker half of the picture is looked at by itself.
+    ends in a step, not in a slope of the light. A shadow may end so too: read the whole picture as well. Where the sheet
+    lies in shadow in part, a lower level than Otsu's may still be above the table.
     """
     scale = min(1.0, 400 / max(picture.shape[:2]))
     small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     gray = cv2.medianBlur(small.min(axis=2), 9)  # paper is white: bright in every colour; no strokes, no grain
     level, _ = cv2.threshold(gray, 0, 255, cv2.THRESH_OTSU)
-    shape = _convex_area(gray, level)
-    if shape is None and (gray <= level).any():
-        shape = _convex_area(gray, cv2.threshold(gray[gray <= level], 0, 255, cv2.THRESH_OTSU)[0])
+    shapes = (_convex_area(gray, share * level) for share in (1.0, 0.85, 0.7, 0.55))
+    shape = next((shape for shape in shapes if shape is not None), None)
     if shape is None:
         return None
     inside = cv2.resize(shape, picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
