@@ -112,8 +112,8 @@ class Reader:
                 if surer(one, best, within=clear):
                     best = one
         if single and best.confidence() < DOUBTED:  # a shadow's edge may have been taken for ink of the digit
-            sure_ones = [d for d in self._read_picture(picture, single=False)[0].digits if d.confidence > KNOWN]
-            best.digits = sorted(sure_ones, key=lambda d: d.box[2] * d.box[3])[-1:] or best.digits
+            certain = [d for d in self._read_picture(picture, single=False)[0].digits if d.confidence > KNOWN]
+            best.digits = sorted(certain, key=lambda d: d.box[2] * d.box[3])[-1:] or best.digits
         if len(best.digits) > 10 and np.median([d.confidence for d in best.digits]) < UNSURE:  # the grain of a table or page
             best.digits = [d for d in best.digits if d.confidence >= REJECT_ODD]
         best.rows = order.rows([digit.box for digit in best.digits])
