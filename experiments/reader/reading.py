@@ -52,7 +52,8 @@ class Reading:
 def written_on(sheet: Mask, digits: list[Digit]) -> list[Digit]:
     """Give the digits on a sheet, without what the table beside it was taken for: a few, or ones, as grain is read.
 
-    Where more lies beside it the sheet is none, but the light half of a page in shadow, and all digits are given.
+    `sheet` is (h, w) of 0 and 1, the boxes are in its pixels. Where more lies beside it the sheet is none, but the
+    light half of a page in shadow, and all digits are given.
     """
     middles = [(round(d.box[0] + d.box[2] / 2), round(d.box[1] + d.box[3] / 2)) for d in digits]
     on = [bool(sheet[min(y, len(sheet) - 1), min(x, sheet.shape[1] - 1)]) for x, y in middles]

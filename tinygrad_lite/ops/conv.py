@@ -3,8 +3,9 @@
 Inside, memory holds images as (h, c, w, n): the rows outermost, the batch innermost. Each row is copied kw times, shifted from
 copy to copy by one position of the kernel. Then the kh rows that a row of the output looks at, lying one after the other, are
 the matrix of its patches: the rows of the output share most of it, where im2col would copy each row kh * kw times. The way
-back to the image is the same in the other direction. What follows (ReLU, pooling) finds long contiguous runs. Outside the
-shape is (n, c, h, w): a transposed view. Source: Cho & Brand 2017, "MEC: Memory-efficient Convolution for Deep Neural Network".
+back to the image is the same in the other direction; where rows are short, all of them go it at once. What follows (ReLU,
+pooling) finds long contiguous runs. Outside the shape is (n, c, h, w): a transposed view. Source: Cho & Brand 2017, "MEC:
+Memory-efficient Convolution for Deep Neural Network".
 """
 
 from __future__ import annotations  # those of a vjp would be evaluated at every call
@@ -125,9 +126,11 @@ def conv2d(
     def columns_of(block: int) -> slice:  # of the L
         return slice(block * wide, (block + 1) * wide)
 
+    def looked_at(part: slice) -> Array:  # the rows of the image that some rows of the output look at
+        return X[part.start * sh : (part.stop - 1) * sh + dh * (kh - 1) + 1]
+
     def patches(part: slice, block: int) -> Array:  # C of some rows of the output, (groups, rows, kh * slab, wide)
-        count, step = part.stop - part.start, sh
-        some = X[part.start * sh : (part.stop - 1) * sh + dh * (kh - 1) + 1]
+        count, step, some = part.stop - part.start, sh, looked_at(part)
         if dh > 1:  # then the rows of each window are copied to lie one after the other
             some = np.stack([some[row] for row in taps(kh, count, sh, dh)], axis=1).reshape(count * kh, *X.shape[1:])
             step = kh
@@ -138,7 +141,7 @@ def conv2d(
         return windows(slabs, 0, count, kh, step)
 
     def transposed(part: slice) -> Array:  # C' of these rows one below the other, (groups, kh, rows * L, slab)
-        count, some = part.stop - part.start, X[part.start * sh : (part.stop - 1) * sh + dh * (kh - 1) + 1]
+        count, some = part.stop - part.start, looked_at(part)
         sr, sg, sc, sp, sn = some.strides
         shape, strides = (groups, len(some), w_out, n, c_group, kw), (sg, sr, sw * sp, sn, sc, dw * sp)
         slabs = np.ascontiguousarray(np.ndarray(shape, X.dtype, some, 0, strides)).reshape(groups, len(some), L * slab)
