@@ -20,7 +20,7 @@ from experiments import mnist, pages, read  # noqa: E402
 from experiments.paper import make_page  # noqa: E402
 from experiments.reader import find, order, split  # noqa: E402
 from experiments.reader import page as steps  # noqa: E402
-from experiments.reader.judge import link  # noqa: E402
+from experiments.reader.judge import accept, in_line, link  # noqa: E402
 from experiments.reader.load import LONG_SIDE, UnreadableImageError, load  # noqa: E402
 from experiments.reader.page import Known, Reader  # noqa: E402
 from experiments.reader.reading import Digit, Reading, surer, written_on  # noqa: E402
@@ -443,6 +443,10 @@ def test_what_a_table_is_taken_for_is_not_on_the_sheet():
     assert written_on(sheet, grain[:1]) == grain[:1]
     beyond = one_read(3, 390, 390)
     assert written_on(sheet, [beyond]) == [beyond]
+    next_in_row = one_read(6, 305, 155)  # in the shadow that the sheet's edge is
+    assert written_on(sheet, [*on, next_in_row]) == [*on, next_in_row]
+    for no_digit in (one_read(1, 305, 155), one_read(6, 305, 155, confidence=0.8), one_read(6, 305, 200)):
+        assert written_on(sheet, [*on, no_digit]) == on
 
 
 def test_a_sheet_counts_where_the_table_alone_reads_surely(clean, reader, monkeypatch):
@@ -797,6 +801,49 @@ def test_a_pair_is_judged_as_one(digits, reader, monkeypatch):
     monkeypatch.setattr(steps, "unlike", lambda chosen, ink, sure: np.array([0.0, 9.0], np.float32)[: len(chosen)])
     assert len(reader.read(page.image).digits) == 2  # the odd half, too
     assert linked[0] > 0.85  # no piece of something else
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((130, 104, 12, 30), True),
+        ((44, 88, 12, 36), True),  # between two, and a little higher
+        ((280, 100, 12, 30), False),  # too far from the last but one
+        ((130, 125, 12, 30), False),  # below the row
+        ((130, 92, 12, 46), False),  # too high for it
+        ((130, 107, 12, 18), False),  # too low
+        ((60, 100, 12, 30), False),  # one of the two itself
+    ],
+)
+def test_a_digit_in_a_row_is_near_two_of_its_height_on_its_level(box, expected):
+    others = [(20, 98, 20, 30), (60, 100, 12, 30)] if box[0] != 280 else [(20, 98, 20, 30), (150, 100, 20, 30)]
+    assert in_line([box, (0, 300, 20, 30)], others).tolist() == [expected, False]
+    assert not in_line([box], others[:1]).any()
+    assert not in_line([box], []).any()
+    assert in_line([], others).size == 0
+
+
+def test_rows_that_fall_are_rows():
+    falling = [(40 * k, 100 + 5 * k, 20, 30) for k in range(5)]
+    assert in_line(falling, falling).all()
+
+
+def test_what_stands_in_a_row_is_believed_though_it_is_odd(digits, reader, monkeypatch):
+    assert accept(5, 0.5, 1.5, in_row=True)
+    assert not accept(5, 0.5, 1.5, in_row=False)
+    assert accept(1, 0.5, 3.0, in_row=True)
+    assert not accept(1, 0.99, 3.0, in_row=False)
+    assert not accept(1, 0.99, 4.5, in_row=True)  # a line
+    assert not accept(5, 0.99, 5.5, in_row=True)  # a stain
+    assert not accept(5, 0.2, 0.0, in_row=True)
+    order = [int(np.flatnonzero(digits.labels == label)[0]) for label in (0, 2, 1, 3)]
+    page = make_page(*digits, order, "clean", np.random.default_rng(1))
+
+    def narrowest_is_odd(chosen, ink, sure):
+        return np.where(np.arange(len(chosen)) == np.argmin([h.box[2] for h in chosen]), 3.0, 0.0)
+
+    monkeypatch.setattr(steps, "unlike", narrowest_is_odd)
+    assert reader.read(page.image).lines() == ["0213"]
 
 
 def test_what_reads_as_a_pair_is_no_single_digit_however_sure():

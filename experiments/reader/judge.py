@@ -1,8 +1,9 @@
 """What can be a digit by its shape and place, what may be several, and what is odd beside the page's other digits."""
 
 import numpy as np
+from numpy.typing import NDArray
 
-from experiments.reader.find import Floats, Ink, Part
+from experiments.reader.find import Box, Floats, Ink, Part
 from experiments.reader.normalise import stroke_width
 from experiments.reader.split import Hypothesis
 
@@ -91,11 +92,25 @@ def unlike(chosen: list[Hypothesis], ink: Ink, sure: list[float]) -> Floats:
     return np.asarray(away, np.float32)
 
 
-def accept(digit: int, confidence: float, odd: float) -> bool:
-    """Say whether a digit is believed; a straight line is as sure a 1 as any, so an odd 1 is not."""
-    if odd > 5 or (odd > 2 and digit == 1):
+def in_line(boxes: list[Box], digits: list[Box]) -> NDArray[np.bool_]:
+    """Say of each box whether it stands in a row: near two digits at least, as high as they are and on their level."""
+    if not boxes or not digits:
+        return np.zeros(len(boxes), bool)
+    (x, y, w, h), (a, b, c, d) = np.array(boxes, float).T[:, :, None], np.array(digits, float).T[:, None]
+    apart, off = np.abs((x + w / 2) - (a + c / 2)), np.abs((y + h / 2) - (b + d / 2))
+    itself = apart + off < 0.1 * d
+    near = (apart < 5 * d) & (off < 0.25 * d + 0.15 * apart) & (np.abs(np.log2(h / d)) < 0.5) & ~itself
+    return np.asarray(near.sum(1) >= 2)
+
+
+def accept(digit: int, confidence: float, odd: float, *, in_row: bool) -> bool:
+    """Say whether a digit is believed; a straight line is as sure a 1 as any, so an odd 1 is not.
+
+    What stands in a row with other digits is one more likely than not.
+    """
+    if odd > 5 or (odd > (4 if in_row else 2) and digit == 1):
         return False
-    return confidence >= (REJECT_ODD if odd > 1 else REJECT)
+    return confidence >= (REJECT_ODD if odd > 1 and not in_row else REJECT)
 
 
 def link(found: list[Part], sure: Floats, unit: float) -> list[list[int]]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 import tinygrad_lite.functional as F
 from experiments.reader import find, order, split
 from experiments.reader.find import Floats, Ink, Part
-from experiments.reader.judge import REJECT_ODD, accept, link, may_be_pair, needs_cut, only_digit, plausible, unlike
+from experiments.reader.judge import REJECT_ODD, accept, in_line, link, may_be_pair, needs_cut, only_digit, plausible, unlike
 from experiments.reader.normalise import SIZE, normalise
 from experiments.reader.reading import UNSURE, Digit, Reading, surer, written_on
 from experiments.reader.rules import guesses_at_ink, variants
@@ -192,7 +192,9 @@ class Reader:
         starts = np.cumsum([0] + [len(some) for some in written])
         odd = np.repeat(np.minimum.reduceat(odd, starts[:-1]), np.diff(starts))
         known += [entry for entry in read if entry.part and entry.digits and entry.sure()]
-        reading.digits = [replace(d) for d, o in zip(digits, odd, strict=True) if accept(d.digit, d.confidence, float(o))]
+        certain = [d.box for d, o in zip(digits, odd, strict=True) if d.confidence > KNOWN and o < 1]
+        judged = zip(digits, odd, in_line([d.box for d in digits], certain), strict=True)
+        reading.digits = [replace(d) for d, o, r in judged if accept(d.digit, d.confidence, float(o), in_row=bool(r))]
         sure = np.array([d.confidence for d in reading.digits])
         # Weighed by size: a digit in pieces, each of them read as something, must not count for more than the whole.
         sizes = np.array([max(d.box[2:]) for d in reading.digits])

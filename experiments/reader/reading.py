@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from experiments.reader.find import Box, Floats, Mask
+from experiments.reader.judge import in_line
 
 UNSURE = 0.75  # below this confidence a digit is marked as unsure
+SURE = 0.9  # above this confidence it is taken for a digit on a table too, where it continues a row
 ONE = 0.99  # above this confidence a picture may be one digit
 
 
@@ -53,15 +55,18 @@ def written_on(sheet: Mask, digits: list[Digit]) -> list[Digit]:
     """Give the digits on a sheet, without what the table beside it was taken for: a few, or ones, as grain is read.
 
     `sheet` is (h, w) of 0 and 1, the boxes are in its pixels. Where more lies beside it the sheet is none, but the
-    light half of a page in shadow, and all digits are given.
+    light half of a page in shadow, and all digits are given; so is what continues a row of the sheet's digits.
     """
     middles = [(round(d.box[0] + d.box[2] / 2), round(d.box[1] + d.box[3] / 2)) for d in digits]
-    on = [bool(sheet[min(y, len(sheet) - 1), min(x, sheet.shape[1] - 1)]) for x, y in middles]
-    beside = [d for d, is_on in zip(digits, on, strict=True) if not is_on]
-    ones = sum(d.digit == 1 for d in beside)
-    if not any(on) or (len(beside) > sum(on) / 4 and ones < 0.8 * len(beside)):
+    on = np.array([bool(sheet[min(y, len(sheet) - 1), min(x, sheet.shape[1] - 1)]) for x, y in middles], bool)
+    ones = np.array([d.digit == 1 for d in digits], bool)
+    beside = ~on
+    if not on.any() or (beside.sum() > on.sum() / 4 and (ones & beside).sum() < 0.8 * beside.sum()):
         return digits
-    return [d for d, is_on in zip(digits, on, strict=True) if is_on]
+    sure = np.array([d.confidence > SURE for d in digits])
+    boxes = [d.box for d in digits]
+    written = in_line(boxes, [box for box, certain in zip(boxes, on & sure, strict=True) if certain])
+    return [d for d, keep in zip(digits, on | (written & sure & ~ones), strict=True) if keep]
 
 
 def surer(one: Reading, pieces: Reading, *, within: bool) -> bool:
