@@ -11,7 +11,7 @@ from experiments.reader import find, order, split
 from experiments.reader.find import Floats, Ink, Part
 from experiments.reader.judge import REJECT_ODD, accept, in_line, link, may_be_pair, needs_cut, only_digit, plausible, unlike
 from experiments.reader.normalise import SIZE, normalise
-from experiments.reader.reading import UNSURE, Digit, Reading, surer, written_on
+from experiments.reader.reading import UNSURE, Digit, Reading, loses, surer, written_on
 from experiments.reader.rules import guesses_at_ink, variants
 from experiments.reader.split import Hypothesis
 from models.lenet import LeNet
@@ -151,8 +151,12 @@ class Reader:
                 continue  # the other polarity reads far better
             if hurried and ink.light in best_of and best.confidence() < GRAIN:
                 continue
+            without_rules = Reading()
             for one in variants(ink):
                 reading, score, sure = self._read_single(one) if single else self._read_ink(one, known[ink.light])
+                if loses(reading, without_rules):
+                    continue
+                without_rules = reading
                 best_of[ink.light] = max(best_of.get(ink.light, 0.0), score)
                 if score > best_score:
                     best, best_score = reading, score

@@ -69,6 +69,17 @@ def written_on(sheet: Mask, digits: list[Digit]) -> list[Digit]:
     return [d for d, keep in zip(digits, on | (written & sure & ~ones), strict=True) if keep]
 
 
+def loses(reading: Reading, before: Reading) -> bool:
+    """Say whether a reading lacks most of what was surely read before: many pieces of rules for a few digits."""
+
+    def kept(digit: Digit) -> bool:
+        (x, y, w, h), same = digit.box, [d.box for d in reading.digits if d.digit == digit.digit]
+        return any(abs(x + w / 2 - a - c / 2) < w / 2 and abs(y + h / 2 - b - d / 2) < h / 2 for a, b, c, d in same)
+
+    sure = [d for d in before.digits if d.confidence > SURE and d.digit != 1]
+    return len(sure) > 2 and sum(map(kept, sure)) < len(sure) / 2
+
+
 def surer(one: Reading, pieces: Reading, *, within: bool) -> bool:
     """Say whether a picture is rather one digit than the pieces read on it; sure ones must lie within it."""
     if one.confidence() <= max(ONE, pieces.confidence()):

@@ -5,7 +5,7 @@ dynamic programming picks the runs whose sum of log-probabilities, less what the
 Source: over-segmentation with a recogniser's scores, LeCun et al. 1998, section V.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -17,9 +17,7 @@ from experiments.reader.normalise import stroke_width
 # Costs, in log-probability. Set on pages of MNIST's training digits (README of models/weights).
 CUT = 0.5  # a cut, however thin the ink there
 CUT_INK = 0.12  # and for each stroke width of ink that it crosses beyond the first
-LOW_HALF = 8.0  # a half of a pair that is lower than the pair, for each of its heights
-ASIDE = 20.0  # a pair cut elsewhere than at its digits' usual widths, for the square of the distance as a share of the pair
-WIDTHS = (0.89, 0.39, 0.93, 0.78, 0.78, 0.93, 0.71, 0.76, 0.75, 0.67)  # of 0 to 9, in heights: MNIST's geometric means
+ASIDE = 10.0  # a pair cut elsewhere than at its digits' usual widths, for the square of the distance as a share of the pair
 JOIN = 0.15  # parts joined, touching or not
 JOIN_GAP = 4.0  # and for each digit height between them
 WIDE = 1.5  # wider than high, for each height
@@ -29,6 +27,12 @@ LOW = 0.8  # lower than is usual, for each usual height
 SKIP = 0.4  # ink left out
 SKIP_INK = 5.0  # and for each usual digit's worth of it
 LONGEST = 25  # pieces in a digit at most: a digit that needed no cut must still be one of the choices
+
+# Where the digits of a touching pair are.
+WIDTHS = (0.89, 0.39, 0.93, 0.78, 0.78, 0.93, 0.71, 0.76, 0.75, 0.67)  # of 0 to 9, in heights: MNIST's geometric means
+LEAN = 0.1  # what a hand's lean adds to each
+OVERLAP = 1.2  # how much wider they are than their share of the pair
+USUAL = 0.6  # the weight of these usual edges beside those of the best cut
 
 
 @dataclass
@@ -251,7 +255,7 @@ def best_runs(cluster: Cluster, found: list[Hypothesis], usual_ink: float) -> li
 
 def _long_ones(runs: list[Hypothesis], found: list[Hypothesis], cuts: list[float]) -> list[Hypothesis]:
     """Take two ones that touch for a 1 with a long upstroke, where the whole looks most like a 1."""
-    for whole in (h for h in found if not h.pair and h.log_probs[0].argmax() == 1):
+    for whole in (h for h in found if not h.pair and h.log_probs[0, 1] > np.log(0.5)):
         within = [h for h in runs if whole.first <= h.first and h.last <= whole.last]
         ones = [int(digit) for h in within for digit in h.log_probs.argmax(1)] == [1, 1]
         exactly = ones and (within[0].first, within[-1].last) == (whole.first, whole.last)
@@ -262,37 +266,35 @@ def _long_ones(runs: list[Hypothesis], found: list[Hypothesis], cuts: list[float
 
 
 def _halve(pair: Hypothesis, found: list[Hypothesis]) -> list[Hypothesis]:
-    """Cut a pair where its halves look most like the two digits that it was read as; down the middle if nowhere else."""
+    """Say where either digit of a pair is.
+
+    Its inner edge is between the best cut's, where the halves look most like the two digits that were read, and the
+    usual one of such digits. A cut alone gives a shared stroke to one of them; their boxes overlap.
+    """
     a, b = pair.log_probs.argmax(1)
-    usual = WIDTHS[a] / (WIDTHS[a] + WIDTHS[b])
+    usual = (WIDTHS[a] + LEAN) / (WIDTHS[a] + WIDTHS[b] + 2 * LEAN)
     lefts = {h.last: h for h in found if h.first == pair.first and h.last < pair.last and not h.pair}
     rights = {h.first: h for h in found if h.last == pair.last and h.first > pair.first and not h.pair}
 
     def fit(cut: int) -> float:
         left, right = lefts[cut], rights[cut + 1]
-        low = 2 - (left.box[3] + right.box[3]) / pair.box[3]  # both are of one hand, about as high as the pair
         edge = (left.box[0] + left.box[2] + right.box[0]) / 2
         aside = (edge - pair.box[0]) / pair.box[2] - usual
         sure = float(left.log_probs[0, a] + right.log_probs[0, b])
-        return sure - left.cost - right.cost - LOW_HALF * low - ASIDE * aside**2
+        return sure - left.cost - right.cost - ASIDE * aside**2
 
-    cuts = [last for last in lefts if last + 1 in rights]
-    if cuts:
-        cut = max(cuts, key=fit)
-        return [_as_high(half, pair) for half in (lefts[cut], rights[cut + 1])]
-    x, y, w, h = pair.box
-    half = max(1, w // 2)
-    return [
-        Hypothesis((x, y, half, h), pair.mask[:, :half], pair.first, pair.last),
-        Hypothesis((x + half, y, w - half, h), pair.mask[:, half:], pair.first, pair.last),
-    ]
+    x, _, w, _ = pair.box
+    stop, start = min(1.0, OVERLAP * usual) * w, max(0.0, 1 - OVERLAP * (1 - usual)) * w  # of the left, of the right
+    cut = max((last for last in lefts if last + 1 in rights), key=fit, default=None)
+    if cut is not None:
+        left, right = lefts[cut], rights[cut + 1]
+        stop = USUAL * stop + (1 - USUAL) * (left.box[0] + left.box[2] - x)
+        start = USUAL * start + (1 - USUAL) * (right.box[0] - x)
+    return [_columns(pair, 0, max(1, round(stop))), _columns(pair, min(w - 1, round(start)), w)]
 
 
-def _as_high(half: Hypothesis, pair: Hypothesis) -> Hypothesis:
-    """Give a half that the cut left too low, its stroke being the other's too, the height of the pair."""
-    x, y, w, h = half.box
-    if h >= 0.75 * pair.box[3]:
-        return half
-    above = y - pair.box[1]
-    mask = cv2.copyMakeBorder(half.mask, above, pair.box[3] - above - h, 0, 0, cv2.BORDER_CONSTANT)
-    return replace(half, box=(x, pair.box[1], w, pair.box[3]), mask=mask)
+def _columns(pair: Hypothesis, start: int, stop: int) -> Hypothesis:
+    """Take the ink of a pair between two of its columns."""
+    x, y, w, h = cv2.boundingRect(pair.mask[:, start:stop])
+    mask = pair.mask[y : y + h, start + x : start + x + w]
+    return Hypothesis((pair.box[0] + start + x, pair.box[1] + y, w, h), mask, pair.first, pair.last)
