@@ -20,7 +20,7 @@ from experiments import mnist, pages, read  # noqa: E402
 from experiments.paper import make_page  # noqa: E402
 from experiments.reader import find, order, split  # noqa: E402
 from experiments.reader import page as steps  # noqa: E402
-from experiments.reader.judge import accept, in_line, link  # noqa: E402
+from experiments.reader.judge import accept, in_line, is_grain, link  # noqa: E402
 from experiments.reader.load import LONG_SIDE, UnreadableImageError, load  # noqa: E402
 from experiments.reader.page import Known, Reader  # noqa: E402
 from experiments.reader.reading import Digit, Reading, loses, surer, written_on  # noqa: E402
@@ -382,12 +382,13 @@ def test_a_sheet_on_a_table_is_found(clean, reader, monkeypatch):
     np.testing.assert_allclose(found, box, atol=0.08 * max(box))  # without its edge
     assert alone.shape == (found[3], found[2], 3)
     assert alone.min() > 50  # nothing of the table
-    tried: list[tuple[int, ...]] = []
+    tried: list[find.Ink] = []
     real = reader._read_ink
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reader, "_read_ink", lambda ink, known: tried.append(ink.mask.shape) or real(ink, known), raising=False)
+        patch.setattr(reader, "_read_ink", lambda ink, known: tried.append(ink) or real(ink, known), raising=False)
         assert reader.read(table).lines() == clean[1]
-    assert tried.count(tried[0]) == 1  # the table's grain is not looked at again and again
+    grain = [ink.light for ink in tried if ink.mask.shape == tried[0].mask.shape and "rules" not in ink.name]
+    assert sorted(grain) == [False, True]  # the table's grain is not looked at again and again
     one = Digit((5, 7, 20, 30), 3, 1.0, 5, 0.0, np.zeros((28, 28), np.float32))
     # Where the whole picture reads as nothing the sheet counts, its boxes moved to where they are on the picture.
     monkeypatch.setattr(
@@ -443,10 +444,15 @@ def test_what_a_table_is_taken_for_is_not_on_the_sheet():
     assert written_on(sheet, grain[:1]) == grain[:1]
     beyond = one_read(3, 390, 390)
     assert written_on(sheet, [beyond]) == [beyond]
-    next_in_row = one_read(6, 305, 155)  # in the shadow that the sheet's edge is
+    next_in_row = one_read(6, 305, 155)  # in the shadow of which the sheet is the lit part
     assert written_on(sheet, [*on, next_in_row]) == [*on, next_in_row]
-    for no_digit in (one_read(1, 305, 155), one_read(6, 305, 155, confidence=0.8), one_read(6, 305, 200)):
+    for no_digit in (one_read(1, 305, 155), one_read(6, 305, 155, confidence=0.8), one_read(6, 305, 330)):
         assert written_on(sheet, [*on, no_digit]) == on
+    many = [one_read(k % 10, 110 + 30 * (k % 5), 110 + 40 * (k // 5)) for k in range(20)]
+    in_shadow = [one_read(k, 305 + 30 * k, 330) for k in (0, 2, 3)]
+    assert written_on(sheet, [*many, *in_shadow]) == [*many, *in_shadow]
+    assert written_on(sheet, [*many, *in_shadow, one_read(1, 335, 330)])[-1].box[0] == 335
+    assert written_on(sheet, [*many, *in_shadow[1:], one_read(8, 305, 330, 30, 45)]) == many
 
 
 def test_a_sheet_counts_where_the_table_alone_reads_surely(clean, reader, monkeypatch):
@@ -803,8 +809,8 @@ def test_a_pair_is_judged_as_one(digits, reader, monkeypatch):
     page = make_page(*digits, [0, 1], "touching", np.random.default_rng(1))
     assert page.digits[0].partner == 1
     linked = []
-    monkeypatch.setattr(steps, "link", lambda found, sure, unit: linked.append(max(sure)) or link(found, sure, unit))
-    monkeypatch.setattr(steps, "unlike", lambda chosen, ink, sure: np.array([0.0, 9.0], np.float32)[: len(chosen)])
+    monkeypatch.setattr(steps.judge, "link", lambda found, sure, unit: linked.append(max(sure)) or link(found, sure, unit))
+    monkeypatch.setattr(steps.judge, "unlike", lambda chosen, ink, sure: np.array([0.0, 9.0], np.float32)[: len(chosen)])
     assert len(reader.read(page.image).digits) == 2  # the odd half, too
     assert linked[0] > 0.85  # no piece of something else
 
@@ -849,7 +855,7 @@ def test_what_stands_in_a_row_is_believed_though_it_is_odd(digits, reader, monke
     def narrowest_is_odd(chosen, ink, sure):
         return np.where(np.arange(len(chosen)) == np.argmin([h.box[2] for h in chosen]), 3.0, 0.0)
 
-    monkeypatch.setattr(steps, "unlike", narrowest_is_odd)
+    monkeypatch.setattr(steps.judge, "unlike", narrowest_is_odd)
     assert reader.read(page.image).lines() == ["0213"]
 
 
@@ -870,6 +876,31 @@ def test_what_was_surely_read_without_the_rules_is_not_given_up_for_pieces_of_th
 def test_pieces_of_squares_do_not_hide_the_digits(digits, reader):
     page = make_page(*digits, list(range(8)), "rules", np.random.default_rng(118))
     assert reader.read(page.image).lines() == page.truth()["rows"]
+
+
+def test_many_parts_that_read_as_nothing_are_grain():
+    parts = [find.Part((20 * k, 0, 15, 20 if k < 16 else 50), np.ones((20, 15), np.uint8)) for k in range(20)]
+    nothing = np.where(np.arange(20) < 16, 0.39, 0.99)
+    assert is_grain(parts, nothing, 20.0)
+    assert not is_grain(parts, nothing + 0.02, 20.0)
+    assert not is_grain(parts[1:], nothing[1:], 20.0)  # a few
+
+
+def test_grain_is_not_taken_apart(reader, monkeypatch):
+    page = np.full((700, 900, 3), 230, np.uint8)
+    for place in range(24):  # scribbles, as high as digits
+        corners = np.random.default_rng(place).uniform(0, 70, (9, 2))
+        corners += np.array([60 + 140 * (place % 6), 60 + 160 * (place // 6)])
+        cv2.polylines(page, [np.round(corners).astype(np.int32)], False, (40, 40, 40), 5, cv2.LINE_AA)
+    assert not reader.read(page).digits
+    monkeypatch.setattr(steps.split, "hypotheses", None)  # not needed
+    ink = next(guesses_at_ink(find.to_gray(page), single=False))
+    assert not reader._read_ink(ink, [])[0].digits
+
+
+def test_the_other_polarity_is_tried_where_the_first_reads_as_nothing(clean, reader, monkeypatch):
+    monkeypatch.setattr(find, "_polarities", lambda gray, short: [True])  # as where most of the page lies in shadow
+    assert reader.read(clean[0]).lines() == clean[1]
 
 
 def test_what_reads_as_a_pair_is_no_single_digit_however_sure():

@@ -55,6 +55,12 @@ def may_be_pair(part: Part, unit: float) -> bool:
     return h > 0.5 * unit and w > 0.4 * h
 
 
+def is_grain(found: list[Part], sure: Floats, unit: float) -> bool:
+    """Say whether the parts are the grain of a table or page: many are as high as digits, and most read as none."""
+    read = [s for part, s in zip(found, sure, strict=True) if 0.6 * unit < part.box[3] < 1.6 * unit]
+    return len(read) > 15 and float(np.median(read)) < 0.4
+
+
 def needs_cut(part: Part, sure: float, unit: float) -> bool:
     """Say whether a part may be more than one digit."""
     _, _, w, h = part.box

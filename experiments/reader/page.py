@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tinygrad_lite.functional as F
-from experiments.reader import find, order, split
+from experiments.reader import find, judge, order, split
 from experiments.reader.find import Floats, Ink, Part
-from experiments.reader.judge import REJECT_ODD, accept, in_line, link, may_be_pair, needs_cut, only_digit, plausible, unlike
 from experiments.reader.normalise import SIZE, normalise
 from experiments.reader.reading import UNSURE, Digit, Reading, loses, surer, written_on
 from experiments.reader.rules import guesses_at_ink, variants
@@ -115,7 +114,7 @@ class Reader:
             certain = [d for d in self._read_picture(picture, single=False)[0].digits if d.confidence > KNOWN]
             best.digits = sorted(certain, key=lambda d: d.box[2] * d.box[3])[-1:] or best.digits
         if len(best.digits) > 10 and np.median([d.confidence for d in best.digits]) < UNSURE:  # the grain of a table or page
-            best.digits = [d for d in best.digits if d.confidence >= REJECT_ODD]
+            best.digits = [d for d in best.digits if d.confidence >= judge.REJECT_ODD]
         best.rows = order.rows([digit.box for digit in best.digits])
         return best
 
@@ -140,8 +139,9 @@ class Reader:
 
         def guesses() -> Iterator[Ink]:
             yield from guesses_at_ink(gray, single=single)
-            if single and not all_sure and len(best_of) == 1:  # where there is more ink than page it looks like the page
-                yield from find.candidates(gray, single=True, light=not next(iter(best_of)))
+            doubtful = not all_sure if single else best.confidence() < GRAIN
+            if doubtful and len(best_of) == 1:  # where there is more ink than page, or shadow, it looks like the page
+                yield from find.candidates(gray, single=single, light=not next(iter(best_of)))
 
         for ink in guesses():
             if settled and ink.light in best_of:
@@ -174,7 +174,7 @@ class Reader:
 
         What is known from other guesses is taken over, and what is now read surely is added to it.
         """
-        found, unit = plausible(find.parts(ink.mask), ink.mask.shape)
+        found, unit = judge.plausible(find.parts(ink.mask), ink.mask.shape)
         if not found:
             return Reading(), 0.0, False
         found = sorted(found, key=lambda p: -p.area)[:MOST_PARTS]
@@ -191,14 +191,14 @@ class Reader:
         if not chosen:
             return reading, 0.0, False
         written = [h.halves or [h] for h in chosen]
-        odd = unlike([one for some in written for one in some], ink, [d.confidence for d in digits])
+        odd = judge.unlike([one for some in written for one in some], ink, [d.confidence for d in digits])
         # Of a touching pair the half that is less odd speaks for both: no rule or stain is half a digit.
         starts = np.cumsum([0] + [len(some) for some in written])
         odd = np.repeat(np.minimum.reduceat(odd, starts[:-1]), np.diff(starts))
         known += [entry for entry in read if entry.part and entry.digits and entry.sure()]
         certain = [d.box for d, o in zip(digits, odd, strict=True) if d.confidence > KNOWN and o < 1]
-        judged = zip(digits, odd, in_line([d.box for d in digits], certain), strict=True)
-        reading.digits = [replace(d) for d, o, r in judged if accept(d.digit, d.confidence, float(o), in_row=bool(r))]
+        judged = zip(digits, odd, judge.in_line([d.box for d in digits], certain), strict=True)
+        reading.digits = [replace(d) for d, o, r in judged if judge.accept(d.digit, d.confidence, float(o), in_row=bool(r))]
         sure = np.array([d.confidence for d in reading.digits])
         # Weighed by size: a digit in pieces, each of them read as something, must not count for more than the whole.
         sizes = np.array([max(d.box[2:]) for d in reading.digits])
@@ -216,14 +216,16 @@ class Reader:
         wholes = np.array([np.exp(log_probs.max()) for log_probs in read])
         complete = wholes.copy()
         if self.pairs:  # what it reads as a pair is hardly one digit, however sure the other net is
-            some = [i for i, p in enumerate(found) if may_be_pair(p, unit)]
+            some = [i for i, p in enumerate(found) if judge.may_be_pair(p, unit)]
             views = [normalise(find.cut_out(ink, found[i].box, found[i].mask), wide=WIDTH) for i in some]
             for i, log_probs in zip(some, self.log_probs(views), strict=True):
                 wholes[i] *= 1 - split.both(log_probs)
                 complete[i] = max(wholes[i], split.both(log_probs))
-        groups, clusters = link(found, complete, unit), []
+        if judge.is_grain(found, complete, unit):
+            return [], []
+        groups, clusters = judge.link(found, complete, unit), []
         for group in groups:
-            cut = [needs_cut(found[i], float(wholes[i]), unit) for i in group]
+            cut = [judge.needs_cut(found[i], float(wholes[i]), unit) for i in group]
             clusters.append(split.make_cluster([found[i] for i in group], cut, ink.contrast))
         by_cluster = [split.hypotheses(c, unit, pairs=self.pairs is not None) for c in clusters]
         unread = []
@@ -242,7 +244,7 @@ class Reader:
 
     def _read_single(self, ink: Ink) -> tuple[Reading, float, bool]:
         """Read all the ink as one digit."""
-        kept = only_digit(find.parts(ink.mask), ink.mask.shape)
+        kept = judge.only_digit(find.parts(ink.mask), ink.mask.shape)
         if not kept:
             return Reading(), 0.0, False
         x0, y0 = min(p.box[0] for p in kept), min(p.box[1] for p in kept)

@@ -1,8 +1,10 @@
 """What was read on a picture, and which of two readings of it to believe."""
 
 from dataclasses import dataclass, field
+from itertools import compress
 
 import numpy as np
+from numpy.typing import NDArray
 
 from experiments.reader.find import Box, Floats, Mask
 from experiments.reader.judge import in_line
@@ -54,19 +56,28 @@ class Reading:
 def written_on(sheet: Mask, digits: list[Digit]) -> list[Digit]:
     """Give the digits on a sheet, without what the table beside it was taken for: a few, or ones, as grain is read.
 
-    `sheet` is (h, w) of 0 and 1, the boxes are in its pixels. Where more lies beside it the sheet is none, but the
-    light half of a page in shadow, and all digits are given; so is what continues a row of the sheet's digits.
+    `sheet` is (h, w) of 0 and 1, the boxes are in its pixels. Where much lies beside it the sheet is none, but the light
+    part of a page in shadow, and all digits are given; so is what lies beside it but is sure and as high as the digits
+    on it, if it continues a row of them or there are three of its kind.
     """
-    middles = [(round(d.box[0] + d.box[2] / 2), round(d.box[1] + d.box[3] / 2)) for d in digits]
+    boxes = [d.box for d in digits]
+    middles = [(round(x + w / 2), round(y + h / 2)) for x, y, w, h in boxes]
     on = np.array([bool(sheet[min(y, len(sheet) - 1), min(x, sheet.shape[1] - 1)]) for x, y in middles], bool)
     ones = np.array([d.digit == 1 for d in digits], bool)
     beside = ~on
     if not on.any() or (beside.sum() > on.sum() / 4 and (ones & beside).sum() < 0.8 * beside.sum()):
         return digits
+
+    def in_row(others: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        return in_line(boxes, list(compress(boxes, others)))
+
     sure = np.array([d.confidence > SURE for d in digits])
-    boxes = [d.box for d in digits]
-    written = in_line(boxes, [box for box, certain in zip(boxes, on & sure, strict=True) if certain])
-    return [d for d, keep in zip(digits, on | (written & sure & ~ones), strict=True) if keep]
+    heights = np.array([h for _, _, _, h in boxes], float)
+    written = beside & sure & ~ones & (np.abs(np.log2(heights / np.median(heights[on]))) < 0.5)
+    if written.sum() < 3:
+        written &= in_row(on & sure)
+    written |= sure & ones & in_row(written)
+    return list(compress(digits, on | written))
 
 
 def loses(reading: Reading, before: Reading) -> bool:
