@@ -20,7 +20,7 @@ from experiments import mnist, pages, read  # noqa: E402
 from experiments.paper import make_page  # noqa: E402
 from experiments.reader import find, order, split  # noqa: E402
 from experiments.reader import page as steps  # noqa: E402
-from experiments.reader.judge import accept, in_line, is_grain, link  # noqa: E402
+from experiments.reader.judge import accept, in_line, is_grain, lean, link  # noqa: E402
 from experiments.reader.load import LONG_SIDE, UnreadableImageError, load  # noqa: E402
 from experiments.reader.page import Known, Reader  # noqa: E402
 from experiments.reader.reading import Digit, Reading, loses, surer, written_on  # noqa: E402
@@ -876,6 +876,36 @@ def test_what_was_surely_read_without_the_rules_is_not_given_up_for_pieces_of_th
 def test_pieces_of_squares_do_not_hide_the_digits(digits, reader):
     page = make_page(*digits, list(range(8)), "rules", np.random.default_rng(118))
     assert reader.read(page.image).lines() == page.truth()["rows"]
+
+
+def leaning(page, by):
+    """The page with what is written on it sheared: `by` pixels to the right a pixel up."""
+    height, width = page.shape[:2]
+    shear = np.array([[1, -by, by * height], [0, 1, 0]])
+    return cv2.warpAffine(page, shear, (round(width + by * height), height), borderMode=cv2.BORDER_REPLICATE)
+
+
+def test_a_leaning_hand_is_set_upright(digits, reader, monkeypatch):
+    page = make_page(*digits, list(range(252, 264)), "clean", np.random.default_rng(21))
+    picture = leaning(page.image, 0.6)
+    assert reader.read(picture).lines() == page.truth()["rows"]
+    shears, by_hand = [], steps.normalise
+    monkeypatch.setattr(
+        steps, "normalise", lambda ink, *, shear, **how: shears.append(shear) or by_hand(ink, shear=shear, **how)
+    )
+    reader.read(picture)
+    assert max(shears) < -0.1  # -0.5 but for the views: also where it is decided what to cut and to join
+
+
+@pytest.mark.parametrize(("by", "expected"), [(0.0, 0.0), (0.3, 0.0), (0.5, 0.37), (-0.3, -0.43), (0.9, 0.5), (-0.9, -0.5)])
+def test_how_far_a_hand_leans(by, expected):
+    bar = np.zeros((60, 140, 3), np.uint8)
+    bar[:, 65:75] = 1
+    mask = leaning(bar, by)[..., 0]
+    parts = [find.Part((100 * k, 0, mask.shape[1], 60), mask) for k in range(5)]
+    small = [find.Part((0, 0, 30, 30), np.eye(30, dtype=np.uint8))] * 9  # of another hand, or no digits
+    assert lean(parts + small, 60.0) == pytest.approx(expected, abs=0.02)
+    assert lean(parts[1:] + small, 60.0) == 0.0
 
 
 def test_many_parts_that_read_as_nothing_are_grain():

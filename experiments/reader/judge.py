@@ -1,5 +1,6 @@
 """What can be a digit by its shape and place, what may be several, and what is odd beside the page's other digits."""
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,6 +9,8 @@ from experiments.reader.normalise import stroke_width
 from experiments.reader.split import Hypothesis
 
 LOWEST = 9  # pixels; what is lower is noise, or cannot be read
+USUAL_LEAN = 0.13  # of MNIST's digits, the median of 8,000
+LEANING, MOST_LEAN = 0.25, 0.5  # beyond it: what is worth setting upright, and as far as that goes
 REJECT = 0.25  # below this confidence it is taken for something else than a digit
 REJECT_ODD = 0.90  # the same for what is unlike the page's other digits in size, pen or darkness
 
@@ -53,6 +56,18 @@ def may_be_pair(part: Part, unit: float) -> bool:
     """Say whether a part is large enough for two digits."""
     _, _, w, h = part.box
     return h > 0.5 * unit and w > 0.4 * h
+
+
+def lean(found: list[Part], unit: float) -> float:
+    """Measure how far the page's hand leans beyond what a net trained on MNIST is used to, in pixels to the right a pixel up.
+
+    0 where it leans little, or where there are too few parts to tell a hand's lean from a digit's own.
+    """
+    moments = [cv2.moments(part.mask, binaryImage=True) for part in found if 0.6 * unit < part.box[3] < 1.6 * unit]
+    if len(moments) < 5:
+        return 0.0
+    beyond = float(np.median([-m["mu11"] / max(m["mu02"], 1e-6) for m in moments])) - USUAL_LEAN
+    return float(np.clip(beyond, -MOST_LEAN, MOST_LEAN)) if abs(beyond) > LEANING else 0.0
 
 
 def is_grain(found: list[Part], sure: Floats, unit: float) -> bool:

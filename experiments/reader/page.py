@@ -180,8 +180,9 @@ class Reader:
         found = sorted(found, key=lambda p: -p.area)[:MOST_PARTS]
         same = [next((k for k in known if k.is_same(p)), None) for p in found]
         before = [k for k in same if k is not None]
-        parts, runs = self._runs(ink, [p for p, k in zip(found, same, strict=True) if k is None], before, unit)
-        digits = self._finish(ink, [h for run in runs for h in run])
+        upright = -judge.lean(found, unit)
+        parts, runs = self._runs(ink, [p for p, k in zip(found, same, strict=True) if k is None], before, unit, upright)
+        digits = self._finish(ink, [h for run in runs for h in run], upright)
         ends = np.cumsum([0] + [sum(len(h.halves or [h]) for h in run) for run in runs])
         read = [Known(part, run, digits[i:j]) for part, run, i, j in zip(parts, runs, ends, ends[1:], strict=False)]
         entries = before + [entry for entry in read if entry.chosen]
@@ -207,17 +208,17 @@ class Reader:
         return reading, score, not rejected and bool(sure.size) and float(sure.min()) > 0.8
 
     def _runs(
-        self, ink: Ink, found: list[Part], known: list[Known], unit: float
+        self, ink: Ink, found: list[Part], known: list[Known], unit: float, shear: float
     ) -> tuple[list[Part | None], list[list[Hypothesis]]]:
         """Read parts one way and another: for each cluster of them its part, if it is but one, and what was chosen."""
         if not found:
             return [], []
-        read = self.log_probs([normalise(find.cut_out(ink, p.box, p.mask)) for p in found])
+        read = self.log_probs([normalise(find.cut_out(ink, p.box, p.mask), shear=shear) for p in found])
         wholes = np.array([np.exp(log_probs.max()) for log_probs in read])
         complete = wholes.copy()
         if self.pairs:  # what it reads as a pair is hardly one digit, however sure the other net is
             some = [i for i, p in enumerate(found) if judge.may_be_pair(p, unit)]
-            views = [normalise(find.cut_out(ink, found[i].box, found[i].mask), wide=WIDTH) for i in some]
+            views = [normalise(find.cut_out(ink, found[i].box, found[i].mask), shear=shear, wide=WIDTH) for i in some]
             for i, log_probs in zip(some, self.log_probs(views), strict=True):
                 wholes[i] *= 1 - split.both(log_probs)
                 complete[i] = max(wholes[i], split.both(log_probs))
@@ -233,7 +234,7 @@ class Reader:
             if cluster.count == 1:  # read above
                 some[0].log_probs = read[group[0]]
             unread += some[cluster.count == 1 :]
-        views = [normalise(find.cut_out(ink, h.box, h.mask), wide=WIDTH if h.pair else SIZE) for h in unread]
+        views = [normalise(find.cut_out(ink, h.box, h.mask), shear=shear, wide=WIDTH if h.pair else SIZE) for h in unread]
         for guess, log_probs in zip(unread, self.log_probs(views), strict=True):
             guess.log_probs = log_probs
         digit_like = [p.area for p, s in zip(found, wholes, strict=True) if 0.6 * unit < p.box[3] < 1.6 * unit and s > 0.8]
@@ -256,10 +257,10 @@ class Reader:
         digits = self._finish(ink, [Hypothesis((x0, y0, x1 - x0, y1 - y0), mask)])
         return Reading(digits, how=ink.name), digits[0].confidence, digits[0].confidence > 0.97
 
-    def _finish(self, ink: Ink, chosen: list[Hypothesis]) -> list[Digit]:
+    def _finish(self, ink: Ink, chosen: list[Hypothesis], upright: float = 0.0) -> list[Digit]:
         """Read each digit, or pair, in a few views and take the mean."""
         inks = [(find.cut_out(ink, h.box, h.mask), WIDTH if h.pair else SIZE) for h in chosen]
-        views = [normalise(one, thickness=t, shear=s, wide=wide) for one, wide in inks for t, s in VIEWS]
+        views = [normalise(one, thickness=t, shear=upright + s, wide=wide) for one, wide in inks for t, s in VIEWS]
         read = self.log_probs(views)
         digits = []
         for k, one in enumerate(chosen):
