@@ -484,6 +484,17 @@ def test_ones_alone_are_worth_little_for_grain_is_read_as_ones():
     assert Reading().worth() == 0
 
 
+def test_hundreds_of_pieces_read_worse_than_a_page_of_digits():
+    page = Reading([one_read(3, 40 * k, 0, confidence=0.96) for k in range(28)])
+    assert page.score() == pytest.approx(28 * 30 * 0.46)
+    one_more = Reading([*page.digits, one_read(3, 40 * 28, 0, confidence=0.6)])
+    assert one_more.score() > page.score()
+    pieces = Reading([one_read(4, 40 * k, 0, 20, 25, confidence=0.62) for k in range(276)])
+    assert pieces.score() == pytest.approx(276 * 25 * 0.12 * 0.3)
+    assert Reading([one_read(4, 40 * k, 0, confidence=0.4) for k in range(9)]).score() == 0
+    assert Reading().score() == 0
+
+
 def test_a_doubtful_single_digit_gives_way_to_the_largest_sure_one_on_the_page(reader, monkeypatch):
     sure = [one_read(4, 0, 0, 10, 10), one_read(9, 40, 50, 80, 90, 0.95), one_read(0, 0, 0, 99, 99, 0.8)]
 

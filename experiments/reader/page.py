@@ -200,12 +200,9 @@ class Reader:
         certain = [d.box for d, o in zip(digits, odd, strict=True) if d.confidence > KNOWN and o < 1]
         judged = zip(digits, odd, judge.in_line([d.box for d in digits], certain), strict=True)
         reading.digits = [replace(d) for d, o, r in judged if judge.accept(d.digit, d.confidence, float(o), in_row=bool(r))]
-        sure = np.array([d.confidence for d in reading.digits])
-        # Weighed by size: a digit in pieces, each of them read as something, must not count for more than the whole.
-        sizes = np.array([max(d.box[2:]) for d in reading.digits])
-        score = float(((sure - 0.5) * sizes).sum())
         rejected = len(digits) - len(reading.digits)
-        return reading, score, not rejected and bool(sure.size) and float(sure.min()) > 0.8
+        sure = min((d.confidence for d in reading.digits), default=0.0) > 0.8
+        return reading, reading.score(), not rejected and sure
 
     def _runs(
         self, ink: Ink, found: list[Part], known: list[Known], unit: float, shear: float

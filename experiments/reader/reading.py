@@ -10,7 +10,7 @@ from experiments.reader.find import Box, Floats, Mask
 from experiments.reader.judge import in_line
 
 UNSURE = 0.75  # below this confidence a digit is marked as unsure
-SURE = 0.9  # above this confidence it is taken for a digit on a table too, where it continues a row
+SURE = 0.9  # above this confidence a digit is rarely something else
 ONE = 0.99  # above this confidence a picture may be one digit
 
 
@@ -42,6 +42,15 @@ class Reading:
     def confidence(self) -> float:
         """Return the digits' mean confidence, 0 if there are none."""
         return float(np.mean([d.confidence for d in self.digits])) if self.digits else 0.0
+
+    def score(self) -> float:
+        """Return how well a guess at the ink reads: sure digits count most, and by their size.
+
+        By size, for a digit in pieces, each of them read as something, must not count for more than the whole. Where most
+        digits are unsure all count for less: hundreds of pieces of squares are no page.
+        """
+        total = sum((d.confidence - 0.5) * max(d.box[2:]) for d in self.digits)
+        return total * min(1.0, max(0.0, self.confidence() - 0.5) / (SURE - 0.5))
 
     def worth(self) -> float:
         """Return how much there is to it, sure digits counting most; of ones, as grain is read, only so many as of others."""
