@@ -128,7 +128,7 @@ class Reader:
     def _read_picture(self, picture: NDArray[np.uint8], *, single: bool, hurried: bool = False) -> tuple[Reading, bool]:
         """Try one guess at the ink after another: the best reading, without rows, and whether all is sure.
 
-        hurried: one guess of either polarity does where it reads as grain.
+        hurried: one guess of either polarity does where it reads as grain, and one where it reads well.
         """
         large, factor = find.fit(picture)
         best, best_score, all_sure = Reading(), 0.0, False
@@ -162,7 +162,7 @@ class Reader:
                     best, best_score = reading, score
                 all_sure = all_sure or sure
             tried += 1
-            settled = all_sure or best.confidence() > {1: 1.0, 2: 0.98}.get(tried, 0.9)
+            settled = all_sure or best.confidence() > (KNOWN if hurried else {1: 1.0, 2: 0.98}.get(tried, KNOWN))
             if settled and len(best.digits) > 4:  # a few may be a blot of the other polarity
                 break
         for digit in best.digits:
