@@ -365,7 +365,7 @@ def test_two_guesses_at_the_ink_do_where_the_page_reads_well(clean, reader, monk
     assert len(asked) == guesses
     asked.clear()  # where a sheet is read for itself too, one that reads well does
     reader._read_picture(clean[0], single=False, hurried=True)
-    assert len(asked) == (1 if confidence > 0.9 else guesses)
+    assert len(asked) == 1
 
 
 def on_a_table(page):
