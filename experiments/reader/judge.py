@@ -58,12 +58,17 @@ def may_be_pair(part: Part, unit: float) -> bool:
     return h > 0.5 * unit and w > 0.4 * h
 
 
+def high_as_digit(part: Part, unit: float) -> bool:
+    """Say whether a part is about as high as the page's digits."""
+    return 0.6 * unit < part.box[3] < 1.6 * unit
+
+
 def lean(found: list[Part], unit: float) -> float:
     """Measure how far the page's hand leans beyond what a net trained on MNIST is used to, in pixels to the right a pixel up.
 
     0 where it leans little, or where there are too few parts to tell a hand's lean from a digit's own.
     """
-    moments = [cv2.moments(part.mask, binaryImage=True) for part in found if 0.6 * unit < part.box[3] < 1.6 * unit]
+    moments = [cv2.moments(part.mask, binaryImage=True) for part in found if high_as_digit(part, unit)]
     if len(moments) < 5:
         return 0.0
     beyond = float(np.median([-m["mu11"] / max(m["mu02"], 1e-6) for m in moments])) - USUAL_LEAN
@@ -72,7 +77,7 @@ def lean(found: list[Part], unit: float) -> float:
 
 def is_grain(found: list[Part], sure: Floats, unit: float) -> bool:
     """Say whether the parts are the grain of a table or page: many are as high as digits, and most read as none."""
-    read = [s for part, s in zip(found, sure, strict=True) if 0.6 * unit < part.box[3] < 1.6 * unit]
+    read = [s for part, s in zip(found, sure, strict=True) if high_as_digit(part, unit)]
     return len(read) > 15 and float(np.median(read)) < 0.4
 
 

@@ -234,7 +234,7 @@ class Reader:
         views = [normalise(find.cut_out(ink, h.box, h.mask), shear=shear, wide=WIDTH if h.pair else SIZE) for h in unread]
         for guess, log_probs in zip(unread, self.log_probs(views), strict=True):
             guess.log_probs = log_probs
-        digit_like = [p.area for p, s in zip(found, wholes, strict=True) if 0.6 * unit < p.box[3] < 1.6 * unit and s > 0.8]
+        digit_like = [p.area for p, s in zip(found, wholes, strict=True) if judge.high_as_digit(p, unit) and s > 0.8]
         digit_like += [k.part.area for k in known if k.part and len(k.digits) == 1]
         usual_ink = float(np.median(digit_like or [p.area for p in found]))
         runs = [split.best_runs(c, some, usual_ink) for c, some in zip(clusters, by_cluster, strict=True)]
