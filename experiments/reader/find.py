@@ -150,20 +150,28 @@ def candidates(gray: Floats, *, single: bool = False, light: bool | None = None)
     before: dict[bool, Mask] = {}
     for width, factor in ways:
         for light in polarities:
-            for blur in (1.0, 1.8, 3.0):  # more only where the noise asks for it
-                smooth = cv2.GaussianBlur(gray, (0, 0), blur)
-                strength = ink_strength(smooth, max(9, round(width * short)), light=light)
-                found = threshold(strength, short, factor)
-                if found is None or found[2]:
-                    break
-            if found is None:
+            ink = guess(gray, max(9, round(width * short)), factor, light=light)
+            if ink is None:
                 continue
-            evened, mask, _ = found
-            if light in before and np.count_nonzero(mask != before[light]) < 0.01 * np.count_nonzero(mask):
+            if light in before and np.count_nonzero(ink.mask != before[light]) < 0.01 * np.count_nonzero(ink.mask):
                 continue  # seen already
-            before[light] = mask
-            name = f"{'light' if light else 'dark'} ink, page {width:g}, threshold {factor:g}, blur {blur:g}"
-            yield Ink(evened, strength, smooth, mask, light, name)
+            before[light] = ink.mask
+            yield ink
+
+
+def guess(gray: Floats, width: int, factor: float, *, light: bool) -> Ink | None:
+    """Guess what is ink in one way: `width` pixels of the page at a time, `factor` times the usual threshold."""
+    for blur in (1.0, 1.8, 3.0):  # more only where the noise asks for it
+        smooth = cv2.GaussianBlur(gray, (0, 0), blur)
+        strength = ink_strength(smooth, width, light=light)
+        found = threshold(strength, min(gray.shape), factor)
+        if found is None or found[2]:
+            break
+    if found is None:
+        return None
+    evened, mask, _ = found
+    name = f"{'light' if light else 'dark'} ink, page {width}, threshold {factor:g}, blur {blur:g}"
+    return Ink(evened, strength, smooth, mask, light, name)
 
 
 def _polarities(gray: Floats, short: int) -> list[bool]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 import tinygrad_lite.functional as F
 from experiments.reader import find, judge, order, split
 from experiments.reader.find import Floats, Ink, Part
-from experiments.reader.normalise import SIZE, normalise
+from experiments.reader.normalise import SIZE, normalise, stroke_width
 from experiments.reader.reading import UNSURE, Digit, Reading, loses, surer, written_on
 from experiments.reader.rules import guesses_at_ink, variants
 from experiments.reader.split import Hypothesis
@@ -20,6 +20,7 @@ from tinygrad_lite import no_grad
 KNOWN = 0.9  # above this confidence a digit need not be read again under another guess at the ink
 GRAIN = 0.7  # below this mean confidence what was read may be the grain of a table
 DOUBTED = 0.6  # below this confidence a picture's one digit may have a shadow's edge for ink
+NARROW = 2.5  # strokes: as wide as that must be what is no ink, but a shadow
 LEAST = 6  # pixels of a picture's shorter side; on less no digit can be told from another
 MOST_PARTS = 400  # on a page; what is smaller than so many others is noise
 # The normalisations that the last reading is the mean of: (thickness, shear).
@@ -134,6 +135,7 @@ class Reader:
         best, best_score, all_sure = Reading(), 0.0, False
         best_of: dict[bool, float] = {}  # light ink and dark ink, once tried
         known: dict[bool, list[Known]] = {False: [], True: []}
+        followed: set[bool] = set()
         tried, settled = 0, False
         gray = find.to_gray(large)
 
@@ -141,7 +143,16 @@ class Reader:
             yield from guesses_at_ink(gray, single=single)
             doubtful = not all_sure if single else best.confidence() < GRAIN
             if doubtful and len(best_of) == 1:  # where there is more ink than page, or shadow, it looks like the page
-                yield from find.candidates(gray, single=single, light=not next(iter(best_of)))
+                yield from guesses_at_ink(gray, single=single, light=not next(iter(best_of)))
+
+        def ways(ink: Ink) -> Iterator[Ink]:  # to see it; near a shadow no wider than a finger the page is narrow, too
+            found = list(variants(ink))
+            yield from found
+            pens = [stroke_width(np.pad(k.part.mask, 1)) for k in known[ink.light] if k.part and len(k.digits) == 1]
+            if found[0] is ink and len(pens) > 2 and not (single or all_sure or ink.light in followed):
+                followed.add(ink.light)
+                closer = find.guess(gray, round(NARROW * float(np.median(pens))), 1.0, light=ink.light)
+                yield from () if closer is None else variants(closer)
 
         for ink in guesses():
             if settled and ink.light in best_of:
@@ -152,7 +163,7 @@ class Reader:
             if hurried and ink.light in best_of and best.confidence() < GRAIN:
                 continue
             without_rules = Reading()
-            for one in variants(ink):
+            for one in ways(ink):
                 reading, score, sure = self._read_single(one) if single else self._read_ink(one, known[ink.light])
                 if loses(reading, without_rules):
                     continue

@@ -199,12 +199,12 @@ def _erase(result: Mask, mask: Mask, start: np.ndarray, stop: np.ndarray) -> Non
     result[rows[gone], columns[gone]] = 0
 
 
-def guesses_at_ink(gray: Floats, *, single: bool) -> Iterator[Ink]:
-    """Guess what is ink; after the first guess, where there are rules, without them: they may be stronger than the ink.
+def guesses_at_ink(gray: Floats, *, single: bool, light: bool | None = None) -> Iterator[Ink]:
+    """Guess what is ink, as `candidates` does; after the first guess, where there are rules, without them: they may be stronger than the ink.
 
     Not where there are frames: they are no frames any more when a part of them is painted over.
     """
-    guesses = candidates(gray, single=single)
+    guesses = candidates(gray, single=single, light=light)
     first = next(guesses, None)
     if first is None:
         return
