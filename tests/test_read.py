@@ -725,6 +725,16 @@ def test_a_hard_shadow_is_not_ink():
     assert find.ink_strength(gray, 31, light=False)[145, 60:340].min() > 0.5
 
 
+def test_shadows_as_wide_as_a_finger_hide_no_digit(digits, reader):
+    page = make_page(*digits, list(range(12, 36)), "clean", np.random.default_rng(0))
+    height, width = page.image.shape[:2]
+    light = np.ones((height, width), np.float32)
+    for y in (height // 4, height // 2, height * 3 // 4):
+        cv2.line(light, (0, y), (width, y + height // 10), 0.5, 40)
+    light = cv2.GaussianBlur(light, (0, 0), 4)[..., None]
+    assert reader.read((page.image * light).astype(np.uint8)).lines() == page.truth()["rows"]
+
+
 def test_seams_pass_between_leaning_strokes():
     ink = np.zeros((80, 60), np.float32)
     for x in (8, 30):

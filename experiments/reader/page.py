@@ -20,7 +20,7 @@ from tinygrad_lite import no_grad
 KNOWN = 0.9  # above this confidence a digit need not be read again under another guess at the ink
 GRAIN = 0.7  # below this mean confidence what was read may be the grain of a table
 DOUBTED = 0.6  # below this confidence a picture's one digit may have a shadow's edge for ink
-NARROW = 2.5  # strokes: as wide as that must be what is no ink, but a shadow
+CLOSE = 2.5  # widths of the pen: a shadow wider than that can be told from a stroke
 LEAST = 6  # pixels of a picture's shorter side; on less no digit can be told from another
 MOST_PARTS = 400  # on a page; what is smaller than so many others is noise
 # The normalisations that the last reading is the mean of: (thickness, shear).
@@ -135,7 +135,7 @@ class Reader:
         best, best_score, all_sure = Reading(), 0.0, False
         best_of: dict[bool, float] = {}  # light ink and dark ink, once tried
         known: dict[bool, list[Known]] = {False: [], True: []}
-        followed: set[bool] = set()
+        closer: set[bool] = set()  # where the page was followed as closely as the pen allows
         tried, settled = 0, False
         gray = find.to_gray(large)
 
@@ -145,14 +145,15 @@ class Reader:
             if doubtful and len(best_of) == 1:  # where there is more ink than page, or shadow, it looks like the page
                 yield from guesses_at_ink(gray, single=single, light=not next(iter(best_of)))
 
-        def ways(ink: Ink) -> Iterator[Ink]:  # to see it; near a shadow no wider than a finger the page is narrow, too
+        def ways(ink: Ink) -> Iterator[Ink]:  # to see it: without frames and rules, or with the page close to the strokes
             found = list(variants(ink))
             yield from found
-            pens = [stroke_width(np.pad(k.part.mask, 1)) for k in known[ink.light] if k.part and len(k.digits) == 1]
-            if found[0] is ink and len(pens) > 2 and not (single or all_sure or ink.light in followed):
-                followed.add(ink.light)
-                closer = find.guess(gray, round(NARROW * float(np.median(pens))), 1.0, light=ink.light)
-                yield from () if closer is None else variants(closer)
+            if found[0] is ink and not (single or all_sure or ink.light in closer):
+                pens = [stroke_width(np.pad(k.part.mask, 1)) for k in known[ink.light] if k.part and len(k.digits) == 1]
+                if len(pens) > 2:  # a finger's shadow is wider than they are
+                    closer.add(ink.light)
+                    close = find.guess(gray, round(CLOSE * float(np.median(pens))), 1.0, light=ink.light)
+                    yield from () if close is None else variants(close)
 
         for ink in guesses():
             if settled and ink.light in best_of:

@@ -200,7 +200,7 @@ def _erase(result: Mask, mask: Mask, start: np.ndarray, stop: np.ndarray) -> Non
 
 
 def guesses_at_ink(gray: Floats, *, single: bool, light: bool | None = None) -> Iterator[Ink]:
-    """Guess what is ink, as `candidates` does; after the first guess, where there are rules, without them: they may be stronger than the ink.
+    """Guess what is ink as `candidates` does; after the first guess without the rules, which may be stronger than the ink.
 
     Not where there are frames: they are no frames any more when a part of them is painted over.
     """
