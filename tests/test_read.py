@@ -18,9 +18,9 @@ Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
 
 from experiments import mnist, pages, read  # noqa: E402
 from experiments.paper import make_page  # noqa: E402
-from experiments.reader import find, order, split  # noqa: E402
+from experiments.reader import find, order, split, stack  # noqa: E402
 from experiments.reader import page as steps  # noqa: E402
-from experiments.reader.judge import accept, in_line, is_grain, lean, link  # noqa: E402
+from experiments.reader.judge import accept, in_line, is_grain, lean, link, usual_height  # noqa: E402
 from experiments.reader.load import LONG_SIDE, UnreadableImageError, load  # noqa: E402
 from experiments.reader.page import Known, Reader  # noqa: E402
 from experiments.reader.reading import Digit, Reading, loses, surer, written_on  # noqa: E402
@@ -746,6 +746,79 @@ def test_seams_pass_between_leaning_strokes():
     assert min(np.abs(columns - middle).mean() for columns, _ in ways) < 4
     best = min(ways, key=lambda way: np.abs(way[0] - middle).mean())
     assert 0.2 < best[1] < 2.5
+
+
+def one_above_another(digits, first):
+    """Draw three rows of four digits; those of the first column touch the ones above them."""
+    page, rows, bottom = np.zeros((420, 520), np.float32), [""] * 3, 30
+    for i in range(12):
+        row, column = divmod(i, 4)
+        image, label = digits.images[first + i], digits.labels[first + i]
+        inked = np.flatnonzero(image.max(1) > 128)
+        ink = image[inked[0] : inked[-1] + 1].astype(np.float32)
+        ink = cv2.resize(ink, (112, (100, 80)[column > 0]), interpolation=cv2.INTER_CUBIC).clip(0, 255)
+        x = 20 + 120 * column
+        if not column:
+            top = bottom
+            while row and not ((ink > 128) & (page[top : top + 100, x : x + 112] > 128)).any():
+                top -= 1
+            bottom = top + 100
+        y = top + (100 - len(ink)) // 2
+        page[y : y + len(ink), x : x + 112] = np.maximum(page[y : y + len(ink), x : x + 112], ink)
+        rows[row] += str(label)
+    return (235 - 0.8 * page).astype(np.uint8)[..., None].repeat(3, 2), rows
+
+
+def test_digits_that_touch_those_above_them_are_cut_apart(digits, reader):
+    pages = [one_above_another(digits, start) for start in range(0, 120, 12)]
+    read = [reader.read(picture).lines() for picture, _ in pages]
+    assert sum([len(line) for line in lines] == [4, 4, 4] for lines in read) >= 5
+    lines = [(line, row) for lines, (_, rows) in zip(read, pages, strict=True) for line, row in zip(lines, rows, strict=False)]
+    assert sum(line == row for line, row in lines) >= 18
+
+
+def test_a_part_is_cut_between_rows_only_where_it_is_high_and_beside_a_row(digits):
+    picture, _ = one_above_another(digits, 24)
+    (tallest,) = [p for p in find.parts((picture[..., 0] < 128).astype(np.uint8)) if p.box[3] > 250]
+    x, y, w, _ = tallest.box
+    contrast = 1 - picture[..., 0].astype(np.float32) / 255
+    beside = [(x + w + 30, y + 5, 60, 80)]
+    ways = stack.cuts(tallest, contrast, 90.0, beside)
+    assert ways
+    for (above, below), cost in ways:
+        assert above.area + below.area == tallest.area
+        assert above.box[1] == y
+        assert cost >= split.CUT
+    assert stack.cuts(tallest, contrast, 90.0, [(x, y + 1000, 60, 80)]) == []
+    two = max(ways[-1][0], key=lambda part: part.box[3])
+    beside = [(x + w + 30, two.box[1] + 5, 60, two.box[3] // 2)]
+    assert stack.cuts(two, contrast, two.box[3] / 1.5, beside)
+    assert stack.cuts(two, contrast, two.box[3] / 1.4, beside) == []
+
+
+def test_a_digit_much_higher_than_the_others_stays_whole(digits, reader):
+    whole = 0
+    for i in np.flatnonzero(digits.labels == 8)[:20]:
+        page = np.zeros((260, 700), np.float32)
+        for k, (index, size) in enumerate([(3, 112), (4, 112), (i, 180), (5, 112), (6, 112)]):
+            y, x = (260 - size) // 2, 10 + 125 * k + 50 * (k > 2)
+            ink = cv2.resize(digits.images[index].astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC).clip(0, 255)
+            page[y : y + size, x : x + size] = np.maximum(page[y : y + size, x : x + size], ink)
+        whole += reader.read((235 - 0.8 * page).astype(np.uint8)[..., None].repeat(3, 2)).lines() == ["67889"]
+    assert whole >= 18
+
+
+def test_the_usual_height_is_that_of_what_reads_surely():
+    def part(height):
+        return find.Part((0, 0, 10, height), np.ones((height, 10), np.uint8))
+
+    def read(digit, confidence):
+        return np.log(np.full((1, 10), (1 - confidence) / 9) + (np.arange(10) == digit) * (confidence - (1 - confidence) / 9))
+
+    sure = [(part(h), read(7, 0.99)) for h in (30, 32, 34)]
+    others = [(part(99), read(7, 0.5)), (part(99), read(1, 0.99)), (part(90), read(1, 0.99)), (part(95), read(1, 0.99))]
+    assert usual_height(*zip(*sure, *others, strict=True), 90.0) == 32
+    assert usual_height(*zip(*sure[:2], *others, strict=True), 90.0) == 90
 
 
 def cluster_of(cuts):

@@ -11,6 +11,7 @@ from experiments.reader.split import Hypothesis
 LOWEST = 9  # pixels; what is lower is noise, or cannot be read
 USUAL_LEAN = 0.13  # of MNIST's digits, the median of 8,000
 LEANING, MOST_LEAN = 0.25, 0.5  # beyond it: what is worth setting upright, and as far as that goes
+SURE = np.log(0.9)  # above it a part's size is a digit's
 REJECT = 0.25  # below this confidence it is taken for something else than a digit
 REJECT_ODD = 0.90  # the same for what is unlike the page's other digits in size, pen or darkness
 
@@ -50,6 +51,15 @@ def plausible(found: list[Part], shape: tuple[int, ...]) -> tuple[list[Part], fl
             continue
         result.append(part)
     return result, unit
+
+
+def usual_height(found: list[Part], read: list[Floats], unit: float) -> float:
+    """Correct the usual height by what reads surely as a digit: digits in one piece with those above them are no measure.
+
+    A 1 may be a piece of a rule.
+    """
+    heights = [p.box[3] for p, some in zip(found, read, strict=True) if some.max() > SURE and some.argmax() != 1]
+    return float(np.median(heights)) if len(heights) > 2 else unit
 
 
 def may_be_pair(part: Part, unit: float) -> bool:
@@ -118,15 +128,15 @@ def unlike(chosen: list[Hypothesis], ink: Ink, sure: list[float]) -> Floats:
     return np.asarray(away, np.float32)
 
 
-def in_line(boxes: list[Box], digits: list[Box]) -> NDArray[np.bool_]:
-    """Say of each box whether it stands in a row: near two digits at least, as high as they are and on their level."""
+def in_line(boxes: list[Box], digits: list[Box], *, least: int = 2) -> NDArray[np.bool_]:
+    """Say of each box whether it stands in a row: near so many digits at least, as high as they are and on their level."""
     if not boxes or not digits:
         return np.zeros(len(boxes), bool)
     (x, y, w, h), (a, b, c, d) = np.array(boxes, float).T[:, :, None], np.array(digits, float).T[:, None]
     apart, off = np.abs((x + w / 2) - (a + c / 2)), np.abs((y + h / 2) - (b + d / 2))
     itself = apart + off < 0.1 * d
     near = (apart < 5 * d) & (off < 0.25 * d + 0.15 * apart) & (np.abs(np.log2(h / d)) < 0.5) & ~itself
-    return np.asarray(near.sum(1) >= 2)
+    return np.asarray(near.sum(1) >= least)
 
 
 def accept(digit: int, confidence: float, odd: float, *, in_row: bool) -> bool:

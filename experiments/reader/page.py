@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tinygrad_lite.functional as F
-from experiments.reader import find, judge, order, split
+from experiments.reader import find, judge, order, split, stack
 from experiments.reader.find import Floats, Ink, Part
 from experiments.reader.normalise import SIZE, normalise, stroke_width
 from experiments.reader.reading import UNSURE, Digit, Reading, loses, surer, written_on
@@ -46,6 +46,11 @@ class Known:
         (x, y, w, h), (a, b, c, d) = part.box, self.part.box
         near = max(abs(x - a), abs(y - b), abs(x + w - a - c), abs(y + h - b - d)) <= 1 + 0.08 * max(c, d)
         return near and 0.7 < part.area / self.part.area < 1 / 0.7
+
+
+def whole_digits(known: list[Known]) -> list[Part]:
+    """List the parts that are known to be one digit each."""
+    return [k.part for k in known if k.part and len(k.digits) == 1]
 
 
 class Reader:
@@ -149,7 +154,7 @@ class Reader:
             found = list(variants(ink))
             yield from found
             if found[0] is ink and not (single or all_sure or ink.light in closer):
-                pens = [stroke_width(np.pad(k.part.mask, 1)) for k in known[ink.light] if k.part and len(k.digits) == 1]
+                pens = [stroke_width(np.pad(p.mask, 1)) for p in whole_digits(known[ink.light])]
                 if len(pens) > 2:  # a finger's shadow is wider than they are
                     closer.add(ink.light)
                     close = find.guess(gray, round(CLOSE * float(np.median(pens))), 1.0, light=ink.light)
@@ -223,6 +228,8 @@ class Reader:
         if not found:
             return [], []
         read = self.log_probs([normalise(find.cut_out(ink, p.box, p.mask), shear=shear) for p in found])
+        unit = judge.usual_height(found, read, unit)
+        found, read = self._apart(ink, found, read, unit, shear)
         wholes = np.array([np.exp(log_probs.max()) for log_probs in read])
         complete = wholes.copy()
         if self.pairs:  # what it reads as a pair is hardly one digit, however sure the other net is
@@ -247,10 +254,32 @@ class Reader:
         for guess, log_probs in zip(unread, self.log_probs(views), strict=True):
             guess.log_probs = log_probs
         digit_like = [p.area for p, s in zip(found, wholes, strict=True) if judge.high_as_digit(p, unit) and s > 0.8]
-        digit_like += [k.part.area for k in known if k.part and len(k.digits) == 1]
+        digit_like += [p.area for p in whole_digits(known)]
         usual_ink = float(np.median(digit_like or [p.area for p in found]))
         runs = [split.best_runs(c, some, usual_ink) for c, some in zip(clusters, by_cluster, strict=True)]
         return [found[group[0]] if len(group) == 1 else None for group in groups], runs
+
+    def _apart(
+        self, ink: Ink, found: list[Part], read: list[Floats], unit: float, shear: float
+    ) -> tuple[list[Part], list[Floats]]:
+        """Cut parts of two rows or more between them, where the halves read better than the whole."""
+        rows = [p.box for p in found if judge.high_as_digit(p, unit)]
+        left, done = list(zip(found, read, strict=True)), []
+        while left:
+            ways = [stack.cuts(part, ink.contrast, unit, rows) for part, _ in left]
+            pieces = [piece for some in ways for two, _ in some for piece in two]
+            views = [normalise(find.cut_out(ink, p.box, p.mask), shear=shear) for p in pieces]
+            fresh, whole, left = iter(zip(pieces, self.log_probs(views), strict=True)), left, []
+            for (part, log_probs), some in zip(whole, ways, strict=True):
+                best, best_score = [], float(log_probs.max()) - split.tall(part.box[3], unit)
+                for two, cost in some:
+                    halves = [next(fresh) for _ in two]
+                    score = sum(float(half.max()) for _, half in halves) - cost
+                    if score > best_score:
+                        best, best_score = halves, score
+                done += [] if best else [(part, log_probs)]
+                left += best
+        return [part for part, _ in done], [log_probs for _, log_probs in done]
 
     def _read_single(self, ink: Ink) -> tuple[Reading, float, bool]:
         """Read all the ink as one digit."""

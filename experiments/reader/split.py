@@ -24,6 +24,7 @@ WIDE = 1.5  # wider than high, for each height
 SMALL = 2.5  # lower than the page's digits
 LEANS = (0.0, 0.25, 0.5, -0.25)  # of cuts, columns to the right for each row up
 LOW = 0.8  # lower than is usual, for each usual height
+TALL, HIGH = 1.0, 1.45  # higher than HIGH usual heights, for each of these
 SKIP = 0.4  # ink left out
 SKIP_INK = 5.0  # and for each usual digit's worth of it
 LONGEST = 25  # pieces in a digit at most: a digit that needed no cut must still be one of the choices
@@ -141,7 +142,7 @@ def make_cluster(group: list[Part], cut: list[bool], contrast: Floats) -> Cluste
     for part, is_cut in zip(group, cut, strict=True):
         x, y, w, h = part.box
         view = canvas[y - y0 : y - y0 + h, x - x0 : x - x0 + w]
-        ways = seams(_strength(part, contrast), most=int(np.clip(5 * w / h, 4, 24))) if is_cut else []
+        ways = seams(evened(part, contrast), most=int(np.clip(5 * w / h, 4, 24))) if is_cut else []
         piece = np.zeros((h, w), np.int32)
         edge = np.zeros(h, np.int64)
         for columns, _ in ways:
@@ -162,7 +163,7 @@ def make_cluster(group: list[Part], cut: list[bool], contrast: Floats) -> Cluste
     return Cluster((x0, y0, x1 - x0, y1 - y0), order[canvas], number, [after for _, _, after in centres], any(cut))
 
 
-def _strength(part: Part, contrast: Floats) -> Floats:
+def evened(part: Part, contrast: Floats) -> Floats:
     """Return the ink of a part, 1 in the middle of its strokes."""
     x, y, w, h = part.box
     seen = contrast[y : y + h, x : x + w] * part.mask
@@ -203,7 +204,7 @@ def hypotheses(cluster: Cluster, unit: float, *, pairs: bool = False) -> list[Hy
                 break
             if height > 2.2 * unit and last > first and cluster.count > 1:
                 continue
-            shape = SMALL * max(0.0, 0.55 - height / unit) + LOW * max(0.0, 0.9 - height / unit)
+            shape = SMALL * max(0.0, 0.55 - height / unit) + LOW * max(0.0, 0.9 - height / unit) + tall(height, unit)
             ends = [first - 2, last - 1]  # the cuts on both sides; each is paid for half by either neighbour
             crossed = [cluster.cuts[i] for i in ends if i >= 0 and cluster.cuts[i] >= 0]
             cutting = sum(CUT + CUT_INK * max(0.0, ink - 1) for ink in crossed) / 2
@@ -215,6 +216,11 @@ def hypotheses(cluster: Cluster, unit: float, *, pairs: bool = False) -> list[Hy
             if pairs and cluster.cut and height > 0.6 * unit and 0.3 * height < width:
                 found.append(Hypothesis(box, mask, first, last, cost + cutting + 2 * shape, pair=True))
     return found
+
+
+def tall(height: int, unit: float) -> float:
+    """Return what it costs a digit to be higher than is usual."""
+    return TALL * max(0.0, height / unit - HIGH)
 
 
 def both(log_probs: Floats) -> float:

@@ -1,0 +1,42 @@
+"""Digits that touch the one above or below them: parts as high as two rows, cut between the rows."""
+
+import cv2
+import numpy as np
+
+from experiments.reader.find import Box, Floats, Mask, Part
+from experiments.reader.judge import in_line
+from experiments.reader.split import CUT, CUT_INK, HIGH, evened, seams
+
+
+def cuts(part: Part, contrast: Floats, unit: float, digits: list[Box]) -> list[tuple[list[Part], float]]:
+    """List the ways to cut a part in two, one above the other; none where it is no higher than a digit.
+
+    Parameters
+    ----------
+    contrast : float32, (h, w), in [0, 1]
+        Of the whole page.
+    unit : float
+        A digit's usual height, pixels.
+    digits : list of boxes
+        What is as high as a digit on the page; one half must stand in a row with one of them.
+
+    Returns
+    -------
+    list of (parts, the upper first, and what the cut costs, in log-probability)
+    """
+    height = part.box[3]
+    if height <= HIGH * unit:
+        return []
+    found = []
+    for edge, crossed in seams(evened(part, contrast).T):
+        above = np.arange(height)[:, None] < edge
+        two = [_taken(part, (part.mask * side).astype(np.uint8)) for side in (above, ~above)]
+        if min(p.box[3] for p in two) > 0.5 * unit and in_line([p.box for p in two], digits, least=1).any():
+            found.append((two, CUT + CUT_INK * max(0.0, crossed - 1)))
+    return found
+
+
+def _taken(part: Part, mask: Mask) -> Part:
+    """Take some of a part's ink."""
+    x, y, w, h = cv2.boundingRect(mask)
+    return Part((part.box[0] + x, part.box[1] + y, w, h), mask[y : y + h, x : x + w])
