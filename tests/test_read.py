@@ -493,7 +493,7 @@ def test_hundreds_of_pieces_read_worse_than_a_page_of_digits():
     one_more = Reading([*page.digits, one_read(3, 40 * 28, 0, confidence=0.6)])
     assert one_more.score() > page.score()
     pieces = Reading([one_read(4, 40 * k, 0, 20, 25, confidence=0.62) for k in range(276)])
-    assert pieces.score() == pytest.approx(276 * 25 * 0.12 * 0.3)
+    assert pieces.score() == pytest.approx(276 * 25 * 0.12 * 0.3**2)
     assert Reading([one_read(4, 40 * k, 0, confidence=0.4) for k in range(9)]).score() == 0
     assert Reading().score() == 0
 

@@ -47,10 +47,10 @@ class Reading:
         """Return how well a guess at the ink reads: sure digits count most, and by their size.
 
         By size, for a digit in pieces, each of them read as something, must not count for more than the whole. Where most
-        digits are unsure all count for less: hundreds of pieces of squares are no page.
+        digits are unsure all count for much less: hundreds of pieces of squares are no page.
         """
         total = sum((d.confidence - 0.5) * max(d.box[2:]) for d in self.digits)
-        return total * min(1.0, max(0.0, self.confidence() - 0.5) / (SURE - 0.5))
+        return total * min(1.0, max(0.0, self.confidence() - 0.5) / (SURE - 0.5)) ** 2
 
     def worth(self) -> float:
         """Return how much there is to it, sure digits counting most; of ones, as grain is read, only so many as of others."""
