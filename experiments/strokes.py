@@ -1,8 +1,8 @@
 # ruff: noqa: E501 - a template a line
 """Digits drawn with a pen from a few templates: forms that MNIST's American hands seldom wrote.
 
-MNIST has few 1s with a flag and a foot, 7s with a bar, 4s open at the top, 8s of two rings, and 5s whose bar stands
-apart; people who photograph their own digits write them all the time. A template is a list of strokes, each
+MNIST has few 1s with a flag, a hook or a foot, 7s with a bar, 4s open at the top or closed to a point, 8s of two rings,
+and 5s whose bar stands apart; people who photograph their own digits write them all the time. A template is a list of strokes, each
 ("line" or "curve", points (x, y)) in the unit square, y down.
 """
 

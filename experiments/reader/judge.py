@@ -11,7 +11,7 @@ from experiments.reader.split import Hypothesis
 LOWEST = 9  # pixels; what is lower is noise, or cannot be read
 USUAL_LEAN = 0.13  # of MNIST's digits, the median of 8,000
 LEANING, MOST_LEAN = 0.25, 0.5  # beyond it: what is worth setting upright, and as far as that goes
-SURE = np.log(0.9)  # above it a part's size is a digit's
+LOG_SURE = np.log(0.9)  # log-probability above which a part is as high as digits are
 REJECT = 0.25  # below this confidence it is taken for something else than a digit
 REJECT_ODD = 0.90  # the same for what is unlike the page's other digits in size, pen or darkness
 
@@ -58,7 +58,7 @@ def usual_height(found: list[Part], read: list[Floats], unit: float) -> float:
 
     A 1 may be a piece of a rule.
     """
-    heights = [p.box[3] for p, some in zip(found, read, strict=True) if some.max() > SURE and some.argmax() != 1]
+    heights = [p.box[3] for p, some in zip(found, read, strict=True) if some.max() > LOG_SURE and some.argmax() != 1]
     return float(np.median(heights)) if len(heights) > 2 else unit
 
 
