@@ -18,7 +18,7 @@ Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
 
 from experiments import mnist, pages, read  # noqa: E402
 from experiments.paper import make_page  # noqa: E402
-from experiments.reader import find, order, split, stack  # noqa: E402
+from experiments.reader import find, order, seams, split, stack  # noqa: E402
 from experiments.reader import page as steps  # noqa: E402
 from experiments.reader.judge import accept, in_line, is_grain, lean, link, usual_height  # noqa: E402
 from experiments.reader.load import LONG_SIDE, UnreadableImageError, load  # noqa: E402
@@ -740,7 +740,7 @@ def test_seams_pass_between_leaning_strokes():
     for x in (8, 30):
         cv2.line(ink, (x, 76), (x + 20, 4), 1.0, 7)
     cv2.line(ink, (18, 40), (42, 40), 1.0, 5)  # they touch here
-    ways = split.seams(ink)
+    ways = seams.seams(ink)
     rows = np.arange(80)
     middle = 19 + (76 - rows) * 20 / 72
     assert min(np.abs(columns - middle).mean() for columns, _ in ways) < 4

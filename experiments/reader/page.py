@@ -227,9 +227,13 @@ class Reader:
         """Read parts one way and another: for each cluster of them its part, if it is but one, and what was chosen."""
         if not found:
             return [], []
-        read = self.log_probs([normalise(find.cut_out(ink, p.box, p.mask), shear=shear) for p in found])
+
+        def as_digits(parts: list[Part]) -> list[Floats]:
+            return self.log_probs([normalise(find.cut_out(ink, p.box, p.mask), shear=shear) for p in parts])
+
+        read = as_digits(found)
         unit = judge.usual_height(found, read, unit)
-        found, read = self._apart(ink, found, read, unit, shear)
+        found, read = stack.apart(found, read, as_digits, ink.contrast, unit)
         wholes = np.array([np.exp(log_probs.max()) for log_probs in read])
         complete = wholes.copy()
         if self.pairs:  # what it reads as a pair is hardly one digit, however sure the other net is
@@ -258,28 +262,6 @@ class Reader:
         usual_ink = float(np.median(digit_like or [p.area for p in found]))
         runs = [split.best_runs(c, some, usual_ink) for c, some in zip(clusters, by_cluster, strict=True)]
         return [found[group[0]] if len(group) == 1 else None for group in groups], runs
-
-    def _apart(
-        self, ink: Ink, found: list[Part], read: list[Floats], unit: float, shear: float
-    ) -> tuple[list[Part], list[Floats]]:
-        """Cut parts of two rows or more between them, where the halves read better than the whole."""
-        rows = [p.box for p in found if judge.high_as_digit(p, unit)]
-        left, done = list(zip(found, read, strict=True)), []
-        while left:
-            ways = [stack.cuts(part, ink.contrast, unit, rows) for part, _ in left]
-            pieces = [piece for some in ways for two, _ in some for piece in two]
-            views = [normalise(find.cut_out(ink, p.box, p.mask), shear=shear) for p in pieces]
-            fresh, whole, left = iter(zip(pieces, self.log_probs(views), strict=True)), left, []
-            for (part, log_probs), some in zip(whole, ways, strict=True):
-                best, best_score = [], float(log_probs.max()) - split.tall(part.box[3], unit)
-                for two, cost in some:
-                    halves = [next(fresh) for _ in two]
-                    score = sum(float(half.max()) for _, half in halves) - cost
-                    if score > best_score:
-                        best, best_score = halves, score
-                done += [] if best else [(part, log_probs)]
-                left += best
-        return [part for part, _ in done], [log_probs for _, log_probs in done]
 
     def _read_single(self, ink: Ink) -> tuple[Reading, float, bool]:
         """Read all the ink as one digit."""
