@@ -160,7 +160,18 @@ def candidates(gray: Floats, *, single: bool = False, light: bool | None = None)
 
 
 def guess(gray: Floats, width: int, factor: float, *, light: bool) -> Ink | None:
-    """Guess what is ink in one way: `width` pixels of the page at a time, `factor` times the usual threshold."""
+    """Guess what is ink in one way; None where nothing stands out.
+
+    Parameters
+    ----------
+    gray : float32, (h, w), 0 to 255
+    width : int
+        Pixels: the kernel of the page, see ink_strength.
+    factor : float
+        Share of the usual threshold.
+    light : bool
+        The ink is lighter than the page.
+    """
     for blur in (1.0, 1.8, 3.0):  # more only where the noise asks for it
         smooth = cv2.GaussianBlur(gray, (0, 0), blur)
         strength = ink_strength(smooth, width, light=light)
