@@ -9,6 +9,7 @@ import tinygrad_lite.functional as F
 from tinygrad_lite import Tensor
 from tinygrad_lite import _threads as threads
 from tinygrad_lite.ops import conv
+from tinygrad_lite.ops import windows as shapes
 
 
 def naive_windows(x, kernel, stride, padding, dilation, border):
@@ -31,17 +32,20 @@ WINDOWS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(params=["as it is", "rows joined", "rows alone", "rows in blocks", "many parts"])
+@pytest.fixture(params=["as it is", "rows joined", "rows alone", "rows in blocks", "many parts", "rows joined in many parts"])
 def products(request, monkeypatch):
     """Each way in which a convolution cuts its products, for small arrays too."""
+    shapes.layout.cache_clear()
     if request.param != "as it is":
-        monkeypatch.setattr(conv, "FEW", 1000 if request.param == "rows joined" else 0)
-        monkeypatch.setattr(conv, "MANY", 0)
+        monkeypatch.setattr(shapes, "FEW", 1000 if "joined" in request.param else 0)
+        monkeypatch.setattr(shapes, "MANY", 0)
     if request.param == "rows in blocks":
-        monkeypatch.setattr(conv, "columns_together", lambda w_out, *_: 2 if w_out in (4, 6) else 1)
-    if request.param == "many parts":
+        monkeypatch.setattr(shapes, "columns_together", lambda w_out, *_: 2 if w_out in (4, 6) else 1)
+    if "many parts" in request.param:
         monkeypatch.setattr(threads, "SCRATCH", 100)
         monkeypatch.setattr(threads, "BLAS_SHARES", 0)
+    yield
+    shapes.layout.cache_clear()
 
 
 @pytest.mark.parametrize(("kernel", "stride", "padding", "dilation"), WINDOWS)
@@ -71,7 +75,8 @@ def test_the_gradient_of_many_weights_is_added_up_a_few_rows_at_a_time(monkeypat
     rng = np.random.default_rng(0)
     x, weight, g = rng.normal(size=(1, 4, 9, 3)), rng.normal(size=(40, 4, 3, 3)), rng.normal(size=(1, 40, 7, 1))
     expected = conv.conv2d(x, weight)[1](g)[1]
-    monkeypatch.setattr(conv, "FEW", 0)
+    monkeypatch.setattr(shapes, "FEW", 0)
+    shapes.layout.cache_clear()
     monkeypatch.setattr(threads, "SCRATCH", 2 * weight.nbytes)
     np.testing.assert_allclose(conv.conv2d(x, weight)[1](g)[1], expected, rtol=1e-12, atol=1e-13)
 
@@ -97,7 +102,7 @@ def test_strides_and_dilations_that_do_not_matter_may_be_huge():
     ],
 )
 def test_so_many_columns_make_up_a_row_of_patches(w_out, size, work, together):
-    assert conv.columns_together(w_out, size, work) == together
+    assert shapes.columns_together(w_out, size, work) == together
 
 
 def test_images_from_a_convolution_are_flattened_with_the_batch_innermost_and_back_into_their_own_order():

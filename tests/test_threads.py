@@ -101,7 +101,9 @@ def test_openblas_has_its_threads_back_afterwards():
         change(2)
         enough = threads.ENOUGH * threads.PRODUCT
         for work, size in ((enough - 1, 6), (enough, 1), (enough, 6)):  # one part, one part, two
-            threads.products(work, 0, (lambda part: seen.append((count(), threads._cores.count())), size))
+            threads.products(
+                work, threads.BLAS_SHARES + 1, 0, (lambda part: seen.append((count(), threads._cores.count())), size)
+            )
         assert seen == [(1, 2)] * 4  # held to one, and yet known that there are two
         assert count() == 2
     finally:
@@ -125,6 +127,30 @@ def test_what_openblas_would_share_out_is_held_to_one_thread(first, second, held
     assert len(entered) == held
 
 
+@pytest.mark.parametrize(
+    ("x", "weight", "held"),
+    [
+        ((1, 1, 28, 28), (20, 1, 5, 5), 0),  # many multiply-adds altogether, few in each product
+        ((1, 20, 12, 12), (50, 20, 5, 5), 0),
+        ((2, 20, 12, 12), (50, 20, 5, 5), 1),
+        ((1, 50, 8, 4), (100, 50, 3, 3), 1),  # all rows in one product
+    ],
+)
+def test_a_convolution_of_small_products_leaves_openblas_alone(x, weight, held, monkeypatch):
+    entered, largest, matmul = [], [], np.matmul
+
+    def spy(a, b, **given):
+        largest.append(a.shape[-2] * a.shape[-1] * b.shape[-1])
+        return matmul(a, b, **given)
+
+    monkeypatch.setattr(threads._Cores, "__enter__", lambda self: entered.append(1))
+    monkeypatch.setattr(threads._Cores, "__exit__", lambda *_: None)
+    monkeypatch.setattr(_blas, "has_small_kernels", lambda: False)  # no product is cut
+    monkeypatch.setattr(np, "matmul", spy)
+    conv2d(np.ones(x, np.float32), np.ones(weight, np.float32))
+    assert (len(entered), max(largest) > threads.BLAS_SHARES) == (held, held)
+
+
 @pytest.mark.parametrize(("first", "second"), [((5, 1), (3,)), ((7,), ()), ((), (2, 4)), ((1, 4), (6, 4))])
 def test_many_products_are_shared_out_by_a_leading_axis(small_parts, first, second, monkeypatch):
     monkeypatch.setattr(threads, "PRODUCT", 1)
@@ -139,7 +165,7 @@ def test_the_error_of_a_part_is_raised(small_parts):
             raise ValueError(f"part at {part.start}")
 
     with pytest.raises(ValueError, match="part at 2"):
-        threads.products(99, 0, (work, 6))
+        threads.products(99, 99, 0, (work, 6))
     assert threads._cores.callers == 0
 
 
@@ -152,7 +178,7 @@ def test_small_tasks_go_side_by_side_in_one_piece(small_parts, monkeypatch):
 
     monkeypatch.setattr(threads, "ENOUGH", 4)
     monkeypatch.setattr(threads, "PRODUCT", 1)
-    threads.products(4, 0, (work, 6), (work, 5))
+    threads.products(4, 4, 0, (work, 6), (work, 5))
     assert sorted(part.stop - part.start for part in parts) == [5, 6]
 
 

@@ -171,17 +171,19 @@ def rank(function: str, name: str, x: Array, allowed: tuple[int, ...], layout: s
         )
 
 
-def same_dtype(function: str, **arrays: Array | None) -> None:
-    """Refuse a mixture of precisions, where a silent promotion would double memory and time.
+def same_dtype(function: str, **arrays: Array | None) -> np.dtype[Any]:
+    """Return the dtype of all, and refuse a mixture of precisions: a silent promotion would double memory and time.
 
-    Complex beside real of the same precision passes: that is a complex step.
+    Complex beside real of the same precision passes, and is complex: that is a complex step.
     """
-    if len({x.dtype for x in arrays.values() if x is not None}) < 2:
-        return
+    dtypes = {x.dtype for x in arrays.values() if x is not None}
+    if len(dtypes) == 1:
+        return dtypes.pop()
     given = {name: x.real.dtype for name, x in arrays.items() if x is not None}
     if len(set(given.values())) > 1:
         listed = ", ".join(f"{name}.dtype={dtype}" for name, dtype in given.items())
         raise DtypeError(f"{function}: all arrays must have the same dtype, got {listed}; convert one with .to(dtype).")
+    return np.result_type(*dtypes)
 
 
 def floating(function: str, name: str, x: Array) -> None:

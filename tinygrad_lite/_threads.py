@@ -157,13 +157,14 @@ def run(work: Callable[[Part], object], parts: Sequence[Part]) -> None:
             raise error
 
 
-def products(multiply_adds: int, scratch: int, *tasks: tuple[Callable[[slice], None], int]) -> None:
+def products(multiply_adds: int, largest: int, scratch: int, *tasks: tuple[Callable[[slice], None], int]) -> None:
     """Call the function of each task (function, size) with slices that make up range(size).
 
-    The matrix products of a task have so many multiply-adds altogether, its passing arrays so many bytes.
+    The matrix products of a task have so many multiply-adds altogether, the `largest` of them so many alone; its passing
+    arrays have so many bytes.
     """
-    if multiply_adds <= BLAS_SHARES and scratch <= SCRATCH:  # small: nothing to share out, and OpenBLAS would not either
-        for function, size in tasks:
+    if multiply_adds < ENOUGH * PRODUCT and largest <= BLAS_SHARES and scratch <= SCRATCH:
+        for function, size in tasks:  # nothing to share out, and OpenBLAS would not either
             function(slice(0, size))
         return
     work = multiply_adds // PRODUCT
@@ -203,7 +204,7 @@ def matmul(a: Array, b: Array) -> Array:
         else:
             _blas.product(a, b[:, part], out[:, part])
 
-    products(a.size * m, 0, (some, max(n, m)))
+    products(a.size * m, a.size * m, 0, (some, max(n, m)))
     return out
 
 
@@ -225,5 +226,5 @@ def _matmul_of_many(a: Array, b: Array) -> Array:
         index = (slice(None),) * axis + (part,)
         _blas.product(A[index], B[index], out[index])
 
-    products(multiply_adds, 0, (some, lead[axis]))
+    products(multiply_adds, n * k * m, 0, (some, lead[axis]))
     return out

@@ -581,8 +581,12 @@ def _explain(error: Exception, rule: Any, tensors: tuple[Any, ...]) -> None:
 
 def _apply_wanted(rule: Rule, *tensors: Tensor, **static: Any) -> Tensor:
     """Compute and record a rule that takes `needs`: which gradients will be wanted."""
-    parents = tuple([tensor._node for tensor in tensors]) if state.recording else (None,) * len(tensors)
-    needs = tuple([node is not None for node in parents])
+    parents: tuple[Node | None, ...]
+    if state.recording:
+        parents = tuple([tensor._node for tensor in tensors])
+        needs = tuple([node is not None for node in parents])
+    else:
+        parents, needs = (), (False,) * len(tensors)
     try:
         out, vjp = rule(*[tensor.data for tensor in tensors], needs=needs, **static)
     except Exception as error:

@@ -154,15 +154,14 @@ def tanh(x: Array) -> RuleResult:
 def relu(x: Array, *, needs: tuple[bool, ...] = (True,)) -> RuleResult:
     """Rule for max(x, 0). NaN stays NaN."""
     out = np.empty_like(x)
-    positive = np.empty_like(x, dtype=bool) if needs[0] else out  # or nothing in particular
+    if not needs[0]:
+        threads.each(_rectify, x, out)
+        return out, lambda g: (None,)
+    positive = np.empty_like(x, dtype=bool)
 
     def forward(x: Array, out: Array, positive: Array) -> None:
-        if x.dtype.kind == "f":
-            x.clip(0, np.inf, out=out)  # four times faster than maximum with a number
-        else:
-            np.maximum(x, 0, out=out)
-        if needs[0]:
-            np.greater(out, 0, out=positive)
+        _rectify(x, out)
+        np.greater(out, 0, out=positive)
 
     def vjp(g: Array) -> tuple[Array, ...]:
         g_x = np.empty_like(positive, dtype=g.dtype)
@@ -171,6 +170,13 @@ def relu(x: Array, *, needs: tuple[bool, ...] = (True,)) -> RuleResult:
 
     threads.each(forward, x, out, positive)
     return out, vjp
+
+
+def _rectify(x: Array, out: Array) -> None:
+    if x.dtype.kind == "f":
+        x.clip(0, np.inf, out=out)  # four times faster than maximum with a number
+    else:
+        np.maximum(x, 0, out=out)
 
 
 def leaky_relu(x: Array, *, negative_slope: float = 0.01) -> RuleResult:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations  # those of a vjp would be evaluated at every call
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from tinygrad_lite import _check
 from tinygrad_lite import _threads as threads
 from tinygrad_lite._types import Array, Pair, RuleResult
 from tinygrad_lite.errors import ShapeError
-from tinygrad_lite.ops.conv import out_size, taps
+from tinygrad_lite.ops.windows import Index, out_size, taps
 
 Backward = Callable[[Array, Array], Array]
 
@@ -33,18 +33,18 @@ def max_pool2d(
     dilation = _check.pair("max_pool2d", "dilation", dilation, 1)
     h_out, w_out = out_size("max_pool2d", "x", x.shape[2:], kernel, stride, (ph, pw), dilation)
     X, (h, w) = _bordered("max_pool2d", x, ph, pw, -np.inf), x.shape[2:]
-    in_rows, in_columns = taps(kernel[0], h_out, stride[0], dilation[0]), taps(kernel[1], w_out, stride[1], dilation[1])
+    in_rows, in_columns = taps(1, kernel[0], h_out, stride[0], dilation[0]), taps(0, kernel[1], w_out, stride[1], dilation[1])
     blocks = threads.blocks(X, axes=2)  # of images or of channels
-    out = np.empty_like(X[:, :, :h_out, :w_out])
+    out = np.empty_like(X, shape=(*X.shape[:2], h_out, w_out))
+    if not needs[0]:  # which of equal ones is first does not matter, and down the columns the runs in memory are longer
+        threads.run(lambda some: _largest(_largest(X[some], in_rows), in_columns, out[some]), blocks)
+        return out, lambda g: (None,)
     shape, order = X.shape, _memory_order(X)
     back: dict[int, tuple[Backward, Backward]] = {}
 
     def forward(i: int) -> None:
-        if not needs[0]:  # which of equal ones is first does not matter, and down the columns the runs in memory are longer
-            _max_along(_max_along(X[blocks[i]], 2, in_rows, False)[0], 3, in_columns, False, out[blocks[i]])
-            return
-        row_max, rows_back = _max_along(X[blocks[i]], 3, in_columns, needs[0])
-        _, columns_back = _max_along(row_max, 2, in_rows, needs[0], out[blocks[i]])
+        row_max, rows_back = _max_along(X[blocks[i]], 3, in_columns)
+        _, columns_back = _max_along(row_max, 2, in_rows, out[blocks[i]])
         back[i] = rows_back, columns_back
 
     threads.run(forward, range(len(blocks)))
@@ -63,38 +63,44 @@ def max_pool2d(
     return out, vjp
 
 
-def _max_along(x: Array, axis: int, steps: Sequence[slice], needs: bool, out: Array | None = None) -> tuple[Array, Backward]:
-    """Largest of x[step] over the steps, slices of one axis. The way back writes into its second argument and returns it."""
-    at = [(slice(None),) * axis + (step,) for step in steps]
-    best = x[at[0]]
-    later = []  # later[j]: where step j + 1 beats all before it; an equal one does not, so the first maximum wins
-    for place in at[1:]:
+def _largest(x: Array, places: tuple[Index, ...], out: Array | None = None, beats: list[Array] | None = None) -> Array:
+    """Largest of x[place] over the places. To `beats` goes, for all but the first, where it is larger than those before."""
+    best = x[places[0]]
+    for place in places[1:]:
         other = x[place]
-        if needs:
-            later.append(other > best)
+        if beats is not None:
+            beats.append(other > best)
         best = np.maximum(best, other, out=out)
-    if out is not None and not at[1:]:
+    if out is not None and len(places) == 1:
         out[...] = best
+    return best
+
+
+def _max_along(x: Array, axis: int, places: tuple[Index, ...], out: Array | None = None) -> tuple[Array, Backward]:
+    """Largest of x[place] over the places along an axis. The way back writes into its second argument and returns it."""
+    later: list[Array] = []  # an equal one does not beat those before, so the first maximum wins
+    best = _largest(x, places, out, later)
     size = best.shape[axis]
 
     def backward(g: Array, g_x: Array) -> Array:
-        apart = len(steps) == 1 or (steps[0].step or 1) > steps[-1].start  # windows that do not overlap
-        if not apart or len(steps) * size < g_x.shape[axis]:
+        (_, first, *_), (_, last, *_) = places[0], places[-1]
+        apart = len(places) == 1 or (first.step or 1) > last.start  # windows that do not overlap
+        if not apart or len(places) * size < g_x.shape[axis]:
             g_x[...] = 0
 
-        def put(place: tuple[slice, ...], part: Array) -> None:
+        def put(place: Index, part: Array) -> None:
             if apart:
                 g_x[place] = part
             else:
                 g_x[place] += part
 
         rest = g
-        for place, wins in zip(at[:0:-1], later[::-1], strict=True):  # the last winner is the maximum
+        for place, wins in zip(places[:0:-1], later[::-1], strict=True):  # the last winner is the maximum
             part = wins.astype(g.dtype)  # in two steps: NumPy is slow at a product of numbers and truth values
             part *= rest
             put(place, part)
             rest = np.subtract(rest, part, out=part)
-        put(at[0], rest)
+        put(places[0], rest)
         return g_x
 
     return best, backward
@@ -108,9 +114,9 @@ def avg_pool2d(
     h_out, w_out = out_size("avg_pool2d", "x", x.shape[2:], kernel, stride, (ph, pw), (1, 1))
     X, (h, w) = _bordered("avg_pool2d", x, ph, pw, 0), x.shape[2:]
     places = [
-        (slice(None), slice(None), row, column)
-        for row in taps(kernel[0], h_out, stride[0], 1)
-        for column in taps(kernel[1], w_out, stride[1], 1)
+        (..., row, column)
+        for _, row, _ in taps(1, kernel[0], h_out, stride[0], 1)
+        for _, column in taps(0, kernel[1], w_out, stride[1], 1)
     ]
     if count_include_pad:
         share = np.array(1 / len(places), x.dtype)

@@ -1,0 +1,171 @@
+"""Windows on images: their number, their places, and how a convolution lies in memory. All of it follows from shapes alone."""
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from tinygrad_lite._types import Array
+from tinygrad_lite.errors import ShapeError
+
+Both = tuple[int, int]  # vertical, horizontal
+Index = tuple[Any, ...]  # (..., a slice of an axis, and one of all for each axis behind it)
+
+BLOCK = 1 << 23  # multiply-adds, below which a block of patches costs more calls than it brings
+WIDE, PAGE = 6400, 4096  # bytes: the longest rows of patches, and the lengths (its multiples) that a cache is bad at
+FEW = 32  # columns in the patches of a row, below which all rows are one product on the way back,
+NARROW, MANY = 4, 1 << 20  # and forward, where there are fewer still, or more bytes of weights than a cache holds
+
+
+@functools.lru_cache(1024)
+def out_size(function: str, name: str, size: Both, kernel: Both, stride: Both, padding: Both, dilation: Both) -> Both:
+    """Number of windows, (vertical, horizontal); pixels past the last full window are ignored."""
+    padded = (size[0] + 2 * padding[0], size[1] + 2 * padding[1])
+    span = (dilation[0] * (kernel[0] - 1) + 1, dilation[1] * (kernel[1] - 1) + 1)
+    if min(kernel) < 1 or span[0] > padded[0] or span[1] > padded[1]:
+        raise ShapeError(
+            f"{function}: the kernel must fit into the padded image, but it covers {span[0]}x{span[1]} pixels "
+            f"(kernel {kernel[0]}x{kernel[1]}, dilation {dilation}) of {padded[0]}x{padded[1]} "
+            f"({name} {size[0]}x{size[1]}, padding {padding}); use a smaller kernel or more padding."
+        )
+    return (padded[0] - span[0]) // stride[0] + 1, (padded[1] - span[1]) // stride[1] + 1
+
+
+@functools.lru_cache(1024)
+def taps(after: int, size: int, count: int, stride: int, dilation: int) -> tuple[Index, ...]:
+    """Where `count` windows find each of the `size` kernel positions, on a padded axis with `after` axes behind it."""
+    rest = (slice(None),) * after
+    return tuple([(..., slice(i * dilation, i * dilation + (count - 1) * stride + 1, stride), *rest) for i in range(size)])
+
+
+@functools.lru_cache(1024)
+def columns_together(w_out: int, size: int, work: int) -> int:
+    """How many columns of the output make up the rows of a block of patches: a divisor of their number.
+
+    `size`: bytes of a column in such a row; `work`: multiply-adds of all rows of the output for one column.
+    """
+    enough = [d for d in range(1, w_out + 1) if w_out % d == 0 and d * work >= BLOCK]
+    fitting = [d for d in enough if d * size <= WIDE and d * size % PAGE]
+    return max(fitting, default=min(enough, default=w_out))
+
+
+def runs(rows: Array, shape: tuple[int, int, int, int], start: int, count: int, size: int, step: int = 1) -> Array:
+    """View of contiguous rows of `shape` (groups, ., width, L): `count` runs of `size` rows, (groups, count, size * width, L).
+
+    The first begins at row `start`, the others `step` rows further each. They may overlap.
+    """
+    groups, length, width, L = shape
+    item = rows.itemsize
+    row = width * L * item  # bytes
+    return np.ndarray(
+        (groups, count, size * width, L), rows.dtype, rows, start * row, (length * row, step * row, L * item, item)
+    )
+
+
+class Layout:
+    """How the arrays of a convolution lie in memory.
+
+    One row of the output is (o, L) = W C + b, with the patches C (kh * slab, L). A slab is what one row of the image gives to
+    them. Long rows are made a block of columns at a time.
+
+    Parameters
+    ----------
+    x, weight : the shapes (n, c_in, h, w) and (c_out, c_group, kh, kw)
+    item : bytes of a number
+    """
+
+    def __init__(
+        self,
+        x: tuple[int, int, int, int],
+        weight: tuple[int, int, int, int],
+        item: int,
+        stride: Both,
+        padding: Both,
+        dilation: Both,
+        groups: int,
+    ) -> None:
+        (self.n, c_in, *_), (c_out, self.c_group, self.kh, self.kw) = x, weight
+        if c_out % groups or c_in != self.c_group * groups:
+            wanted = f"{self.c_group * groups} input channels"
+            wanted += f" ({self.c_group} in each of {groups} groups)" if groups > 1 else ""
+            raise ShapeError(
+                f"conv2d: weight expects {wanted} but x has {c_in}, and {c_out} output channels must divide by groups={groups} "
+                f"(x.shape={x}, weight.shape={weight}); weight is (c_out, c_in / groups, kh, kw)."
+            )
+        self.groups, self.o = groups, c_out // groups
+        self.h_out, self.w_out = out_size("conv2d", "x", x[2:], weight[2:], stride, padding, dilation)
+        (ph, pw), (h, w) = padding, x[2:]
+        rows, columns = h + 2 * ph, w + 2 * pw
+        # Of one window the stride does not matter, nor the dilation of a kernel of 1, however large.
+        (self.sh, self.sw), (self.dh, self.dw) = [(min(down, rows), min(right, columns)) for down, right in (stride, dilation)]
+        self.L, self.slab = self.w_out * self.n, self.c_group * self.kw
+        self.border = ph > 0 or pw > 0
+        self.inside = np.s_[ph : ph + h, :, pw : pw + w]  # of the image with its border
+        self.bordered = (rows, c_in, columns, self.n)
+        self.image = (rows, groups, self.c_group, columns, self.n)
+        self.kernels = (groups, 1, self.o, self.kh * self.slab)
+        self.out = (self.h_out, groups, self.o, self.L)
+        self.result = (self.h_out, c_out, self.w_out, self.n)
+        weights = c_out * self.kh * self.slab
+        self.together = columns_together(self.w_out, self.n * item, self.n * weights * self.h_out)
+        self.wide, self.blocks = self.together * self.n, range(self.w_out // self.together)
+        self.few = self.L < FEW
+        self.as_one = self.few and (self.L < NARROW or weights * item > MANY)
+        self.multiply_adds = weights * self.h_out * self.L
+        self.largest = self.multiply_adds if self.as_one else weights * self.wide  # forward, of one product
+        image = rows * c_in * columns * self.n * item
+        self.scratch = image // len(self.blocks) * self.kw * (self.kh if self.dh > 1 or self.few else 1)
+        # Bytes from one to the next: rows of the image, groups, channels, pixels.
+        self.pixel = self.n * item
+        self.channel = columns * self.pixel
+        self.group = self.c_group * self.channel
+        self.row = groups * self.group
+
+    def columns_of(self, block: int) -> slice:
+        """Columns of the output in a block, of the L."""
+        return slice(block * self.wide, (block + 1) * self.wide)
+
+    def patches(self, X: Array, part: slice, block: int) -> Array:
+        """C of some rows of the output, (groups, rows, kh * slab, wide)."""
+        count, item, step = part.stop - part.start, X.itemsize, self.sh
+        if self.dh == 1:
+            length = (count - 1) * step + self.kh
+            which: tuple[int, ...] = (self.groups, length)
+            steps: tuple[int, ...] = (self.group, self.row)
+        else:  # the rows of each window are copied to lie one after the other
+            length = count * self.kh
+            which, steps, step = (self.groups, count, self.kh), (self.group, step * self.row, self.dh * self.row), self.kh
+        taken = np.ndarray(
+            (*which, self.c_group, self.kw, self.together, self.n),
+            X.dtype,
+            X,
+            part.start * self.sh * self.row + block * self.together * self.sw * self.pixel,
+            (*steps, self.channel, self.dw * self.pixel, self.sw * self.pixel, item),
+        )
+        slabs = np.ascontiguousarray(taken)
+        return runs(slabs, (self.groups, length, self.slab, self.wide), 0, count, self.kh, step)
+
+    def transposed(self, X: Array, part: slice) -> Array:
+        """C' of some rows of the output, one below the other, (groups, kh, rows * L, slab)."""
+        count, item = part.stop - part.start, X.itemsize
+        if self.sh == 1:  # those of each row of the kernel overlap
+            length = count + self.dh * (self.kh - 1)
+            which: tuple[int, ...] = (self.groups, length)
+            steps: tuple[int, ...] = (self.group, self.row)
+        else:
+            which, steps = (self.groups, self.kh, count), (self.group, self.dh * self.row, self.sh * self.row)
+        taken = np.ndarray(
+            (*which, self.w_out, self.n, self.c_group, self.kw),
+            X.dtype,
+            X,
+            part.start * self.sh * self.row,
+            (*steps, self.sw * self.pixel, item, self.channel, self.dw * self.pixel),
+        )
+        slabs, shape = np.ascontiguousarray(taken), (self.groups, self.kh, count * self.L, self.slab)
+        if self.sh > 1:
+            return slabs.reshape(shape)
+        size, row = self.L * self.slab * item, self.slab * item
+        return np.ndarray(shape, X.dtype, slabs, 0, (length * size, self.dh * size, row, item))
+
+
+layout = functools.lru_cache(1024)(Layout)
