@@ -18,7 +18,7 @@ from tinygrad_lite import _blas, _check
 from tinygrad_lite import _threads as threads
 from tinygrad_lite._types import Array, Pair, RuleResult
 from tinygrad_lite.errors import ShapeError
-from tinygrad_lite.ops.windows import Layout, layout, runs, taps
+from tinygrad_lite.ops.windows import layout, runs, taps
 
 
 def image_rows(slabs: Array, start: int, upwards: list[Array], G: Array, stride: int) -> None:
@@ -64,19 +64,17 @@ def conv2d(
     dtype = _check.same_dtype("conv2d", x=x, weight=weight, bias=bias)
     _check.rank("conv2d", "x", x, (4,), "(n, c_in, h, w)")
     _check.rank("conv2d", "weight", weight, (4,), "(c_out, c_in / groups, kh, kw)")
-    lay = layout(
-        x.shape,
-        weight.shape,
-        x.itemsize,
-        _check.pair("conv2d", "stride", stride, 1),
-        _check.pair("conv2d", "padding", padding, 0),
-        _check.pair("conv2d", "dilation", dilation, 1),
-        _check.integer("conv2d", "groups", groups, 1),
-    )
-    groups, h_out, o, L, slab = lay.groups, lay.h_out, lay.o, lay.L, lay.slab
+    strides, border = _check.pair("conv2d", "stride", stride, 1), _check.pair("conv2d", "padding", padding, 0)
+    dilations, groups = _check.pair("conv2d", "dilation", dilation, 1), _check.integer("conv2d", "groups", groups, 1)
+    if any(border):
+        sizes = [size + 2 * more for size, more in zip(x.shape, (0, 0, *border), strict=True)]
+        _check.fits_memory("conv2d", "the padded image", sizes, x.dtype)
+    lay = layout(x.shape, weight.shape, x.itemsize, strides, border, dilations, groups)
+    h_out, o, L, slab = lay.h_out, lay.o, lay.L, lay.slab
     X = np.ascontiguousarray(x.transpose(2, 1, 3, 0))  # (h, c_in, w, n); no copy after another convolution
-    if lay.border:
-        X = _with_border(X, lay)
+    if any(border):
+        image, X = X, np.zeros(lay.bordered, X.dtype)
+        X[lay.inside] = image
     # Weights that lie in memory as Conv2d lays them are not copied.
     W = weight.transpose(0, 2, 1, 3).reshape(lay.kernels)
     out = np.empty(lay.out, dtype)
@@ -174,11 +172,3 @@ def conv2d(
         return (g_x, g_weight, g_bias)[: 2 if bias is None else 3]
 
     return out.reshape(lay.result).transpose(3, 1, 0, 2), vjp
-
-
-def _with_border(X: Array, lay: Layout) -> Array:
-    h, c, w, n = lay.bordered
-    _check.fits_memory("conv2d", "the padded image", (n, c, h, w), X.dtype)
-    bordered = np.zeros(lay.bordered, X.dtype)
-    bordered[lay.inside] = X
-    return bordered

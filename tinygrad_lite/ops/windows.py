@@ -99,7 +99,6 @@ class Layout:
         # Of one window the stride does not matter, nor the dilation of a kernel of 1, however large.
         (self.sh, self.sw), (self.dh, self.dw) = [(min(down, rows), min(right, columns)) for down, right in (stride, dilation)]
         self.L, self.slab = self.w_out * self.n, self.c_group * self.kw
-        self.border = ph > 0 or pw > 0
         self.inside = np.s_[ph : ph + h, :, pw : pw + w]  # of the image with its border
         self.bordered = (rows, c_in, columns, self.n)
         self.image = (rows, groups, self.c_group, columns, self.n)
