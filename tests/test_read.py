@@ -23,7 +23,7 @@ from experiments.reader import page as steps  # noqa: E402
 from experiments.reader.judge import accept, in_line, is_grain, lean, link, usual_height  # noqa: E402
 from experiments.reader.load import LONG_SIDE, UnreadableImageError, load  # noqa: E402
 from experiments.reader.page import Known, Reader  # noqa: E402
-from experiments.reader.reading import Digit, Reading, loses, surer, written_on  # noqa: E402
+from experiments.reader.reading import Digit, Reading, completed, loses, surer, written_on  # noqa: E402
 from experiments.reader.rules import guesses_at_ink, painted_over, without_frames, without_rules  # noqa: E402
 from models import lenet_mat  # noqa: E402
 from tinygrad_lite import serialize  # noqa: E402
@@ -512,6 +512,51 @@ def test_a_doubtful_single_digit_gives_way_to_the_largest_sure_one_on_the_page(r
     assert read(0.7) == ["2"]
     sure[:] = [one_read(4, 0, 0, 10, 10, 0.8)]
     assert read(0.5) == ["2"]
+
+
+def test_a_reading_is_completed_by_other_guesses_at_the_ink():
+    row = [one_read(3, 40 * k, 0) for k in (0, 1, 2, 5)] + [one_read(3, 40 * k, 100) for k in (0, 1)]
+    missing, unsure = one_read(8, 120, 2, confidence=0.8), one_read(7, 160, 0, confidence=0.4)
+    best = Reading([*row, unsure], how="the best")
+
+    def added(*digits, rest=row):
+        made = completed(best, [Reading([*rest, *digits])])
+        assert made.how == "the best"
+        return [d for d in made.digits if d not in row]
+
+    assert added() == [unsure]
+    assert added(missing) == [unsure, missing]
+    instead = one_read(4, 158, 1, 24, 30, confidence=0.9)
+    assert added(missing, instead) == [missing, instead]
+    halves = [one_read(4, 120, 0), one_read(2, 134, 0)]  # of a touching pair: they overlap
+    assert added(*halves) == [unsure, *halves]
+    below = one_read(9, 80, 100)
+    assert added(below) == [unsure, below]
+    assert added(one_read(8, 120, 2, confidence=0.7)) == [unsure]  # it is unsure itself
+    assert added(one_read(8, 120, 50)) == [unsure]  # in no row
+    assert added(one_read(8, 120, 0, 20, 60)) == [unsure]  # higher than the row
+    assert added(one_read(8, 82, 0)) == [unsure]  # where a sure digit is
+    assert added(missing, rest=[]) == [unsure]  # by a guess that read next to nothing
+    assert best.digits == [*row, unsure]
+
+
+@pytest.mark.parametrize("sure", [False, True])
+def test_a_page_that_is_read_surely_is_not_completed(reader, monkeypatch, sure):
+    gray = np.zeros((100, 100), np.float32)
+    polarities = (False, False, True)
+    inks = [find.Ink(gray, gray, gray, gray.astype(np.uint8), light, str(i)) for i, light in enumerate(polarities)]
+    row = [one_read(3, 4 * k, 0, 3, 30, confidence=0.85) for k in range(4)]
+    more = {"0": (), "1": (one_read(8, 20, 0, 3, 30, confidence=0.8),), "2": (one_read(9, 28, 0, 3, 30, confidence=0.8),)}
+
+    def read_ink(ink, known):
+        reading = Reading([replace(d) for d in (*row, *more[ink.name])])
+        return reading, 9.0 if ink.name == "0" else 8.0, sure and ink.name == "1"
+
+    monkeypatch.setattr(steps, "guesses_at_ink", lambda gray, single, light=None: iter(() if light else inks))
+    monkeypatch.setattr(steps, "variants", lambda ink: [ink])
+    monkeypatch.setattr(reader, "_read_ink", read_ink, raising=False)
+    read = reader._read_picture(np.zeros((900, 900, 3), np.uint8), single=False)[0]
+    assert [d.digit for d in read.digits] == [3, 3, 3, 3] + [8] * (not sure)  # of the same polarity alone
 
 
 @pytest.mark.parametrize(("first", "digit"), [(0.35, 9), (0.95, 3)])

@@ -10,7 +10,7 @@ import tinygrad_lite.functional as F
 from experiments.reader import find, judge, order, split, stack
 from experiments.reader.find import Floats, Ink, Part
 from experiments.reader.normalise import SIZE, normalise, stroke_width
-from experiments.reader.reading import UNSURE, Digit, Reading, loses, surer, written_on
+from experiments.reader.reading import UNSURE, Digit, Reading, completed, loses, surer, written_on
 from experiments.reader.rules import guesses_at_ink, variants
 from experiments.reader.split import Hypothesis
 from models.lenet import LeNet
@@ -141,7 +141,8 @@ class Reader:
         best_of: dict[bool, float] = {}  # light ink and dark ink, once tried
         known: dict[bool, list[Known]] = {False: [], True: []}
         closer: set[bool] = set()  # where the page was followed as closely as the pen allows
-        tried, settled = 0, False
+        readings: dict[bool, list[Reading]] = {False: [], True: []}
+        tried, settled, polarity = 0, False, False
         gray = find.to_gray(large)
 
         def guesses() -> Iterator[Ink]:
@@ -175,13 +176,16 @@ class Reader:
                     continue
                 without_rules = reading
                 best_of[ink.light] = max(best_of.get(ink.light, 0.0), score)
+                readings[ink.light].append(reading)
                 if score > best_score:
-                    best, best_score = reading, score
+                    best, best_score, polarity = reading, score, ink.light
                 all_sure = all_sure or sure
             tried += 1
             settled = all_sure or best.confidence() > (KNOWN if hurried else {1: 1.0, 2: 0.98}.get(tried, KNOWN))
             if settled and len(best.digits) > 4:  # a few may be a blot of the other polarity
                 break
+        if not (single or all_sure):
+            best = completed(best, [reading for reading in readings[polarity] if reading is not best])
         for digit in best.digits:
             digit.box = tuple(round(n / factor) for n in digit.box)
         return best, all_sure

@@ -1,6 +1,6 @@
 """What was read on a picture, and which of two readings of it to believe."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress
 
 import numpy as np
@@ -11,6 +11,8 @@ from experiments.reader.judge import in_line
 
 UNSURE = 0.75  # below this confidence a digit is marked as unsure
 SURE = 0.9  # above this confidence a digit is rarely something else
+WELL = 0.5  # the part of the best guess's score above which another guess is believed too
+TAKEN = 0.3  # the part of a box above which another digit is in its place
 ONE = 0.99  # above this confidence a picture may be one digit
 
 
@@ -107,3 +109,26 @@ def surer(one: Reading, pieces: Reading, *, within: bool) -> bool:
     x, y, w, h = one.digits[0].box
     middles = [(d.box[0] + d.box[2] / 2, d.box[1] + d.box[3] / 2) for d in pieces.digits]
     return not within or all(x <= at <= x + w and y <= down <= y + h for at, down in middles)
+
+
+def completed(reading: Reading, others: list[Reading]) -> Reading:
+    """Put in what other guesses at the ink read, in a row with sure digits, where this one has nothing or is unsure.
+
+    Not what a guess read that reads far worse: where rules were left in, their corners are digits.
+    """
+    digits = list(reading.digits)
+    for other in sorted(others, key=Reading.score, reverse=True):
+        if other.score() < WELL * reading.score():
+            break
+        sure = [d for d in digits if not d.unsure]
+        free = [d for d in other.digits if not d.unsure and not any(shared(d.box, s.box) > TAKEN for s in sure)]
+        new = list(compress(free, in_line([d.box for d in free], [d.box for d in sure], least=1)))
+        digits = [d for d in digits if not d.unsure or not any(shared(d.box, n.box) > TAKEN for n in new)] + new
+    return replace(reading, digits=digits)
+
+
+def shared(a: Box, b: Box) -> float:
+    """Return the area that two boxes share, as a part of the smaller one's."""
+    wide = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    high = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    return max(0, wide) * max(0, high) / max(1, min(a[2] * a[3], b[2] * b[3]))
