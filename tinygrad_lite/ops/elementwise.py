@@ -116,9 +116,9 @@ def abs(x: Array) -> RuleResult:
 
 
 # Many times faster than `where`, which NumPy is slow at. Complex numbers go by their real part: each side is analytic.
-def _above(x: Array) -> Array:
-    """max(x, 0)."""
-    return np.asarray(x.clip(0, np.inf) if x.dtype.kind == "f" else np.maximum(x, 0))
+def _above(x: Array, out: Array | None = None) -> Array:
+    """max(x, 0). To clip is four times faster than maximum with a number."""
+    return np.asarray(x.clip(0, np.inf, out=out) if x.dtype.kind == "f" else np.maximum(x, 0, out=out))
 
 
 def _below(x: Array) -> Array:
@@ -155,12 +155,12 @@ def relu(x: Array, *, needs: tuple[bool, ...] = (True,)) -> RuleResult:
     """Rule for max(x, 0). NaN stays NaN."""
     out = np.empty_like(x)
     if not needs[0]:
-        threads.each(_rectify, x, out)
+        threads.each(_above, x, out)
         return out, lambda g: (None,)
     positive = np.empty_like(x, dtype=bool)
 
     def forward(x: Array, out: Array, positive: Array) -> None:
-        _rectify(x, out)
+        _above(x, out)
         np.greater(out, 0, out=positive)
 
     def vjp(g: Array) -> tuple[Array, ...]:
@@ -170,13 +170,6 @@ def relu(x: Array, *, needs: tuple[bool, ...] = (True,)) -> RuleResult:
 
     threads.each(forward, x, out, positive)
     return out, vjp
-
-
-def _rectify(x: Array, out: Array) -> None:
-    if x.dtype.kind == "f":
-        x.clip(0, np.inf, out=out)  # four times faster than maximum with a number
-    else:
-        np.maximum(x, 0, out=out)
 
 
 def leaky_relu(x: Array, *, negative_slope: float = 0.01) -> RuleResult:
