@@ -18,7 +18,7 @@ from experiments import mnist
 from experiments.paper import DIFFICULTIES, Page, make_page
 from experiments.read import WEIGHTS, load_reader
 from experiments.reader.draw import annotated, save_png
-from experiments.reader.find import Box
+from experiments.reader.find import Box, common_area
 from experiments.reader.page import Reader
 from experiments.reader.reading import Reading
 from experiments.runs import environment, write_json
@@ -47,10 +47,8 @@ def make_pages(
 
 def overlap(a: Box, b: Box) -> float:
     """Return the area shared by two boxes over the area of both (IoU)."""
-    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    shared = max(0, width) * max(0, height)
-    return shared / max(1, a[2] * a[3] + b[2] * b[3] - shared)
+    both = common_area(a, b)
+    return both / max(1, a[2] * a[3] + b[2] * b[3] - both)
 
 
 def match(page: Page, reading: Reading, least: float = 0.5) -> dict[int, int]:

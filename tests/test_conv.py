@@ -32,10 +32,17 @@ WINDOWS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(params=["as it is", "rows joined", "rows alone", "rows in blocks", "many parts", "rows joined in many parts"])
-def products(request, monkeypatch):
-    """Each way in which a convolution cuts its products, for small arrays too."""
+@pytest.fixture
+def layouts():
+    """None kept from before, nor kept for later: they hold what the constants were."""
     shapes.layout.cache_clear()
+    yield shapes.layout
+    shapes.layout.cache_clear()
+
+
+@pytest.fixture(params=["as it is", "rows joined", "rows alone", "rows in blocks", "many parts", "rows joined in many parts"])
+def products(request, monkeypatch, layouts):
+    """Each way in which a convolution cuts its products, for small arrays too."""
     if request.param != "as it is":
         monkeypatch.setattr(shapes, "FEW", 1000 if "joined" in request.param else 0)
         monkeypatch.setattr(shapes, "MANY", 0)
@@ -44,8 +51,6 @@ def products(request, monkeypatch):
     if "many parts" in request.param:
         monkeypatch.setattr(threads, "SCRATCH", 100)
         monkeypatch.setattr(threads, "BLAS_SHARES", 0)
-    yield
-    shapes.layout.cache_clear()
 
 
 @pytest.mark.parametrize(("kernel", "stride", "padding", "dilation"), WINDOWS)
@@ -71,12 +76,12 @@ def test_conv2d_against_loops(products, kernel, stride, padding, dilation, group
         assert (tensor.grad * change).sum() == pytest.approx(along, rel=1e-11)
 
 
-def test_the_gradient_of_many_weights_is_added_up_a_few_rows_at_a_time(monkeypatch):
+def test_the_gradient_of_many_weights_is_added_up_a_few_rows_at_a_time(monkeypatch, layouts):
     rng = np.random.default_rng(0)
     x, weight, g = rng.normal(size=(1, 4, 9, 3)), rng.normal(size=(40, 4, 3, 3)), rng.normal(size=(1, 40, 7, 1))
     expected = conv.conv2d(x, weight)[1](g)[1]
     monkeypatch.setattr(shapes, "FEW", 0)
-    shapes.layout.cache_clear()
+    layouts.cache_clear()
     monkeypatch.setattr(threads, "SCRATCH", 2 * weight.nbytes)
     np.testing.assert_allclose(conv.conv2d(x, weight)[1](g)[1], expected, rtol=1e-12, atol=1e-13)
 

@@ -23,6 +23,13 @@ Box = tuple[int, int, int, int]
 WORKING_SIDE = 900  # smaller pictures are enlarged, so that a stroke is a few pixels wide
 
 
+def common_area(a: Box, b: Box) -> int:
+    """Return how many pixels two boxes share."""
+    wide = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    high = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    return max(0, wide) * max(0, high)
+
+
 @dataclass(frozen=True)
 class Ink:
     """One guess at what is ink: how strong it is, (h, w) in [0, 1], and where it is, (h, w) of 0 and 1."""

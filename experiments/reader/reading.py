@@ -6,7 +6,7 @@ from itertools import compress
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.reader.find import Box, Floats, Mask
+from experiments.reader.find import Box, Floats, Mask, common_area
 from experiments.reader.judge import in_line
 
 UNSURE = 0.75  # below this confidence a digit is marked as unsure
@@ -129,6 +129,4 @@ def completed(reading: Reading, others: list[Reading]) -> Reading:
 
 def shared(a: Box, b: Box) -> float:
     """Return the area that two boxes share, as a part of the smaller one's."""
-    wide = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    high = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    return max(0, wide) * max(0, high) / max(1, min(a[2] * a[3], b[2] * b[3]))
+    return common_area(a, b) / max(1, min(a[2] * a[3], b[2] * b[3]))

@@ -66,12 +66,26 @@ class Layout:
     """How the arrays of a convolution lie in memory.
 
     One row of the output is (o, L) = W C + b, with the patches C (kh * slab, L). A slab is what one row of the image gives to
-    them. Long rows are made a block of columns at a time.
+    them. Long rows are made a block of columns at a time. Source: Cho & Brand 2017, as for the rule.
 
     Parameters
     ----------
     x, weight : the shapes (n, c_in, h, w) and (c_out, c_group, kh, kw)
     item : bytes of a number
+    stride, padding, dilation, groups : as conv2d takes them
+
+    Attributes
+    ----------
+    bordered, image, kernels, out, result : shapes
+        The image with its border (h, c_in, w, n), and by groups (h, groups, c_group, w, n); W; the output by rows
+        (h_out, groups, o, L), and (h_out, c_out, w_out, n).
+    few, as_one : bool
+        So few columns that all rows are one product on the way back; and forward too.
+    multiply_adds, largest, scratch : int, what `_threads.products` asks for
+
+    Raises
+    ------
+    ShapeError : channels that do not go together; a kernel that exceeds the padded image.
     """
 
     def __init__(
