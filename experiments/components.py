@@ -18,7 +18,7 @@ from experiments import mnist, naive
 from experiments.outputs import Outputs, parser, run_main
 from experiments.training import as_input
 from tinygrad_lite import GradientError
-from tinygrad_lite.ops import conv, elementwise, matmul, pool
+from tinygrad_lite.ops import activation, conv, matmul, pool
 
 Array = NDArray[np.floating]
 
@@ -51,7 +51,7 @@ def make_layers(train: mnist.Digits) -> dict[str, Layer]:
         "inner product": Layer(matmul.linear, naive.linear, (means, bias)),
         "pooling": Layer(pool.max_pool2d, naive.max_pool2d, static={"kernel_size": 2}),
         "convolution": Layer(conv.conv2d, naive.conv2d, (kernels, np.array([0.0, 0.0, -0.1]))),
-        "ReLU": Layer(elementwise.relu, naive.relu),
+        "ReLU": Layer(activation.relu, naive.relu),
     }
 
 
@@ -203,7 +203,7 @@ def run(options: argparse.Namespace) -> None:
     digits = mnist.Digits(test.images[chosen], test.labels[chosen])
     layers = make_layers(train)
     with Outputs(options.out, "components") as files:
-        print(f"ReLU of the column {column(EXAMPLE)}: {column(elementwise.relu(np.array(EXAMPLE))[0])}")
+        print(f"ReLU of the column {column(EXAMPLE)}: {column(activation.relu(np.array(EXAMPLE))[0])}")
         print("layer          output of a batch  off plain loops by  gradients off numeric differentiation by")
         figures: dict[str, Any] = {}
         batches: dict[str, list[Array]] = {name: [] for name in layers}

@@ -103,9 +103,12 @@ class TinygradLite:
 
         arrays = [batch_innermost(a) if i == 0 else a for i, a in enumerate(layer_arrays(name, size))]
         tensors = [Tensor(a, requires_grad=i > 0 or name != "conv1") for i, a in enumerate(arrays)]
-        function = {"conv1": F.conv2d, "conv2": F.conv2d, "fc1": F.linear, "relu": F.relu}.get(
-            name, lambda x: F.max_pool2d(x, 2)
-        )
+        functions: dict[str, Callable[..., Tensor]] = {
+            "conv1": F.conv2d, "conv2": F.conv2d, "fc1": F.linear, "relu": F.relu, "pool": lambda x: F.max_pool2d(x, 2),
+            "gelu": F.gelu, "sigmoid": F.sigmoid, "softmax": lambda x: F.softmax(x, -1), "cube": lambda x: x**3,
+            "layer_norm": lambda x, w, b: F.layer_norm(x, w.shape, w, b), "embedding": lambda x: x[word_numbers(size)],
+        }  # fmt: skip
+        function = functions[name]
         cotangent = batch_innermost(np.ones(function(*tensors).shape, np.float32))
 
         def once() -> None:
@@ -200,9 +203,13 @@ class Torch:
         F = self.torch.nn.functional
         arrays = layer_arrays(name, size)
         tensors = [self.images(a).requires_grad_(i > 0 or name != "conv1") for i, a in enumerate(arrays)]
-        function = {"conv1": F.conv2d, "conv2": F.conv2d, "fc1": F.linear, "relu": F.relu}.get(
-            name, lambda x: F.max_pool2d(x, 2)
-        )
+        words = self.torch.from_numpy(word_numbers(size))
+        functions: dict[str, Callable[..., Any]] = {
+            "conv1": F.conv2d, "conv2": F.conv2d, "fc1": F.linear, "relu": F.relu, "pool": lambda x: F.max_pool2d(x, 2),
+            "gelu": F.gelu, "sigmoid": self.torch.sigmoid, "softmax": lambda x: F.softmax(x, -1), "cube": lambda x: x**3,
+            "layer_norm": lambda x, w, b: F.layer_norm(x, w.shape, w, b), "embedding": lambda x: x[words],
+        }  # fmt: skip
+        function = functions[name]
         cotangent = self.torch.ones_like(function(*tensors))
 
         def once() -> None:
@@ -444,14 +451,24 @@ def byte_images(size: int) -> tuple[Any, Any]:
 
 
 def layer_arrays(name: str, size: int) -> list[Any]:
-    """Arguments of a layer of LeNet."""
+    """Arguments of a layer of LeNet, or of a function on `size` rows of as many numbers as conv1 makes of an image."""
     rng = np.random.default_rng(0)
+    shapes: list[tuple[int, ...]]
     if name in CONVOLUTIONS:
         c_in, side, c_out = CONVOLUTIONS[name]
-        shapes: list[tuple[int, ...]] = [(size, c_in, side, side), (c_out, c_in, 5, 5), (c_out,)]
+        shapes = [(size, c_in, side, side), (c_out, c_in, 5, 5), (c_out,)]
+    elif name == "fc1":
+        shapes = [(size, 800), (500, 800), (500,)]
+    elif name in ("relu", "pool"):
+        shapes = [(size, 20, 24, 24)]
     else:
-        shapes = [(size, 800), (500, 800), (500,)] if name == "fc1" else [(size, 20, 24, 24)]
+        shapes = [(size, 11520), (11520,), (11520,)] if name == "layer_norm" else [(size, 11520)]
     return [rng.standard_normal(s, dtype=np.float32) for s in shapes]
+
+
+def word_numbers(size: int) -> Any:
+    """100 of `size` rows, some of them several times."""
+    return np.random.default_rng(0).integers(0, size, 100)
 
 
 def batch_innermost(array: Any) -> Any:

@@ -114,6 +114,21 @@ def test_a_step_is_a_whole_step(name, monkeypatch):
         assert np.linalg.norm(p.data - np.asarray(q.data)) < 1e-3 * change, key
 
 
+@pytest.mark.parametrize("name", benchmark.LAYERS)
+def test_contenders_layers_give_the_same(name, monkeypatch):
+    if "PyTorch" not in contenders.available():
+        pytest.skip("PyTorch is not installed")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    results = []
+    for contender in (contenders.TinygradLite, contenders.Torch, contenders.TorchChannelsLast):
+        work = contender().layer(name, 3)
+        inside = dict(zip(work.__code__.co_freevars, (cell.cell_contents for cell in work.__closure__), strict=True))
+        results.append(inside["function"](*inside["tensors"]))
+    ours, *theirs = [np.asarray(y.data) for y in results]
+    for other in theirs:
+        np.testing.assert_allclose(other, ours, rtol=1e-5, atol=1e-6 * np.abs(ours).max())
+
+
 def test_the_products_alone_are_those_of_a_step():
     sizes = []
     real = np.dot

@@ -8,7 +8,7 @@ import pytest
 from experiments import components, mnist, naive
 from experiments.components import Layer, check_gradients, check_output, make_layers
 from tinygrad_lite import GradientError
-from tinygrad_lite.ops import conv, elementwise, pool
+from tinygrad_lite.ops import activation, conv, pool
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +137,8 @@ def test_command_line(tmp_path, capsys):
 
 
 def test_nothing_is_left_behind_when_a_check_fails(tmp_path, capsys, monkeypatch):
-    honest = elementwise.relu
-    monkeypatch.setattr(elementwise, "relu", lambda x: (honest(x)[0] + np.float32(1e-3), honest(x)[1]))
+    honest = activation.relu
+    monkeypatch.setattr(activation, "relu", lambda x: (honest(x)[0] + np.float32(1e-3), honest(x)[1]))
     out = tmp_path / "a" / "b"
     assert components.main(["--dry-run", "--out", str(out)]) == 1
     assert "components: ReLU differs from plain loops by 0.001" in capsys.readouterr().err

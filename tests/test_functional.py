@@ -7,7 +7,7 @@ import pytest
 
 import tinygrad_lite.functional as F
 from tinygrad_lite import Tensor
-from tinygrad_lite.ops import elementwise
+from tinygrad_lite.ops import activation, elementwise
 
 
 def gradient(f, x, cotangent=None, dtype=np.float64):
@@ -75,6 +75,15 @@ def test_slopes_of_powers(base, exponent, slope):
     assert gradient(lambda x: x ** Tensor(np.array(exponent)), base) == slope
 
 
+@pytest.mark.parametrize("exponent", [float(n) for n in range(-10, 11)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_whole_powers_are_numpys_but_for_the_last_digits(exponent, dtype):
+    x = np.concatenate([np.linspace(-9, 9, 401), [0.0, -0.0, np.inf, -np.inf, np.nan]]).astype(dtype)
+    with np.errstate(divide="ignore"):
+        expected = x.astype(np.float64) ** exponent
+        np.testing.assert_allclose(elementwise.pow(x, np.array(exponent, dtype))[0], expected, rtol=4 * np.finfo(dtype).eps)
+
+
 def test_slope_of_a_power_by_its_exponent():
     assert gradient(lambda b: Tensor(np.array(0.0)) ** b, 2.0) == 0.0
     assert gradient(lambda b: Tensor(np.array(3.0)) ** b, 2.0) == pytest.approx(9 * np.log(3), rel=1e-15)
@@ -127,13 +136,24 @@ def test_gelu_in_single_precision():
     assert F.gelu(x.astype(np.float16)).dtype == np.float16
 
 
-@pytest.mark.parametrize("rule", ["abs", "sigmoid", "silu", "softplus", "elu", "leaky_relu", "relu", "gelu"])
+@pytest.mark.parametrize("rule", [
+    elementwise.abs, activation.sigmoid, activation.silu, activation.softplus, activation.elu, activation.leaky_relu,
+    activation.relu, activation.gelu,
+])  # fmt: skip
 def test_a_complex_step_goes_through_what_is_analytic_on_either_side(rule):
     x = np.array([-5.0, -2.5, -0.1, 0.2, 1.7, 40.0])
-    out, vjp = getattr(elementwise, rule)(x)
-    stepped = getattr(elementwise, rule)(x + 1e-30j)[0]
+    out, vjp = rule(x)
+    stepped = rule(x + 1e-30j)[0]
     np.testing.assert_allclose(stepped.real, out, rtol=1e-14, atol=1e-15)
     np.testing.assert_allclose(stepped.imag / 1e-30, vjp(np.ones(6))[0], rtol=1e-13)
+
+
+@pytest.mark.parametrize("rule", [activation.sigmoid, activation.silu, activation.softplus, activation.gelu])
+def test_a_complex_step_goes_through_0_where_there_is_no_kink(rule):
+    zeros = np.array([0.0, -0.0])
+    for step in (1e-30, -1e-30):
+        stepped, _ = rule(zeros + 1j * step)
+        np.testing.assert_allclose(stepped.imag / step, rule(zeros)[1](np.ones(2))[0], rtol=1e-13)
 
 
 @pytest.mark.parametrize("value", [0.1, 1000.1, 123456.7])

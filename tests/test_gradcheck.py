@@ -15,7 +15,7 @@ from tinygrad_lite.errors import GradientError, ShapeError
 from tinygrad_lite.fuzz.project import SPECS
 from tinygrad_lite.gradcheck import check_grad, directional, lay_out
 from tinygrad_lite.gradcheck.layout import LAYOUTS, array_code, layout_of
-from tinygrad_lite.ops import elementwise
+from tinygrad_lite.ops import activation
 from tinygrad_lite.ops.norm import normalize
 
 KNOWN = {
@@ -279,7 +279,7 @@ def test_second_derivatives_by_complex_step_are_checked():
     x = np.array([0.7, -1.3])
     report = check_grad(cube(), x, order=2)
     assert sum(report.kinds.values()) > sum(check_grad(cube(), x).kinds.values())
-    assert check_grad(elementwise.gelu, x, order=2)
+    assert check_grad(activation.gelu, x, order=2)
     assert check_grad(F.softmax, x, kwargs={"dim": 0}, order=2)
     assert check_grad(lambda a, b: (a @ b, lambda g: (g @ b.T, a.T @ g)), A, B, order=2)
 
@@ -333,7 +333,7 @@ def test_complex_step_is_not_asked_where_it_is_not_valid():
 
 
 @pytest.mark.parametrize(
-    "rule", [elementwise.sigmoid, elementwise.gelu, elementwise.silu, elementwise.elu, elementwise.softplus, elementwise.tanh]
+    "rule", [activation.sigmoid, activation.gelu, activation.silu, activation.elu, activation.softplus, activation.tanh]
 )
 def test_the_projects_own_rules_agree_with_the_complex_step(rule):
     assert check_grad(rule, np.random.default_rng(0).standard_normal((3, 4)), complex_step=True)
@@ -342,5 +342,5 @@ def test_the_projects_own_rules_agree_with_the_complex_step(rule):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("x", [-103.0, -100.0, -95.0, -744.0, -720.0])
 def test_numbers_next_to_nothing_may_differ_from_the_reference_in_their_last_bit(x, dtype):
-    silu = next(spec for spec in SPECS if spec.name == "elementwise.silu")
+    silu = next(spec for spec in SPECS if spec.name == "activation.silu")
     assert check_grad(silu.fn, np.array(x, dtype), reference=silu.reference, properties=["forward"], raise_error=False)

@@ -208,10 +208,11 @@ def test_a_vjp_gets_an_array_where_two_numbers_were_added():
 
 
 def test_gradients_share_no_memory_with_each_other_the_cotangent_or_the_data():
-    a, b = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    a, b, c = leaf(1.0, 2.0), leaf(3.0, 4.0), leaf(5.0, 6.0)
     cotangent = np.array([1.0, 1.0])
     (a + b).reshape(2, 1).reshape(2).backward(cotangent)
-    arrays = [a.grad, b.grad, cotangent, a.data, b.data]
+    (c + 1.0).backward(cotangent)
+    arrays = [a.grad, b.grad, c.grad, cotangent, a.data, b.data]
     for i, first in enumerate(arrays):
         for second in arrays[i + 1 :]:
             assert not np.shares_memory(first, second)

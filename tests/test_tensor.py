@@ -243,6 +243,13 @@ def test_indexing_is_numpys_and_its_gradient_counts_the_picks(key):
     np.testing.assert_allclose(x.grad.ravel(), expected, rtol=1e-14)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64])
+def test_rows_may_be_picked_by_small_integers(dtype):
+    x = Tensor(np.ones((100, 50)), requires_grad=True)
+    x[np.array([99, 3, 99], dtype)].sum().backward()
+    np.testing.assert_array_equal(x.grad.sum(axis=1), 50 * np.bincount([99, 3, 99], minlength=100))
+
+
 def test_tensors_as_indices():
     x = Tensor(A, requires_grad=True)
     np.testing.assert_array_equal(x[Tensor(np.array([1, 1]))].data, A[[1, 1]])

@@ -13,6 +13,7 @@ from tinygrad_lite import Tensor, _blas, optim
 from tinygrad_lite import _threads as threads
 from tinygrad_lite.fuzz import grad_tests
 from tinygrad_lite.fuzz.project import SPECS
+from tinygrad_lite.ops import activation
 from tinygrad_lite.ops.conv import conv2d
 
 PARALLEL = (
@@ -20,7 +21,11 @@ PARALLEL = (
     "pool.max_pool2d",
     "matmul.matmul",
     "matmul.linear",
-    "elementwise.relu",
+    "activation.relu",
+    "activation.leaky_relu",
+    "activation.gelu",
+    "softmax.softmax",
+    "softmax.log_softmax",
     "norm.normalize",
     "norm.batch_norm",
 )
@@ -65,6 +70,14 @@ def test_convolution_and_pooling_in_parts(small_parts, order, options, monkeypat
     monkeypatch.setattr(threads._Cores, "count", lambda self: 1)
     for part, whole in zip(in_parts, all_results(), strict=True):
         np.testing.assert_allclose(part, whole, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("g_step", "x_step"), [(1.0, 0.0), (0.0, 1.0)])
+def test_complex_numbers_stay_complex_in_parts(small_parts, g_step, x_step):
+    g, x = np.cos(np.arange(30.0)) + g_step * 1j, np.linspace(-3, 3, 30) + x_step * 1j
+    g, x = (a if a.imag.any() else a.real for a in (g, x))
+    in_parts = activation.sigmoid(x)[1](g)[0]
+    np.testing.assert_allclose(in_parts, g * np.exp(-x) / (1 + np.exp(-x)) ** 2, rtol=1e-12)
 
 
 def train(seed, steps=6):

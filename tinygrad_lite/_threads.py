@@ -29,6 +29,7 @@ Part = TypeVar("Part")
 Block = tuple[Any, ...]
 
 ENOUGH = 1 << 19  # elements, below which waking a thread costs more than it brings
+PASSES = 8  # over an array, of a function of several steps
 PRODUCT = 16  # multiply-adds in the time of one element
 SCRATCH = 4 << 20  # bytes of passing arrays that one core may hold
 WHOLE = 8  # of several tasks, the factor below which each is left in one piece: fewer and longer calls of NumPy
@@ -110,12 +111,17 @@ def slices(size: int, work: int, scratch: int = 0) -> list[slice]:
     return list(itertools.starmap(slice, itertools.pairwise(edges)))
 
 
-def blocks(x: Array, axes: int | None = None) -> list[Block]:
-    """Indices that cut an array into parts along one of its first `axes` axes: the one whose steps in memory are longest."""
-    if x.size < ENOUGH:
+def blocks(x: Array, axes: int | None = None, *, whole: int | None = None, passes: int = 1) -> list[Block]:
+    """Indices that cut an array into parts along one of its first `axes` axes: the one whose steps in memory are longest.
+
+    Never along the axis `whole`. Work in several passes, each with a passing array, gets more parts, so that these stay in
+    a core's own cache.
+    """
+    free = [i for i in range(x.ndim)[:axes] if i != whole] if x.size >= ENOUGH else []
+    if not free:
         return [(...,)]
-    axis = max(range(x.ndim)[:axes], key=lambda i: (x.shape[i] > 1, abs(x.strides[i])))
-    return [(slice(None),) * axis + (part,) for part in slices(x.shape[axis], x.size)]
+    axis = max(free, key=lambda i: (x.shape[i] > 1, abs(x.strides[i])))
+    return [(slice(None),) * axis + (part,) for part in slices(x.shape[axis], x.size, (passes - 1) * x.nbytes)]
 
 
 def each(function: Callable[..., object], first: Array, *others: Array) -> None:
@@ -124,6 +130,19 @@ def each(function: Callable[..., object], first: Array, *others: Array) -> None:
         function(first, *others)
     else:
         run(lambda part: function(*[array[part] for array in (first, *others)]), blocks(first))
+
+
+def mapped(function: Callable[..., Array], first: Array, *others: Array, whole: int | None = None) -> Array:
+    """`function` of arrays of one shape, that goes over them in several passes: an array of that shape.
+
+    Each element of it depends on theirs in the same place alone, or along the axis `whole`.
+    """
+    parts = blocks(first, whole=whole, passes=PASSES)
+    if len(parts) == 1:
+        return function(first, *others)
+    out = np.empty_like(first, dtype=np.result_type(first, *others))
+    run(lambda part: np.copyto(out[part], function(*[array[part] for array in (first, *others)])), parts)
+    return out
 
 
 def run(work: Callable[[Part], object], parts: Sequence[Part]) -> None:

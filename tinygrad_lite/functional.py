@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from tinygrad_lite import _check
 from tinygrad_lite._types import Array, Dims, Pair
 from tinygrad_lite.errors import DtypeError, ShapeError
-from tinygrad_lite.ops import conv, elementwise, pool
+from tinygrad_lite.ops import activation, conv, elementwise, pool
 from tinygrad_lite.ops import matmul as matmul_rules
 from tinygrad_lite.ops import norm as norm_rules
 from tinygrad_lite.ops import shape as shape_rules
@@ -72,12 +72,12 @@ def relu(x: Data) -> Tensor:
 def leaky_relu(x: Data, negative_slope: float = 0.01) -> Tensor:
     """Where x > 0: x, else negative_slope * x. Source: Maas et al. 2013."""
     slope = _check.number("leaky_relu", "negative_slope", negative_slope)
-    return apply(elementwise.leaky_relu, _floating(as_tensor(x)), negative_slope=slope)
+    return apply(activation.leaky_relu, _floating(as_tensor(x)), negative_slope=slope)
 
 
 def elu(x: Data, alpha: float = 1.0) -> Tensor:
     """Where x > 0: x, else alpha * (e^x - 1). Source: Clevert et al. 2016."""
-    return apply(elementwise.elu, _floating(as_tensor(x)), alpha=_check.number("elu", "alpha", alpha))
+    return apply(activation.elu, _floating(as_tensor(x)), alpha=_check.number("elu", "alpha", alpha))
 
 
 def gelu(x: Data, approximate: str = "none") -> Tensor:
@@ -86,12 +86,12 @@ def gelu(x: Data, approximate: str = "none") -> Tensor:
     Source: Hendrycks & Gimpel 2016.
     """
     _check.one_of("gelu", "approximate", approximate, ("none", "tanh"))
-    return apply(elementwise.gelu, _floating(as_tensor(x)), approximate=approximate)
+    return apply(activation.gelu, _floating(as_tensor(x)), approximate=approximate)
 
 
 def silu(x: Data) -> Tensor:
     """X * sigmoid(x), also called swish. Source: Elfwing et al. 2018."""
-    return apply(elementwise.silu, _floating(as_tensor(x)))
+    return apply(activation.silu, _floating(as_tensor(x)))
 
 
 def softplus(x: Data, beta: float = 1.0) -> Tensor:
@@ -99,7 +99,7 @@ def softplus(x: Data, beta: float = 1.0) -> Tensor:
     beta = _check.number("softplus", "beta", beta)
     if not beta > 0:
         raise ShapeError(f"softplus: beta must be positive, got beta={beta}.")
-    return apply(elementwise.softplus, _floating(as_tensor(x)), beta=beta)
+    return apply(activation.softplus, _floating(as_tensor(x)), beta=beta)
 
 
 def clip(x: Data, min: float | None = None, max: float | None = None) -> Tensor:

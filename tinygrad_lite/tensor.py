@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from tinygrad_lite import _check, tape
 from tinygrad_lite._types import Array, Dims, Rule, Vjp
 from tinygrad_lite.errors import DtypeError, ShapeError, TapeError, TinygradError
-from tinygrad_lite.ops import elementwise, matmul, reduction, shape, softmax
+from tinygrad_lite.ops import activation, elementwise, matmul, reduction, shape, softmax
 from tinygrad_lite.ops.elementwise import BOTH, LEFT, NEITHER, RIGHT
 from tinygrad_lite.tape import Node, state
 
@@ -150,8 +150,7 @@ class Tensor:
                 )
             g = np.ones_like(self.data)
         else:
-            # A copy: what the caller does with his array later must not reach a gradient.
-            g = np.array(_to_array(cotangent), dtype=self.data.dtype)
+            g = np.asarray(_to_array(cotangent), dtype=self.data.dtype)  # a leaf copies what others hold
             if g.shape != self.data.shape:
                 raise ShapeError(f"backward: cotangent must have shape {self.data.shape}, got {g.shape}.")
         tape.backward(self._node, g)
@@ -337,15 +336,15 @@ class Tensor:
 
     def sigmoid(self) -> "Tensor":
         """1 / (1 + e^-x)."""
-        return apply(elementwise.sigmoid, _floating(self))
+        return apply(activation.sigmoid, _floating(self))
 
     def tanh(self) -> "Tensor":
         """Hyperbolic tangent."""
-        return apply(elementwise.tanh, _floating(self))
+        return apply(activation.tanh, _floating(self))
 
     def relu(self) -> "Tensor":
         """max(x, 0)."""
-        return _apply_wanted(elementwise.relu, self)
+        return _apply_wanted(activation.relu, self)
 
     def clip(self, min: float | None = None, max: float | None = None) -> "Tensor":
         """X limited to [min, max]; see functional.clip."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # those of a vjp would be evaluated at every call
 
+import math
 from typing import Any
 
 import numpy as np
@@ -75,14 +76,19 @@ def stack(*arrays: Array, axis: int = 0) -> RuleResult:
 def index(x: Array, *, key: Any) -> RuleResult:
     """Rule for x[key], NumPy's indexing. An element that is picked several times collects all its cotangents."""
     parts = key if isinstance(key, tuple) else (key,)
-    repeats = any(isinstance(part, (list, np.ndarray)) and np.asarray(part).dtype != bool for part in parts)
+    lists = [np.asarray(part) for part in parts if isinstance(part, (list, np.ndarray))]
+    repeats = any(array.dtype != bool for array in lists)
+    of_rows = len(lists) == len(parts) == 1 and lists[0].dtype.kind in "iu"  # as an embedding takes them
 
     def vjp(g: Array) -> tuple[Array, ...]:
         g_x = np.zeros(x.shape, g.dtype)
-        if repeats:
+        if of_rows:  # each number to its place in memory: several times faster than NumPy's way for rows
+            rows, width = lists[0].reshape(-1, 1).astype(np.intp), math.prod(x.shape[1:])
+            np.add.at(g_x.reshape(-1), (rows * width + np.arange(width)).reshape(-1), g.reshape(-1))
+        elif repeats:
             np.add.at(g_x, key, g)
         else:
             g_x[key] = g
         return (g_x,)
 
-    return x[key], vjp
+    return x.take(lists[0], axis=0) if of_rows else x[key], vjp

@@ -5,6 +5,7 @@ from __future__ import annotations  # those of a vjp would be evaluated at every
 import numpy as np
 
 from tinygrad_lite import _check
+from tinygrad_lite._threads import mapped
 from tinygrad_lite._types import Array, RuleResult
 from tinygrad_lite.errors import ShapeError
 
@@ -32,28 +33,35 @@ def logsumexp(x: Array, *, axes: tuple[int, ...], keepdim: bool = False) -> Rule
 
 def softmax(x: Array, *, axis: int) -> RuleResult:
     """Rule for e^x / sum(e^x) along one axis."""
-    powers, _ = _shifted_exp(x, (axis,))
-    out = np.divide(powers, powers.sum(axis=axis, keepdims=True), out=powers)
 
-    def vjp(g: Array) -> tuple[Array, ...]:  # dy = y (dx - sum(y dx))
-        return (out * (g - (g * out).sum(axis=axis, keepdims=True)),)
+    def value(x: Array) -> Array:
+        powers, _ = _shifted_exp(x, (axis,))
+        powers /= powers.sum(axis=axis, keepdims=True)
+        return powers
 
-    return out, vjp
+    def back(g: Array, out: Array) -> Array:  # dy = y (dx - sum(y dx))
+        return np.asarray(out * (g - (g * out).sum(axis=axis, keepdims=True)))
+
+    out = mapped(value, x, whole=axis)
+    return out, lambda g: (mapped(back, g, out, whole=axis),)
 
 
 def log_softmax(x: Array, *, axis: int) -> RuleResult:
     """Rule for x - log(sum(e^x)) along one axis."""
-    powers, m = _shifted_exp(x, (axis,))
-    total = powers.sum(axis=axis, keepdims=True)
-    with np.errstate(divide="ignore"):  # of no classes the total is 0
-        log_total = np.log(total)
-    out = x - m  # first: at logits of 1e6 this difference is exact, m + log(total) is not
-    out -= log_total
 
-    def vjp(g: Array) -> tuple[Array, ...]:  # dy = dx - sum(softmax dx), transposed
-        return (g - powers / total * g.sum(axis=axis, keepdims=True),)
+    def value(x: Array) -> Array:
+        powers, m = _shifted_exp(x, (axis,))
+        with np.errstate(divide="ignore"):  # of no classes the total is 0
+            log_total = np.log(powers.sum(axis=axis, keepdims=True))
+        out = np.subtract(x, m, out=powers)  # first: at logits of 1e6 this difference is exact, m + log(total) is not
+        out -= log_total
+        return out
 
-    return out, vjp
+    def back(g: Array, out: Array) -> Array:  # dy = dx - sum(softmax dx), transposed
+        return np.asarray(g - np.exp(out) * g.sum(axis=axis, keepdims=True))
+
+    out = mapped(value, x, whole=axis)
+    return out, lambda g: (mapped(back, g, out, whole=axis),)
 
 
 def nll_loss(log_probs: Array, *, targets: Array, reduction: str = "mean", label_smoothing: float = 0.0) -> RuleResult:
