@@ -106,6 +106,28 @@ def test_exif_rotation_is_undone(tmp_path, clean, orientation):
     np.testing.assert_array_equal(load(path)[0], rgb)
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_photographs_of_an_iphone(tmp_path, clean, reader, orientation):
+    heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    rgb, rows = clean
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "IMG_0001.HEIC"
+    lying = Image.fromarray(rgb if orientation == 1 else np.ascontiguousarray(np.rot90(rgb)))
+    heif.from_pillow(lying).save(path, quality=80, exif=exif.tobytes())
+    assert reader.read(load(path)[0]).lines() == rows
+
+
+def test_heic_without_its_package_is_named(tmp_path, monkeypatch):
+    path = tmp_path / "IMG_0001.HEIC"
+    path.write_bytes(b"\0\0\0\x24ftypheic" + bytes(100))
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setattr(Image, "OPEN", {name: opener for name, opener in Image.OPEN.items() if name != "HEIF"})
+    monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name != "HEIF"])
+    with pytest.raises(UnreadableImageError, match=r"HEIC: `pip install pillow-heif` for these.; save it as PNG or JPEG"):
+        load(path)
+
+
 def test_large_photographs_are_shrunk_and_boxes_are_of_the_file(tmp_path, clean, capsys):
     rgb, rows = clean
     factor = 2.6 * LONG_SIDE / max(rgb.shape)

@@ -1,6 +1,7 @@
 """An image file, of whatever kind, as an upright RGB picture of a size worth looking at; or words about why not."""
 
 import contextlib
+import importlib
 import warnings
 from pathlib import Path
 
@@ -26,8 +27,9 @@ def load(path: Path) -> tuple[NDArray[np.uint8], float]:
     Parameters
     ----------
     path : Path
-        JPEG, PNG, WebP, BMP, TIFF, GIF (its first frame): whatever Pillow reads, PostScript aside. Rotated as EXIF says;
-        transparent pixels become whichever of white and black the ink stands out from; 16 bits a pixel are stretched to 8.
+        JPEG, PNG, WebP, BMP, TIFF, GIF (its first frame): whatever Pillow reads, PostScript aside; HEIC, which iPhones
+        write, where pillow-heif is installed. Rotated as EXIF says; transparent pixels become whichever of white and black
+        the ink stands out from; 16 bits a pixel are stretched to 8.
 
     Returns
     -------
@@ -67,7 +69,9 @@ def load(path: Path) -> tuple[NDArray[np.uint8], float]:
             f"load: expected an image, {path} is none that Pillow knows{_guess(path)}; save it as PNG or JPEG."
         ) from None
     except Exception as error:  # Pillow's decoders meet damage with errors of every kind
-        raise UnreadableImageError(f"load: {path} is damaged or incomplete ({error}); copy or export it again.") from None
+        raise UnreadableImageError(
+            f"load: {path} is damaged or incomplete ({str(error).strip()}); copy or export it again."
+        ) from None
     long_side = max(pixels.shape[:2])
     if long_side > LONG_SIDE:
         scale = LONG_SIDE / long_side
@@ -77,11 +81,17 @@ def load(path: Path) -> tuple[NDArray[np.uint8], float]:
 
 def _open(path: Path) -> Image.Image:
     """Open a file of any kind but EPS: those are programs, which Pillow has Ghostscript run."""
-    for find_decoders in (Image.preinit, Image.init):  # the usual ones first: all of them take 0.1 s to import
+    for find_decoders in (Image.preinit, Image.init, _heif):  # the usual ones first: all of them take 0.1 s to import
         find_decoders()
         with contextlib.suppress(UnidentifiedImageError):
             return Image.open(path, formats=[name for name in Image.ID if name != "EPS"])
     raise UnidentifiedImageError
+
+
+def _heif() -> None:
+    """Have Pillow read HEIC, where the package for it is installed. It is large, and its wheels are under the GPL."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("pillow_heif").register_heif_opener()
 
 
 def _rgb(picture: Image.Image) -> NDArray[np.uint8]:
@@ -109,7 +119,8 @@ def _guess(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(16)
     if head[4:8] == b"ftyp":
-        return " (it looks like HEIC or a video)" if head[8:11] in (b"hei", b"mif", b"msf") else " (it looks like a video)"
+        heif = head[8:11] in (b"hei", b"hev", b"mif", b"msf")
+        return " (it looks like HEIC: `pip install pillow-heif` for these)" if heif else " (it looks like a video)"
     kinds = {
         b"%PDF": "a PDF",
         b"%!PS": "PostScript",
