@@ -22,9 +22,10 @@ from experiments.reader import find, order, seams, split, stack  # noqa: E402
 from experiments.reader import page as steps  # noqa: E402
 from experiments.reader.judge import accept, in_line, is_grain, lean, link, usual_height  # noqa: E402
 from experiments.reader.load import LONG_SIDE, UnreadableImageError, load  # noqa: E402
-from experiments.reader.page import Known, Reader  # noqa: E402
-from experiments.reader.reading import Digit, Reading, completed, loses, surer, written_on  # noqa: E402
-from experiments.reader.rules import guesses_at_ink, painted_over, without_frames, without_rules  # noqa: E402
+from experiments.reader.page import Reader  # noqa: E402
+from experiments.reader.reading import Digit, Known, Reading, completed, loses, off_rules, surer, written_on  # noqa: E402
+from experiments.reader.rules import guesses_at_ink, painted_over, variants, without_frames, without_rules  # noqa: E402
+from experiments.reader.sheet import find_sheet  # noqa: E402
 from models import lenet_mat  # noqa: E402
 from tinygrad_lite import serialize  # noqa: E402
 
@@ -402,7 +403,7 @@ def on_a_table(page):
 
 def test_a_sheet_on_a_table_is_found(clean, reader, monkeypatch):
     table, box = on_a_table(clean[0])
-    sheet = find.sheet(table)
+    sheet = find_sheet(table)
     alone, found = sheet.alone, sheet.box
     np.testing.assert_allclose(found, box, atol=0.08 * max(box))  # without its edge
     assert alone.shape == (found[3], found[2], 3)
@@ -442,13 +443,89 @@ def test_a_sheet_on_a_table_is_found(clean, reader, monkeypatch):
     assert len(reader.read(table).digits) == 2
 
 
+def test_a_light_part_of_a_page_in_shadow_is_a_doubtful_sheet(clean, reader, monkeypatch):
+    height, width = clean[0].shape[:2]
+    noise = np.random.default_rng(0).normal(0, 3, (height, width, 1))
+    page = np.clip(cv2.cvtColor(clean[0], cv2.COLOR_RGB2GRAY)[..., None] * (0.9, 0.95, 0.8) + noise, 0, 255)
+    lit = np.zeros((height, width, 1))
+    lit[: round(0.6 * height)] = 1
+    blue, grain = np.array([0.8, 1.0, 1.3]), 1 + np.random.default_rng(1).normal(0, 0.15, (height, width, 1))
+    hurried: list[bool] = []
+    real = Reader._read_picture
+    monkeypatch.setattr(Reader, "_read_picture", lambda *some, **how: hurried.append(how.get("hurried")) or real(*some, **how))
+    for around, doubtful in ((0.4 * page, True), (0.4 * page * blue, False), (0.4 * page * grain, False)):
+        picture = np.clip(lit * page + (1 - lit) * around, 0, 255).astype(np.uint8)
+        assert find_sheet(picture).doubtful is doubtful
+        hurried.clear()
+        reader.read(picture)
+        assert hurried[0] is not doubtful  # what lies in shadow deserves as good a look
+
+
+def test_a_row_of_digits_is_no_single_digit(clean, reader, monkeypatch):
+    image = np.zeros((28, 28), np.float32)
+
+    def row(confidence):
+        return Reading([Digit((40 * k, 50, 30, 40), 2, confidence, 5, 0.0, image) for k in range(3)])
+
+    one = Reading([Digit((0, 0, 200, 200), 1, 0.999, 7, 0.0, image)])
+    monkeypatch.setattr(reader, "_read_picture", lambda picture, single, hurried=False: (one if single else row(0.95), False))
+    assert reader.read(clean[0]).lines() == ["222"]
+    monkeypatch.setattr(reader, "_read_picture", lambda picture, single, hurried=False: (one if single else row(0.85), False))
+    assert reader.read(clean[0]).lines() == ["1"]
+
+
+def test_a_few_unsure_digits_may_be_of_the_other_polarity(clean, reader, monkeypatch):
+    image = np.zeros((28, 28), np.float32)
+    tried: list[bool] = []
+    for count, sure, both in ((4, False, True), (5, False, False), (4, True, False)):
+        some = [Digit((40 * k, 50, 30, 40), 2, 0.85, 5, 0.0, image) for k in range(count)]
+        monkeypatch.setattr(reader, "_read_ink", lambda ink, known: (tried.append(ink.light) or Reading(some), 50.0, sure))  # noqa: B023
+        tried.clear()
+        reader._read_picture(clean[0], single=False)
+        assert (len(set(tried)) == 2) is both
+
+
+def test_pieces_of_rules_are_no_digits():
+    page = np.zeros((200, 200), np.uint8)
+    page[100:102] = page[:, 100:102] = 1
+    page[20:50, 30:34] = 1  # a stroke of a pen
+    page[90:130, 40:45] = 1  # one that crosses a line
+    page[60:98, 150:154] = 1  # and one beside it
+    ink = find.Ink(page, page, page, page, light=False, name="")
+    *_, without, whole = variants(ink)
+    assert without.rules is None
+    on_line, corner, *written = (one_read(1, x, y, w, h) for x, y, w, h in (
+        (110, 99, 30, 4), (95, 95, 30, 30), (30, 20, 4, 30), (40, 90, 5, 40), (145, 60, 25, 42)))  # fmt: skip
+    assert off_rules([on_line, corner, *written], whole) == written
+    assert off_rules([on_line], replace(whole, rules=None)) == [on_line]
+
+
+@pytest.mark.parametrize(("surely", "kept"), [(3, 0), (2, 1)])
+def test_pieces_of_rules_go_where_enough_reads_without_them(clean, reader, monkeypatch, surely, kept):
+    digits, piece = [one_read(2, 40 * k, 50) for k in range(surely)], one_read(7, 200, 10, 30, 60)
+
+    def read_ink(ink, known):
+        reading = Reading([*digits, *([] if ink.rules is None else [piece])])
+        return reading, reading.score(), False
+
+    def without_and_with_rules(ink):
+        rules = np.zeros_like(ink.mask)
+        rules[10:70, 200:230] = 1
+        return [ink, replace(ink, mask=ink.mask | rules, rules=rules)]
+
+    monkeypatch.setattr(reader, "_read_ink", read_ink)
+    monkeypatch.setattr(steps, "variants", without_and_with_rules)
+    best, _ = reader._read_picture(clean[0], single=False)
+    assert len(best.digits) == surely + kept
+
+
 @pytest.mark.parametrize("shadow", [129, 110])
 def test_a_sheet_in_a_hand_s_shadow_is_found_on_a_coloured_table(shadow):
     checks = (np.indices((600, 800)) // 40).sum(0) % 2  # of a cloth, as bright as the paper in the shadow
     table = np.where(checks[..., None], [60, 90, 180], [30, 45, 90]).astype(np.uint8)
     table[150:450, 200:600] = (215, 213, 208)
     table[150:450, 300:450] = (shadow, shadow - 1, shadow - 4)
-    np.testing.assert_allclose(find.sheet(table).box, (200, 150, 400, 300), atol=30)  # without its edge
+    np.testing.assert_allclose(find_sheet(table).box, (200, 150, 400, 300), atol=30)  # without its edge
 
 
 def one_read(digit, x, y, w=20, h=30, confidence=1.0):
@@ -482,9 +559,9 @@ def test_what_a_table_is_taken_for_is_not_on_the_sheet():
 
 def test_a_sheet_counts_where_the_table_alone_reads_surely(clean, reader, monkeypatch):
     table, _ = on_a_table(clean[0])
-    alone = find.sheet(table).alone.shape
+    alone = find_sheet(table).alone.shape
 
-    x, y = find.sheet(table).box[:2]
+    x, y = find_sheet(table).box[:2]
     wood = [one_read(8, 1, 1)]
 
     def read(_, picture, single, hurried=False):
@@ -603,10 +680,10 @@ def test_a_shadow_is_no_table(digits, reader):
     page = make_page(*digits, list(range(20)), "clean", np.random.default_rng(2))
     image = page.image.copy()
     image[:, image.shape[1] // 2 :] //= 2
-    assert find.sheet(image) is not None  # it looks like one
+    assert find_sheet(image) is not None  # it looks like one
     assert reader.read(image).lines() == page.truth()["rows"]
     slope = np.linspace(255, 90, 600)[None, :, None].repeat(400, 0).repeat(3, 2).astype(np.uint8)
-    assert find.sheet(slope) is None
+    assert find_sheet(slope) is None
 
 
 def test_a_blot_of_the_other_colour_does_not_hide_the_digits(clean, reader):

@@ -40,6 +40,7 @@ class Ink:
     mask: Mask
     light: bool  # ink lighter than the page
     name: str
+    rules: Mask | None = None  # what of the mask is long straight lines, where there are any
 
 
 @dataclass
@@ -63,60 +64,6 @@ def fit(picture: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
         return picture, 1.0
     how = cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA
     return np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=how), np.uint8), factor
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A sheet of paper on a table: the picture of it alone, blank around, its box, and where it is, (h, w) of 0 and 1."""
-
-    alone: NDArray[np.uint8]
-    box: Box
-    mask: Mask
-
-
-def sheet(picture: NDArray[np.uint8]) -> Sheet | None:
-    """Find a sheet of paper on a darker table; None if there is none.
-
-    The largest bright area is a sheet when it is as convex as paper, between a tenth and nine tenths of the picture, and
-    ends in a step, not in a slope of the light. A shadow may end so too: read the whole picture as well. Where the sheet
-    lies in shadow in part, a lower level than Otsu's may still be above the table.
-    """
-    scale = min(1.0, 400 / max(picture.shape[:2]))
-    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    gray = cv2.medianBlur(small.min(axis=2), 9)  # paper is white: bright in every colour; no strokes, no grain
-    level, _ = cv2.threshold(gray, 0, 255, cv2.THRESH_OTSU)
-    shapes = (_convex_area(gray, share * level) for share in (1.0, 0.85, 0.7, 0.55))
-    shape = next((shape for shape in shapes if shape is not None), None)
-    if shape is None:
-        return None
-    inside = cv2.resize(shape, picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    x, y, w, h = cv2.boundingRect(inside)
-    alone = picture[y : y + h, x : x + w].copy()
-    blank = inside[y : y + h, x : x + w] == 0
-    alone[blank] = np.median(small[shape > 0], axis=0).astype(np.uint8)
-    return Sheet(alone, (x, y, w, h), inside)
-
-
-def _convex_area(gray: NDArray[np.uint8], level: float) -> Mask | None:
-    """Give the largest area brighter than a level, without its edge, where it may be a sheet."""
-    bright = (gray > level).astype(np.uint8)
-    outlines, _ = cv2.findContours(bright, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    if not outlines:
-        return None
-    hull = cv2.convexHull(max(outlines, key=cv2.contourArea))
-    shape = np.zeros_like(gray)
-    cv2.fillConvexPoly(shape, hull, 1)
-    if not 0.1 < shape.mean() < 0.9 or bright[shape > 0].mean() < 0.85:
-        return None
-    border = round(0.015 * max(gray.shape)) + 1  # the sheet's own edge
-    kernel = np.ones((2 * border + 1,) * 2, np.uint8)
-    beside = cv2.dilate(shape, kernel) - shape
-    edge = shape
-    shape = cv2.erode(cv2.copyMakeBorder(shape, 1, 1, 1, 1, cv2.BORDER_CONSTANT), kernel)[1:-1, 1:-1]
-    edge = (edge - shape) * cv2.dilate(beside, kernel)  # not where the picture ends
-    if not shape.any() or not beside.any() or np.median(gray[edge > 0]) < 1.2 * np.median(gray[beside > 0]):
-        return None
-    return np.asarray(shape, np.uint8)
 
 
 def to_gray(picture: NDArray[np.uint8]) -> Floats:

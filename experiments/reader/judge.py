@@ -11,7 +11,7 @@ from experiments.reader.split import Hypothesis
 LOWEST = 9  # pixels; what is lower is noise, or cannot be read
 USUAL_LEAN = 0.13  # of MNIST's digits, the median of 8,000
 LEANING, MOST_LEAN = 0.25, 0.5  # beyond it: what is worth setting upright, and as far as that goes
-LOG_SURE = np.log(0.9)  # log-probability above which a part is as high as digits are
+SURE = 0.9  # above this confidence a digit is rarely something else
 REJECT = 0.25  # below this confidence it is taken for something else than a digit
 REJECT_ODD = 0.90  # the same for what is unlike the page's other digits in size, pen or darkness
 
@@ -58,7 +58,7 @@ def usual_height(found: list[Part], read: list[Floats], unit: float) -> float:
 
     A 1 may be a piece of a rule.
     """
-    heights = [p.box[3] for p, some in zip(found, read, strict=True) if some.max() > LOG_SURE and some.argmax() != 1]
+    heights = [p.box[3] for p, some in zip(found, read, strict=True) if some.max() > np.log(SURE) and some.argmax() != 1]
     return float(np.median(heights)) if len(heights) > 2 else unit
 
 
@@ -118,8 +118,8 @@ def unlike(chosen: list[Hypothesis], ink: Ink, sure: list[float]) -> Floats:
         apart = [abs(np.log2((sides[i] + 8) / (sides[i + 1] + 8))) for i in (0, 2)]
         edges.append(max((a for a in apart if not np.isnan(a)), default=0.0))
     looked, edge = np.log2(np.array(looks)), np.array(edges, np.float32)
-    model = looked[np.array(sure) > 0.9]
-    model_edge = float(np.median(edge[np.array(sure) > 0.9])) if len(model) else 0.0
+    model = looked[np.array(sure) > SURE]
+    model_edge = float(np.median(edge[np.array(sure) > SURE])) if len(model) else 0.0
     away = (np.clip(edge - model_edge, 0, None) / 0.6) ** 2
     if len(model) >= 3:
         apart = (looked - np.median(model, 0)) / (1.5, 0.8, 0.8)

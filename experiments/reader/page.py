@@ -1,7 +1,7 @@
 """A picture to the digits on it: every step of the reader in order."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,48 +9,35 @@ from numpy.typing import NDArray
 import tinygrad_lite.functional as F
 from experiments.reader import find, judge, order, split, stack
 from experiments.reader.find import Floats, Ink, Part
+from experiments.reader.judge import SURE
 from experiments.reader.normalise import SIZE, normalise, stroke_width
-from experiments.reader.reading import UNSURE, Digit, Reading, completed, loses, surer, written_on
+from experiments.reader.reading import (
+    UNSURE,
+    Digit,
+    Known,
+    Reading,
+    completed,
+    loses,
+    off_rules,
+    surer,
+    whole_digits,
+    written_on,
+)
 from experiments.reader.rules import guesses_at_ink, variants
+from experiments.reader.sheet import find_sheet
 from experiments.reader.split import Hypothesis
 from models.lenet import LeNet
 from models.pair import WIDTH, PairNet
 from tinygrad_lite import no_grad
 
-KNOWN = 0.9  # above this confidence a digit need not be read again under another guess at the ink
 GRAIN = 0.7  # below this mean confidence what was read may be the grain of a table
+FEW = 4  # digits, which may be a blot of the other polarity, or a table's grain
 DOUBTED = 0.6  # below this confidence a picture's one digit may have a shadow's edge for ink
 CLOSE = 2.5  # widths of the pen: a shadow wider than that can be told from a stroke
 LEAST = 6  # pixels of a picture's shorter side; on less no digit can be told from another
 MOST_PARTS = 400  # on a page; what is smaller than so many others is noise
 # The normalisations that the last reading is the mean of: (thickness, shear).
 VIEWS = ((0.0, 0.0), (0.7, 0.0), (-0.6, 0.0), (0.0, 0.15), (0.0, -0.15))
-
-
-@dataclass(frozen=True)
-class Known:
-    """What was read in a part of the ink, or in several, under one guess at the ink."""
-
-    part: Part | None  # None for several
-    chosen: list[Hypothesis]
-    digits: list[Digit]  # one for each choice, two for a pair
-
-    def sure(self) -> bool:
-        """Say whether another guess at the ink need not read it again."""
-        return min(digit.confidence for digit in self.digits) > KNOWN
-
-    def is_same(self, part: Part) -> bool:
-        """Say whether a part under another guess is the same piece of ink, a little thinner or thicker."""
-        if self.part is None:
-            return False
-        (x, y, w, h), (a, b, c, d) = part.box, self.part.box
-        near = max(abs(x - a), abs(y - b), abs(x + w - a - c), abs(y + h - b - d)) <= 1 + 0.08 * max(c, d)
-        return near and 0.7 < part.area / self.part.area < 1 / 0.7
-
-
-def whole_digits(known: list[Known]) -> list[Part]:
-    """List the parts that are known to be one digit each."""
-    return [k.part for k in known if k.part and len(k.digits) == 1]
 
 
 class Reader:
@@ -99,9 +86,9 @@ class Reader:
         """
         if min(picture.shape[:2]) < LEAST:
             return Reading()
-        sheet = find.sheet(picture)
-        best, sure = self._read_picture(picture, single=single, hurried=sheet is not None)
-        clear = best.confidence() > 0.93 and (sure or len(best.digits) > 4)  # a table's grain is read as a few odd digits
+        sheet = find_sheet(picture)
+        best, sure = self._read_picture(picture, single=single, hurried=sheet is not None and not sheet.doubtful)
+        clear = best.confidence() > 0.93 and (sure or len(best.digits) > FEW)  # a table's grain is read as a few odd digits
         places = [(picture, (0, 0))]
         if sheet is not None:
             places.append((sheet.alone, sheet.box[:2]))
@@ -111,13 +98,15 @@ class Reader:
             for reading in readings:
                 reading.digits = written_on(sheet.mask, reading.digits)
             best = max(readings, key=Reading.worth)  # the first, if equal
-        if not single and (len(best.digits) <= 6 or best.confidence() < 0.85):
+        boxes = [d.box for d in best.digits if d.confidence > SURE]
+        row = judge.in_line(boxes, boxes).sum() > 2  # it is no single digit
+        if not (single or row) and (len(best.digits) <= 6 or best.confidence() < 0.85):
             for place in places:
                 one = self._read_place(*place, single=True)
                 if surer(one, best, within=clear):
                     best = one
         if single and best.confidence() < DOUBTED:  # a shadow's edge may have been taken for ink of the digit
-            certain = [d for d in self._read_picture(picture, single=False)[0].digits if d.confidence > KNOWN]
+            certain = [d for d in self._read_picture(picture, single=False)[0].digits if d.confidence > SURE]
             best.digits = sorted(certain, key=lambda d: d.box[2] * d.box[3])[-1:] or best.digits
         if len(best.digits) > 10 and np.median([d.confidence for d in best.digits]) < UNSURE:  # the grain of a table or page
             best.digits = [d for d in best.digits if d.confidence >= judge.REJECT_ODD]
@@ -147,7 +136,7 @@ class Reader:
 
         def guesses() -> Iterator[Ink]:
             yield from guesses_at_ink(gray, single=single)
-            doubtful = not all_sure if single else best.confidence() < GRAIN
+            doubtful = not all_sure and (single or best.confidence() < GRAIN or len(best.digits) <= FEW)
             if doubtful and len(best_of) == 1:  # where there is more ink than page, or shadow, it looks like the page
                 yield from guesses_at_ink(gray, single=single, light=not next(iter(best_of)))
 
@@ -165,7 +154,7 @@ class Reader:
             if settled and ink.light in best_of:
                 break
             other = best_of.get(not ink.light, 0.0)
-            if best_of.get(ink.light, np.inf) < 0.5 * other and (other > KNOWN or not single):
+            if best_of.get(ink.light, np.inf) < 0.5 * other and (other > SURE or not single):
                 continue  # the other polarity reads far better
             if hurried and ink.light in best_of and best.confidence() < GRAIN:
                 continue
@@ -174,6 +163,9 @@ class Reader:
                 reading, score, sure = self._read_single(one) if single else self._read_ink(one, known[ink.light])
                 if loses(reading, without_rules):
                     continue
+                if len(without_rules.certain()) > 2:
+                    reading.digits = off_rules(reading.digits, one)
+                    score = reading.score()
                 without_rules = reading
                 best_of[ink.light] = max(best_of.get(ink.light, 0.0), score)
                 readings[ink.light].append(reading)
@@ -181,8 +173,8 @@ class Reader:
                     best, best_score, polarity = reading, score, ink.light
                 all_sure = all_sure or sure
             tried += 1
-            settled = all_sure or best.confidence() > (KNOWN if hurried else {1: 1.0, 2: 0.98}.get(tried, KNOWN))
-            if settled and len(best.digits) > 4:  # a few may be a blot of the other polarity
+            settled = all_sure or best.confidence() > (SURE if hurried else {1: 1.0, 2: 0.98}.get(tried, SURE))
+            if settled and len(best.digits) > FEW:
                 break
         if not (single or all_sure):
             best = completed(best, [reading for reading in readings[polarity] if reading is not best])
@@ -218,7 +210,7 @@ class Reader:
         starts = np.cumsum([0] + [len(some) for some in written])
         odd = np.repeat(np.minimum.reduceat(odd, starts[:-1]), np.diff(starts))
         known += [entry for entry in read if entry.part and entry.digits and entry.sure()]
-        certain = [d.box for d, o in zip(digits, odd, strict=True) if d.confidence > KNOWN and o < 1]
+        certain = [d.box for d, o in zip(digits, odd, strict=True) if d.confidence > SURE and o < 1]
         judged = zip(digits, odd, judge.in_line([d.box for d in digits], certain), strict=True)
         reading.digits = [replace(d) for d, o, r in judged if judge.accept(d.digit, d.confidence, float(o), in_row=bool(r))]
         rejected = len(digits) - len(reading.digits)

@@ -6,12 +6,13 @@ from itertools import compress
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.reader.find import Box, Floats, Mask, common_area
-from experiments.reader.judge import in_line
+from experiments.reader.find import Box, Floats, Ink, Mask, Part, common_area
+from experiments.reader.judge import SURE, in_line
+from experiments.reader.split import Hypothesis
 
 UNSURE = 0.75  # below this confidence a digit is marked as unsure
-SURE = 0.9  # above this confidence a digit is rarely something else
 WELL = 0.5  # the part of the best guess's score above which another guess is believed too
+RULED = 0.5  # the part of a digit's ink above which it is but a piece of the rules
 TAKEN = 0.3  # the part of a box above which another digit is in its place
 ONE = 0.99  # above this confidence a picture may be one digit
 
@@ -31,6 +32,27 @@ class Digit:
     def unsure(self) -> bool:
         """Whether a person should look."""
         return self.confidence < UNSURE
+
+
+@dataclass(frozen=True)
+class Known:
+    """What was read in a part of the ink, or in several, under one guess at the ink."""
+
+    part: Part | None  # None for several
+    chosen: list[Hypothesis]
+    digits: list[Digit]  # one for each choice, two for a pair
+
+    def sure(self) -> bool:
+        """Say whether another guess at the ink need not read it again."""
+        return min(digit.confidence for digit in self.digits) > SURE
+
+    def is_same(self, part: Part) -> bool:
+        """Say whether a part under another guess is the same piece of ink, a little thinner or thicker."""
+        if self.part is None:
+            return False
+        (x, y, w, h), (a, b, c, d) = part.box, self.part.box
+        near = max(abs(x - a), abs(y - b), abs(x + w - a - c), abs(y + h - b - d)) <= 1 + 0.08 * max(c, d)
+        return near and 0.7 < part.area / self.part.area < 1 / 0.7
 
 
 @dataclass
@@ -58,6 +80,10 @@ class Reading:
         """Return how much there is to it, sure digits counting most; of ones, as grain is read, only so many as of others."""
         ones, others = (sum(d.confidence - 0.5 for d in self.digits if (d.digit == 1) is one) for one in (True, False))
         return others + min(ones, 1 + 2 * max(0.0, others))
+
+    def certain(self) -> list[Digit]:
+        """Return the digits that were read surely, without ones, as which pieces of rules are read."""
+        return [d for d in self.digits if d.confidence > SURE and d.digit != 1]
 
     def lines(self) -> list[str]:
         """Return the rows as text."""
@@ -98,8 +124,19 @@ def loses(reading: Reading, before: Reading) -> bool:
         (x, y, w, h), same = digit.box, [d.box for d in reading.digits if d.digit == digit.digit]
         return any(abs(x + w / 2 - a - c / 2) < w / 2 and abs(y + h / 2 - b - d / 2) < h / 2 for a, b, c, d in same)
 
-    sure = [d for d in before.digits if d.confidence > SURE and d.digit != 1]
+    sure = before.certain()
     return len(sure) > 2 and sum(map(kept, sure)) < len(sure) / 2
+
+
+def off_rules(digits: list[Digit], ink: Ink) -> list[Digit]:
+    """Give the digits without the pieces of the ink's rules, which are read as ones, and their corners as sevens."""
+
+    def ruled(box: Box) -> bool:
+        x, y, w, h = box
+        here = np.s_[y : y + h, x : x + w]
+        return bool(ink.rules[here].sum() > RULED * ink.mask[here].sum())
+
+    return digits if ink.rules is None else [d for d in digits if not ruled(d.box)]
 
 
 def surer(one: Reading, pieces: Reading, *, within: bool) -> bool:
@@ -130,3 +167,8 @@ def completed(reading: Reading, others: list[Reading]) -> Reading:
 def shared(a: Box, b: Box) -> float:
     """Return the area that two boxes share, as a part of the smaller one's."""
     return common_area(a, b) / max(1, min(a[2] * a[3], b[2] * b[3]))
+
+
+def whole_digits(known: list[Known]) -> list[Part]:
+    """List the parts that are known to be one digit each."""
+    return [k.part for k in known if k.part and len(k.digits) == 1]
