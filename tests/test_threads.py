@@ -13,7 +13,7 @@ from tinygrad_lite import Tensor, _blas, optim
 from tinygrad_lite import _threads as threads
 from tinygrad_lite.fuzz import grad_tests
 from tinygrad_lite.fuzz.project import SPECS
-from tinygrad_lite.ops import activation
+from tinygrad_lite.ops import activation, softmax
 from tinygrad_lite.ops.conv import conv2d
 
 PARALLEL = (
@@ -78,6 +78,13 @@ def test_complex_numbers_stay_complex_in_parts(small_parts, g_step, x_step):
     g, x = (a if a.imag.any() else a.real for a in (g, x))
     in_parts = activation.sigmoid(x)[1](g)[0]
     np.testing.assert_allclose(in_parts, g * np.exp(-x) / (1 + np.exp(-x)) ** 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1, -2])
+def test_a_whole_axis_is_not_cut(small_parts, axis):
+    x = np.random.default_rng(0).standard_normal((4, 6))
+    powers = np.exp(x)
+    np.testing.assert_allclose(softmax.softmax(x, axis=axis)[0], powers / powers.sum(axis=axis, keepdims=True), rtol=1e-12)
 
 
 def train(seed, steps=6):

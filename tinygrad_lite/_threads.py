@@ -117,7 +117,7 @@ def blocks(x: Array, axes: int | None = None, *, whole: int | None = None, passe
     Never along the axis `whole`. Work in several passes, each with a passing array, gets more parts, so that these stay in
     a core's own cache.
     """
-    free = [i for i in range(x.ndim)[:axes] if i != whole] if x.size >= ENOUGH else []
+    free = [i for i in range(x.ndim)[:axes] if whole not in (i, i - x.ndim)] if x.size >= ENOUGH else []
     if not free:
         return [(...,)]
     axis = max(free, key=lambda i: (x.shape[i] > 1, abs(x.strides[i])))
