@@ -90,7 +90,7 @@ def _power(a: Array, exponent: Any) -> Array:
     """Give a ** exponent. NumPy has fast ways for plain numbers from -1 to 2."""
     if isinstance(exponent, float) and a.dtype.kind in "fc" and exponent in WHOLE:
         if exponent < 0:
-            return 1 / _power(a, -exponent)
+            return _power(1 / a, -exponent)  # large ones do not overflow
         half = _power(a, exponent // 2)
         return half * half * a if exponent % 2 else half * half
     return np.asarray(a**exponent)
