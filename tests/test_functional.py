@@ -163,6 +163,23 @@ def test_a_complex_step_goes_through_0_where_there_is_no_kink(rule):
         np.testing.assert_allclose(stepped.imag / step, rule(zeros)[1](np.ones(2))[0], rtol=1e-13)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_gelu_by_tanh_has_slope_1_or_0_far_out(dtype):
+    x = np.array([np.finfo(dtype).max, 1e4, 100, 68, 30], dtype)
+    for far, slope in ((x, 1), (-x, 0), ([np.inf], 1)):
+        slopes = gradient(lambda t: F.gelu(t, "tanh"), far, np.ones(len(far)), dtype)
+        np.testing.assert_allclose(slopes, np.full(len(far), slope), rtol=0, atol=1e-100)
+
+
+@pytest.mark.parametrize("rule", [activation.sigmoid, activation.silu, activation.softplus, activation.gelu])
+@pytest.mark.parametrize("x", [1e-17, -1e-17, 1e-200])
+def test_a_complex_step_next_to_0(rule, x):
+    for step in (1e-30, -1e-30):
+        _, vjp = rule(np.array([x + 1j * step]))
+        bend = (rule(np.array([1e-5]))[1](np.ones(1))[0] - rule(np.array([-1e-5]))[1](np.ones(1))[0]) / 2e-5
+        np.testing.assert_allclose(vjp(np.ones(1))[0].imag / step, bend, rtol=1e-5, atol=1e-8)
+
+
 @pytest.mark.parametrize("value", [0.1, 1000.1, 123456.7])
 @pytest.mark.parametrize("n", [3, 7, 10, 777])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

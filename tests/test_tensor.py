@@ -2,12 +2,13 @@
 
 import copy
 import operator
+import tracemalloc
 
 import numpy as np
 import pytest
 
 import tinygrad_lite.functional as F
-from tinygrad_lite import DtypeError, Tensor, no_grad
+from tinygrad_lite import DtypeError, ShapeError, Tensor, no_grad
 from tinygrad_lite.nn import Parameter
 
 X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], np.float32)
@@ -248,6 +249,41 @@ def test_rows_may_be_picked_by_small_integers(dtype):
     x = Tensor(np.ones((100, 50)), requires_grad=True)
     x[np.array([99, 3, 99], dtype)].sum().backward()
     np.testing.assert_array_equal(x.grad.sum(axis=1), 50 * np.bincount([99, 3, 99], minlength=100))
+
+
+@pytest.mark.parametrize("width", [3, 600])  # short rows and long ones
+def test_picked_rows_collect_what_flows_to_them(width):
+    x = Tensor(np.zeros((4, width)), requires_grad=True)
+    cotangent = np.random.default_rng(0).normal(size=(2, 3, width))
+    x[np.array([[1, -1, 1], [0, 3, 1]])].backward(cotangent)
+    expected = np.stack([cotangent[1, 0], cotangent[0, 0] + cotangent[0, 2] + cotangent[1, 2], np.zeros(width),
+                         cotangent[0, 1] + cotangent[1, 1]])  # fmt: skip
+    np.testing.assert_allclose(x.grad, expected, rtol=1e-14, atol=1e-15)
+
+
+def test_a_number_has_no_rows():
+    for key in ([0, -1], np.array([0])):
+        with pytest.raises(ShapeError, match="too many indices"):
+            Tensor(5.0)[key]
+    with pytest.raises(ShapeError, match="index 5 is out of bounds"):
+        Tensor(np.zeros((0, 2)))[np.array([5])]
+
+
+def test_a_few_rows_cost_no_copy_of_the_whole():
+    x = Tensor(np.zeros((3000, 500), np.float32), requires_grad=True)
+    for whole, limit in ((x.T, 100_000), (x[:, ::2], 100_000)):
+        tracemalloc.start()
+        whole[[0, 1]]
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < limit
+    wide = Tensor(np.zeros((2, 500_000), np.float32), requires_grad=True)
+    cotangent = np.ones((1, 500_000), np.float32)
+    tracemalloc.start()
+    wide[[0]].backward(cotangent)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * wide.data.nbytes
 
 
 def test_tensors_as_indices():

@@ -36,9 +36,16 @@ def _decay(x: Array) -> Array:
     return np.asarray(np.exp(np.minimum(x, -x)))
 
 
+def _one_or(decay: Array, x: Array) -> Array:
+    """1 where x >= 0, else e^-|x|."""
+    if x.dtype.kind == "c":  # next to 0 the larger of the two would be the one with the larger imaginary part
+        return np.where(x >= -x, 1, decay)
+    return np.asarray(np.maximum(decay, _ones(x >= 0, x)))
+
+
 def _sigmoid(x: Array, decay: Array) -> Array:
     """1 / (1 + e^-x), given e^-|x|. The numerator is 1, or e^x whose small values keep their digits."""
-    return np.asarray(np.maximum(decay, _ones(x >= -x, x)) / (1 + decay))
+    return np.asarray(_one_or(decay, x) / (1 + decay))
 
 
 def _sigmoid_slope(decay: Array) -> Array:
@@ -116,7 +123,7 @@ def silu(x: Array) -> RuleResult:
 
     def value(x: Array) -> Array:  # root * rest is the sigmoid, which alone keeps few digits where it is next to nothing
         decay = _decay(x / 2)
-        root = np.maximum(decay, _ones(x >= -x, x))  # 1, or e^(x/2)
+        root = _one_or(decay, x)  # 1, or e^(x/2)
         rest = root / (1 + decay * decay)
         return np.asarray(x * root * rest)
 
@@ -159,19 +166,19 @@ def _gelu_tanh(x: Array) -> RuleResult:  # x (1 + tanh(u)) / 2 = x sigmoid(2u), 
     a, b = math.sqrt(8 / math.pi), 0.044715 * math.sqrt(8 / math.pi)
 
     def parts(x: Array) -> tuple[Array, Array]:
-        """2u = a x + b x^3 and a + 3 b x^2, its slope."""
-        near = x.clip(-100, 100)  # so that its cube cannot overflow; beyond, the sigmoid is 0 or 1
+        """2u = a x + b x^3, and x (a + 3 b x^2)."""
+        near = x.clip(-25, 25)  # so that its cube cannot overflow; beyond, the sigmoid is 0 or 1
         square = b * near * near
-        return near * (a + square), a + 3 * square
+        return near * (a + square), near * (a + 3 * square)
 
     def value(x: Array) -> Array:
         z, _ = parts(x)
         return x * _sigmoid(z, _decay(z))
 
     def back(g: Array, x: Array) -> Array:
-        z, slope = parts(x)
+        z, x_slope = parts(x)
         decay = _decay(z)
-        return np.asarray(g * (_sigmoid(z, decay) + x * slope * _sigmoid_slope(decay)))
+        return np.asarray(g * (_sigmoid(z, decay) + x_slope * _sigmoid_slope(decay)))
 
     return mapped(value, x), lambda g: (mapped(back, g, x),)
 

@@ -10,6 +10,8 @@ import numpy as np
 from tinygrad_lite._types import Array, RuleResult
 from tinygrad_lite.ops.elementwise import unbroadcast
 
+WIDE = 512  # numbers in a row, from which on a row is worth an addition of its own
+
 
 def reshape(x: Array, *, shape: tuple[int, ...]) -> RuleResult:
     """Rule for x in another shape, elements in C order. A batch axis innermost in memory, as after a convolution, stays so."""
@@ -78,17 +80,22 @@ def index(x: Array, *, key: Any) -> RuleResult:
     parts = key if isinstance(key, tuple) else (key,)
     lists = [np.asarray(part) for part in parts if isinstance(part, (list, np.ndarray))]
     repeats = any(array.dtype != bool for array in lists)
-    of_rows = len(lists) == len(parts) == 1 and lists[0].dtype.kind in "iu"  # as an embedding takes them
+    of_rows = len(lists) == len(parts) == 1 and lists[0].dtype.kind in "iu" and x.size > 0 < x.ndim  # as embeddings take them
 
     def vjp(g: Array) -> tuple[Array, ...]:
         g_x = np.zeros(x.shape, g.dtype)
-        if of_rows:  # each number to its place in memory: several times faster than NumPy's way for rows
-            rows, width = lists[0].reshape(-1, 1).astype(np.intp), math.prod(x.shape[1:])
-            np.add.at(g_x.reshape(-1), (rows * width + np.arange(width)).reshape(-1), g.reshape(-1))
+        if of_rows:  # row by row, or where they are short each number to its place: NumPy's way takes several times as long
+            rows, width = lists[0].reshape(-1).astype(np.intp), math.prod(x.shape[1:])
+            if width >= WIDE:
+                for row, share in zip(rows, g.reshape(-1, width), strict=True):
+                    g_x.reshape(-1, width)[row] += share
+            else:
+                places = rows[:, None] * width + np.arange(width)
+                np.add.at(g_x.reshape(-1), places.reshape(-1), g.reshape(-1))
         elif repeats:
             np.add.at(g_x, key, g)
         else:
             g_x[key] = g
         return (g_x,)
 
-    return x.take(lists[0], axis=0) if of_rows else x[key], vjp
+    return x.take(lists[0], axis=0) if of_rows and x.flags.c_contiguous else x[key], vjp
