@@ -103,12 +103,7 @@ class TinygradLite:
 
         arrays = [batch_innermost(a) if i == 0 else a for i, a in enumerate(layer_arrays(name, size))]
         tensors = [Tensor(a, requires_grad=i > 0 or name != "conv1") for i, a in enumerate(arrays)]
-        functions: dict[str, Callable[..., Tensor]] = {
-            "conv1": F.conv2d, "conv2": F.conv2d, "fc1": F.linear, "relu": F.relu, "pool": lambda x: F.max_pool2d(x, 2),
-            "gelu": F.gelu, "sigmoid": F.sigmoid, "softmax": lambda x: F.softmax(x, -1), "cube": lambda x: x**3,
-            "layer_norm": lambda x, w, b: F.layer_norm(x, w.shape, w, b), "embedding": lambda x: x[word_numbers(size)],
-        }  # fmt: skip
-        function = functions[name]
+        function = layer_function(F, name, word_numbers(size))
         cotangent = batch_innermost(np.ones(function(*tensors).shape, np.float32))
 
         def once() -> None:
@@ -203,13 +198,7 @@ class Torch:
         F = self.torch.nn.functional
         arrays = layer_arrays(name, size)
         tensors = [self.images(a).requires_grad_(i > 0 or name != "conv1") for i, a in enumerate(arrays)]
-        words = self.torch.from_numpy(word_numbers(size))
-        functions: dict[str, Callable[..., Any]] = {
-            "conv1": F.conv2d, "conv2": F.conv2d, "fc1": F.linear, "relu": F.relu, "pool": lambda x: F.max_pool2d(x, 2),
-            "gelu": F.gelu, "sigmoid": self.torch.sigmoid, "softmax": lambda x: F.softmax(x, -1), "cube": lambda x: x**3,
-            "layer_norm": lambda x, w, b: F.layer_norm(x, w.shape, w, b), "embedding": lambda x: x[words],
-        }  # fmt: skip
-        function = functions[name]
+        function = layer_function(F, name, self.torch.from_numpy(word_numbers(size)))
         cotangent = self.torch.ones_like(function(*tensors))
 
         def once() -> None:
@@ -464,6 +453,23 @@ def layer_arrays(name: str, size: int) -> list[Any]:
     else:
         shapes = [(size, 11520), (11520,), (11520,)] if name == "layer_norm" else [(size, 11520)]
     return [rng.standard_normal(s, dtype=np.float32) for s in shapes]
+
+
+def layer_function(F: Any, name: str, words: Any) -> Callable[..., Any]:
+    """A layer or function by its name, from this library's `functional` or PyTorch's; `words` are the rows to pick."""
+    return {
+        "conv1": F.conv2d,
+        "conv2": F.conv2d,
+        "fc1": F.linear,
+        "relu": F.relu,
+        "pool": lambda x: F.max_pool2d(x, 2),
+        "gelu": F.gelu,
+        "sigmoid": F.sigmoid,
+        "softmax": lambda x: F.softmax(x, -1),
+        "cube": lambda x: x**3,
+        "layer_norm": lambda x, weight, bias: F.layer_norm(x, weight.shape, weight, bias),
+        "embedding": lambda x: x[words],
+    }[name]
 
 
 def word_numbers(size: int) -> Any:
