@@ -20,7 +20,7 @@ def stroke_width(mask: NDArray[np.uint8]) -> float:
     if mask.all():  # no background to be far from
         mask = np.pad(mask, 1)
     distance = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
-    return max(1.0, 4.0 * float(distance[mask > 0].mean()) - 2.0)
+    return max(1.0, 4.0 * cv2.mean(distance, mask)[0] - 2.0)
 
 
 def crop(ink: Image, level: float = 0.25) -> Image:

@@ -45,8 +45,8 @@ def seams(ink: Floats, most: int = 8) -> list[tuple[NDArray[np.int64], float]]:
     pen = max(1.0, stroke_width((small > 0.25).astype(np.uint8)) if (small > 0.25).any() else 1.0)
     inside = paths.clip(0, columns - 1)
     crossed = (np.take_along_axis(small, inside, 1) * ((paths >= 0) & (paths < columns))).sum(0) / pen
-    ink_left = np.stack([(small * (np.arange(columns) < paths[:, [i]])).sum() for i in range(paths.shape[1])])
-    share = ink_left / max(float(small.sum()), 1e-6)
+    up_to = np.pad(small.cumsum(1, dtype=np.float64), ((0, 0), (1, 0)))  # the ink of a row left of each column
+    share = np.take_along_axis(up_to, paths.clip(0, columns), 1).sum(0) / max(float(up_to[:, -1].sum()), 1e-6)
     chosen: list[int] = []
     for i in np.argsort(crossed, kind="stable"):
         if 0.06 < share[i] < 0.94 and crossed[i] < 8 and all(abs(share[i] - share[j]) > 0.05 for j in chosen):
@@ -66,29 +66,27 @@ def _paths(ink: Floats, lines: list[tuple[int, float]], band: int) -> NDArray[np
     int64, (rows, len(lines)): the paths' columns; they may leave the picture.
     """
     rows = len(ink)
-    middles, leans = np.array([m for m, _ in lines]), np.array([lean for _, lean in lines])
+    middles, leans = np.array(lines).T
     margin = band + rows
-    cost = np.pad(ink + 0.02, ((0, 0), (margin, margin)), constant_values=0.02)
-    lefts = [middles + np.round(leans * (rows / 2 - row)).astype(np.int64) - band for row in range(rows)]
-    steps = np.arange(2 * band + 1)
-    total = np.zeros((len(lines), len(steps)))
-    came = np.zeros((rows, *total.shape), np.int8)
-    wall = np.full((len(lines), 1), np.inf)
-    for row in range(rows):
-        here = cost[row][(lefts[row][:, None] + steps + margin).clip(0, cost.shape[1] - 1)]
-        if row:
-            options = np.stack([np.hstack([wall, total[:, :-1]]), total - 0.05, np.hstack([total[:, 1:], wall])])
-            choice = options.argmin(0)
-            came[row] = choice - 1
-            # a step aside crosses ink over a longer way
-            total = np.take_along_axis(options, choice[None], 0)[0] + here * np.where(choice == 1, 1.0, 1.3)
-        else:
-            total = here.copy()
-    end = total.argmin(1)
+    page = np.pad(ink + 0.02, ((0, 0), (margin, margin)), constant_values=0.02)
+    up = rows / 2 - np.arange(rows)
+    lefts = (middles + np.round(up[:, None] * leans)).astype(np.int64) - band
+    columns = (lefts[:, :, None] + np.arange(2 * band + 1) + margin).clip(0, page.shape[1] - 1)
+    cost = np.take_along_axis(page[:, None], columns, 2).astype(np.float64)
+    came = np.zeros(cost.shape, np.int8)
+    total = np.pad(cost[0], ((0, 0), (1, 1)), constant_values=np.inf)  # between two walls
+    left, here, right = total[:, :-2], total[:, 1:-1], total[:, 2:]
+    for row in range(1, rows):
+        straight, aside = here - 0.05, np.minimum(left, right)
+        turned = (aside < straight) | (left == straight)
+        came[row] = np.where(turned, np.where(left <= right, -1, 1), 0)
+        # a step aside crosses ink over a longer way
+        here[...] = np.where(turned, aside + 1.3 * cost[row], straight + cost[row])
+    end = here.argmin(1)
     paths = np.zeros((rows, len(lines)), np.int64)
     for row in range(rows - 1, -1, -1):
         paths[row] = lefts[row] + end
-        end = end + came[row][np.arange(len(lines)), end]
+        end = end + came[row, np.arange(len(lines)), end]
     return paths
 
 
