@@ -26,8 +26,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from experiments.contenders import CONTENDERS, available
-from experiments.outputs import Outputs, parser, run_main
-from experiments.runs import RunError
+from experiments.outputs import Outputs, parser
+from experiments.runs import RunError, check_positive, run_main
 
 SIZES = (1, 10, 32, 100, 256, 1000)
 CHAIN = 1000
@@ -170,8 +170,7 @@ def run(options: argparse.Namespace) -> None:
     unknown = [name for name in options.contenders or [] if name not in here]
     if unknown:
         raise RunError(f"--contenders: {', '.join(unknown)} not installed or not known; here are {', '.join(here)}.")
-    if options.threads < 1 or options.turns < 1:
-        raise RunError(f"--threads and --turns: must be at least 1, got {options.threads} and {options.turns}.")
+    check_positive(options, "threads", "turns")
     if options.sizes and min(options.sizes) < 1:
         raise RunError(f"--sizes: must be at least 1, got {min(options.sizes)}.")
     names = [name for name in here if not options.contenders or name in options.contenders]

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from experiments import mnist, naive
-from experiments.outputs import Outputs, parser, run_main
+from experiments.outputs import Outputs, parser
+from experiments.runs import run_main
 from experiments.training import as_input
 from tinygrad_lite import GradientError
 from tinygrad_lite.ops import activation, conv, matmul, pool

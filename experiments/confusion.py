@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments import confusion_pictures, mnist
-from experiments.outputs import Outputs, parser, run_main
+from experiments.outputs import Outputs, parser
 from experiments.pairs import Classes, Seen, confused_pairs, explain, look
-from experiments.runs import RunError
+from experiments.runs import RunError, check_positive, run_main
 from models.lenet import LeNet
 from models.load import load_lenet
 
@@ -117,10 +117,7 @@ def words(found: dict[str, Any]) -> str:
 
 def run(options: argparse.Namespace) -> None:
     """Load, analyse, print and write."""
-    for name in ("pairs", "train_size"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise RunError(f"--{name.replace('_', '-')}: must be at least 1, got {value}.")
+    check_positive(options, "pairs", "train_size")
     model = load_lenet(options.weights)
     train, test = mnist.load(options.data_dir)
     train = train.take(options.train_size)

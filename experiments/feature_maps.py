@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from experiments import mnist
-from experiments.outputs import Outputs, parser, run_main
-from experiments.runs import RunError
+from experiments.outputs import Outputs, parser
+from experiments.runs import RunError, run_main
 from experiments.training import as_input
 from models.lenet import LeNet
 from models.load import load_lenet

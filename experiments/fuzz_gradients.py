@@ -10,65 +10,54 @@ far the largest error stayed below the allowed one.
 import argparse
 import time
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
+from experiments.outputs import Outputs, parser
+from experiments.runs import RunError, run_main
 from models.lenet import LeNet
-from tinygrad_lite.errors import GradientError
 from tinygrad_lite.gradcheck import Target, check_grad
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the campaign; 1 if a gradient is wrong."""
-    parser = argparse.ArgumentParser("python -m experiments.fuzz_gradients", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=5.0, help="default %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/fuzz_gradients"), help="folder for the picture, default %(default)s"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="one image, one direction for each parameter, no picture")
-    args = parser.parse_args(argv)
-    end = time.monotonic() + 60 * args.minutes
-    kinds: dict[str, Counter[str]] = {}
-    excess: dict[str, float] = {}
-    cases = 0
-    while not cases or (not args.dry_run and time.monotonic() < end):
-        rng = np.random.default_rng(args.seed + cases)
-        model = LeNet(rng=rng)
-        image = (rng.random((2, 1, 28, 28)) * rng.choice((0.0, 1.0), (2, 1, 28, 28))).astype(np.float32)
-        if cases % 2:  # a background, as a digit has: ties in every pooling window there
-            image[:, :, :6], image[:, :, 22:], image[..., :6], image[..., 22:] = 0.0, 0.0, 0.0, 0.0
-        for name in Target(model, (image,)).names:
-            try:
-                report = check_grad(model, image, wrt=[name], probes=1 if args.dry_run else 2,
-                                    seed=args.seed + cases, full=False,
-                                    properties=["value"])  # fmt: skip
-            except GradientError as error:
-                print(error)
-                return 1
-            kinds.setdefault(name, Counter()).update(report.kinds)
-            excess[name] = max(excess.get(name, 0.0), report.excess)
-        cases += 1
-    print(f"{'argument':16} {'smooth':>7} {'kink':>6} {'undecided':>9} {'largest error / allowed':>24}")
-    for name, count in kinds.items():
-        undecided = sum(count.values()) - count["smooth"] - count["kink"]
-        print(f"{name:16} {count['smooth']:7} {count['kink']:6} {undecided:9} {excess[name]:24.2g}")
-    print(f"{cases} models and pairs of images, seed {args.seed}: no wrong gradient")
-    if not args.dry_run:
-        args.out.mkdir(parents=True, exist_ok=True)
-        print(f"picture: {draw(kinds, excess, args.out / 'coverage.png')}")
-    return 0
+def run(options: argparse.Namespace) -> None:
+    """Check one model and pair of images after the other; print what was covered and draw it.
+
+    Raises
+    ------
+    GradientError : a gradient is wrong.
+    """
+    if not options.minutes > 0:
+        raise RunError(f"--minutes: must be above 0, got {options.minutes}.")
+    with Outputs(options.out, "fuzz_gradients") as files:
+        end = time.monotonic() + 60 * options.minutes
+        kinds: dict[str, Counter[str]] = {}
+        excess: dict[str, float] = {}
+        cases = 0
+        while not cases or (not options.dry_run and time.monotonic() < end):
+            seed = options.seed + cases
+            rng = np.random.default_rng(seed)
+            model = LeNet(rng=rng)
+            image = (rng.random((2, 1, 28, 28)) * rng.choice((0.0, 1.0), (2, 1, 28, 28))).astype(np.float32)
+            if cases % 2:  # a background, as a digit has: ties in every pooling window there
+                image[:, :, :6], image[:, :, 22:], image[..., :6], image[..., 22:] = 0.0, 0.0, 0.0, 0.0
+            probes = 1 if options.dry_run else 2
+            for name in Target(model, (image,)).names:
+                report = check_grad(model, image, wrt=[name], probes=probes, seed=seed, full=False, properties=["value"])
+                kinds.setdefault(name, Counter()).update(report.kinds)
+                excess[name] = max(excess.get(name, 0.0), report.excess)
+            cases += 1
+        print(f"{'argument':16} {'smooth':>7} {'kink':>6} {'undecided':>9} {'largest error / allowed':>24}")
+        for name, count in kinds.items():
+            undecided = sum(count.values()) - count["smooth"] - count["kink"]
+            print(f"{name:16} {count['smooth']:7} {count['kink']:6} {undecided:9} {excess[name]:24.2g}")
+        print(f"{cases} models and pairs of images, seed {options.seed}: no wrong gradient")
+        files.figure("coverage.png", draw(kinds, excess))
 
 
-def draw(kinds: dict[str, Counter[str]], excess: dict[str, float], path: Path) -> Path:
+def draw(kinds: dict[str, Counter[str]], excess: dict[str, float]) -> Figure:
     """Draw what was covered, one row for each argument."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     names = list(kinds)
     fig, (left, right) = plt.subplots(1, 2, figsize=(9, 0.4 * len(names) + 1.5), sharey=True, layout="constrained")
     start = np.zeros(len(names))
@@ -84,9 +73,14 @@ def draw(kinds: dict[str, Counter[str]], excess: dict[str, float], path: Path) -
     right.axvline(1, color="black", linestyle="--")
     right.set_xscale("log")
     right.set_xlabel("largest error / allowed error (fails beyond the line)")
-    fig.savefig(path, dpi=120)
-    plt.close(fig)
-    return path
+    return fig
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; 1 if a gradient is wrong."""
+    options = parser("fuzz_gradients", __doc__.split("\n")[0], weights=False)
+    options.add_argument("--minutes", type=float, default=5.0, help="default %(default)s")
+    return run_main("fuzz_gradients", run, options.parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -3,9 +3,7 @@
 import argparse
 import os
 import shutil
-import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from experiments.runs import RunError, environment, free_folder, write_json
+from experiments.runs import environment, free_folder, write_json, writing_to
 from models.load import WEIGHTS
-from tinygrad_lite import TinygradError
 
 # One look for all pictures; numbers and labels readable when the picture is 1000 pixels wide.
 plt.rcParams.update({"font.size": 10, "axes.titlesize": 11, "figure.dpi": 110, "savefig.facecolor": "white"})
@@ -39,12 +36,9 @@ class Outputs:
     def __init__(self, out: str | Path | None, name: str) -> None:
         self.folder = Path(out) if out is not None else free_folder(Path("runs"), name)
         self.names: list[str] = []
-        try:
-            self._made = next((p for p in [*self.folder.parents[::-1], self.folder] if not p.exists()), None)
-            self.folder.mkdir(parents=True, exist_ok=True)
+        self._made = next((p for p in [*self.folder.parents[::-1], self.folder] if not p.exists()), None)
+        with writing_to(self.folder):
             self._aside = Path(tempfile.mkdtemp(prefix=".part-", dir=self.folder))
-        except OSError as error:
-            raise RunError(f"--out: cannot write to {self.folder} ({error.strerror}); give another folder.") from None
 
     def path(self, name: str) -> Path:
         """Give the place where file `name` is to be written now."""
@@ -91,18 +85,3 @@ def parser(name: str, description: str, weights: bool = True) -> argparse.Argume
     result.add_argument("--seed", type=int, default=0, help="the one seed of all randomness (default: 0)")
     result.add_argument("--dry-run", action="store_true", help="a few digits only: seconds, to see that everything works")
     return result
-
-
-def run_main(name: str, run: Callable[[argparse.Namespace], Any], options: argparse.Namespace) -> int:
-    """Run an experiment; give the exit code, and words for what the user can mend."""
-    try:
-        if options.seed < 0:
-            raise RunError(f"--seed: must be at least 0, got {options.seed}.")
-        run(options)
-    except (TinygradError, OSError) as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"{name}: stopped; nothing was written.", file=sys.stderr)
-        return 130
-    return 0

@@ -6,7 +6,7 @@ The pages are made of MNIST's test digits (`--split test`); whoever tunes the re
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,8 @@ from experiments.reader.draw import annotated, save_png
 from experiments.reader.find import Box, common_area
 from experiments.reader.page import Reader
 from experiments.reader.reading import Reading
-from experiments.runs import environment, write_json
+from experiments.runs import check_positive, environment, run_main, write_json, writing_to
 from experiments.train_reader import KEPT_OUT
-from tinygrad_lite import TinygradError
 
 MOST = 60  # digits on a page
 COUNTS = ("pages", "digits", "found", "matched", "right", "pairs", "pairs_right", "rows", "rows_right")
@@ -131,6 +130,41 @@ def table_of(table: dict[str, dict[str, int]]) -> str:
     return "\n".join(lines)
 
 
+def run(options: argparse.Namespace) -> None:
+    """Make the pages; write them, or read them and write how well."""
+    check_positive(options, "digits")
+    if options.dry_run:
+        options.digits = 4 * len(options.difficulty)
+    cv2.setNumThreads(2)
+    training, test = mnist.load()
+    digits = test if options.split == "test" else mnist.Digits(*(a[-KEPT_OUT:] for a in training))
+    pages = make_pages(*digits, options.digits, options.seed, tuple(options.difficulty))
+    with writing_to(options.out):
+        if options.evaluate:
+            _evaluate(options, pages)
+            return
+        truth = []
+        for number, page in enumerate(pages):
+            name = f"{page.difficulty}-{number}.png"
+            save_png(options.out / name, page.image)
+            truth.append({"file": name, **page.truth()})
+        write_json(options.out / "truth.json", truth)
+    print(f"Wrote {len(truth)} pages and truth.json to {options.out}.")
+
+
+def _evaluate(options: argparse.Namespace, pages: Iterable[Page]) -> None:
+    wrong = options.out / "wrong"
+    wrong.mkdir(exist_ok=True)
+    for old in wrong.glob("*.png"):
+        old.unlink()
+    table = evaluate(load_reader(options.weights), pages, wrong)
+    print(table_of(table))
+    settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
+    result = {name: {**counts, **figures(counts)} for name, counts in table.items()}
+    write_json(options.out / "pages.json", {"settings": settings, "result": result, "environment": environment()})
+    print(f"Wrote pages.json, and {len(list(wrong.glob('*.png')))} pages with a mistake in wrong/, to {options.out}.")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m experiments.pages", description=__doc__.split("\n")[0])
@@ -142,40 +176,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/pages"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dry-run", action="store_true", help="one small page of each difficulty, in seconds")
-    options = parser.parse_args(argv)
-    if options.digits < 1:
-        parser.error(f"--digits: expected at least 1, got {options.digits}")
-    if options.dry_run:
-        options.digits = 4 * len(options.difficulty)
-    cv2.setNumThreads(2)
-    try:
-        training, test = mnist.load()
-        digits = test if options.split == "test" else mnist.Digits(*(a[-KEPT_OUT:] for a in training))
-        pages = make_pages(*digits, options.digits, options.seed, tuple(options.difficulty))
-        options.out.mkdir(parents=True, exist_ok=True)
-        if options.evaluate:
-            wrong = options.out / "wrong"
-            wrong.mkdir(exist_ok=True)
-            for old in wrong.glob("*.png"):
-                old.unlink()
-            table = evaluate(load_reader(options.weights), pages, wrong)
-            print(table_of(table))
-            settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
-            result = {name: {**counts, **figures(counts)} for name, counts in table.items()}
-            write_json(options.out / "pages.json", {"settings": settings, "result": result, "environment": environment()})
-            print(f"Wrote pages.json, and {len(list(wrong.glob('*.png')))} pages with a mistake in wrong/, to {options.out}.")
-            return 0
-        truth = []
-        for number, page in enumerate(pages):
-            name = f"{page.difficulty}-{number}.png"
-            save_png(options.out / name, page.image)
-            truth.append({"file": name, **page.truth()})
-        write_json(options.out / "truth.json", truth)
-        print(f"Wrote {len(truth)} pages and truth.json to {options.out}.")
-    except (TinygradError, OSError) as error:
-        print(f"pages: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_main("pages", run, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -20,9 +20,8 @@ from experiments.reader.draw import annotated, contact_sheet, save_png
 from experiments.reader.load import UnreadableImageError, load
 from experiments.reader.page import Reader
 from experiments.reader.reading import Reading
-from experiments.runs import write_json
+from experiments.runs import run_main, write_json, writing_to
 from models.load import WEIGHTS, load_lenet, load_pairs
-from tinygrad_lite import TinygradError
 
 
 def load_reader(weights: Path = WEIGHTS) -> Reader:
@@ -75,8 +74,38 @@ def words(path: Path, reading: Reading) -> str:
     return "\n".join(lines)
 
 
+def run(options: argparse.Namespace) -> int:
+    """Read the files, one after the other; 1 when any could not be read."""
+    cv2.setNumThreads(2)
+    said = sys.stderr if options.json else sys.stdout
+    results, failed = [], 0
+    reader = load_reader(options.weights)
+    with writing_to(options.out), tempfile.TemporaryDirectory() as folder:
+        files = options.files
+        if options.dry_run:
+            files = [_sample(Path(folder), options.seed), *files]
+        taken: set[str] = set()
+        for path in files:
+            stem, number = path.stem, 1
+            while stem in taken:  # two files of one name from different folders, or of two kinds
+                number += 1
+                stem = f"{path.stem}-{number}"
+            taken.add(stem)
+            try:
+                result, reading = read_file(reader, path, options.out, stem, single=options.single)
+            except UnreadableImageError as error:
+                failed += 1
+                print(error, file=sys.stderr)
+                continue
+            results.append(result)
+            print(json.dumps(result) if options.json else words(path, reading), flush=True)
+        write_json(options.out / "read.json", results)
+    print(f"Wrote {2 * len(results)} pictures (NAME.read.png, NAME.inputs.png) and read.json to {options.out}.", file=said)
+    return 1 if failed else 0
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Command line; 1 when any file could not be read."""
+    """Command line."""
     parser = argparse.ArgumentParser(prog="python -m experiments.read", description=__doc__.split("\n")[0])
     parser.add_argument("files", nargs="*", type=Path, help="images: photographs, scans, screen shots")
     parser.add_argument("--single", action="store_true", help="each file holds one digit")
@@ -88,37 +117,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if not options.files and not options.dry_run:
         parser.error("give image files to read, or --dry-run")
-    cv2.setNumThreads(2)
-    said = sys.stderr if options.json else sys.stdout
-    results, failed = [], 0
-    try:
-        reader = load_reader(options.weights)
-        options.out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as folder:
-            files = options.files
-            if options.dry_run:
-                files = [_sample(Path(folder), options.seed), *files]
-            taken: set[str] = set()
-            for path in files:
-                stem, number = path.stem, 1
-                while stem in taken:  # two files of one name from different folders, or of two kinds
-                    number += 1
-                    stem = f"{path.stem}-{number}"
-                taken.add(stem)
-                try:
-                    result, reading = read_file(reader, path, options.out, stem, single=options.single)
-                except UnreadableImageError as error:
-                    failed += 1
-                    print(error, file=sys.stderr)
-                    continue
-                results.append(result)
-                print(json.dumps(result) if options.json else words(path, reading), flush=True)
-        write_json(options.out / "read.json", results)
-    except (TinygradError, OSError) as error:
-        print(f"read: {error}", file=sys.stderr)
-        return 1
-    print(f"Wrote {2 * len(results)} pictures (NAME.read.png, NAME.inputs.png) and read.json to {options.out}.", file=said)
-    return 1 if failed else 0
+    return run_main("read", run, options)
 
 
 def _sample(folder: Path, seed: int) -> Path:

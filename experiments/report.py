@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from experiments import confusion, feature_maps, mnist
-from experiments.outputs import Outputs, run_main
+from experiments.outputs import Outputs
 from experiments.recipes import changed
-from experiments.runs import RunError, environment, read_json
+from experiments.runs import RunError, environment, read_json, run_main
 from experiments.train import load_data
 from models.load import load_lenet
 from tinygrad_lite import FileFormatError

@@ -1,11 +1,13 @@
 """A run's folder: what was asked for, with which versions, and what came out, line by line."""
 
+import argparse
 import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -60,16 +62,13 @@ class Run:
         """
         folder = Path(out) if out is not None else free_folder(Path("runs"), name)
         cls.refuse_existing(folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
+        with writing_to(folder):
             run = cls(folder)
             try:
                 run.write_json("config.json", {**config, "environment": environment()})
             except OSError:
                 run.close()
                 raise
-        except OSError as error:
-            raise RunError(f"--out: cannot write to {folder} ({error.strerror}); give another folder.") from None
         return run
 
     @staticmethod
@@ -206,9 +205,46 @@ def _commit() -> str | None:
     return commit.stdout.strip()
 
 
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Make a folder, if needed, to write to.
+
+    Raises
+    ------
+    RunError : it cannot be made, or what is done in this context cannot write there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise RunError(f"--out: cannot write to {folder} ({error.strerror}); give another folder.") from None
+
+
 def free_folder(base: Path, name: str) -> Path:
     """Give the first of NAME-1, NAME-2, ... that does not exist yet in a folder."""
     number = 1
     while (base / f"{name}-{number}").exists():
         number += 1
     return base / f"{name}-{number}"
+
+
+def check_positive(options: argparse.Namespace, *names: str) -> None:
+    """Raise RunError for the first of these options that is given and below 1."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise RunError(f"--{name.replace('_', '-')}: must be at least 1, got {value}.")
+
+
+def run_main(name: str, run: Callable[[argparse.Namespace], int | None], options: argparse.Namespace) -> int:
+    """Run an experiment; give the exit code, and words for what the user can mend."""
+    try:
+        if options.seed < 0:
+            raise RunError(f"--seed: must be at least 0, got {options.seed}.")
+        return run(options) or 0
+    except (TinygradError, OSError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{name}: stopped.", file=sys.stderr)
+        return 130

@@ -17,7 +17,7 @@ import numpy as np
 
 from experiments import train
 from experiments.outputs import plt
-from experiments.runs import RunError, environment, free_folder, read_json, write_json
+from experiments.runs import RunError, check_positive, environment, free_folder, read_json, write_json
 from tinygrad_lite import TinygradError
 
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
@@ -176,8 +176,7 @@ def draw(path: Path, rows: list[dict[str, Any]], published: dict[str, float], by
 
 def sweep(options: argparse.Namespace, stop: train.Stop) -> None:
     """Train what is missing; write table, picture and figures."""
-    if options.seeds < 1 or options.jobs < 1:
-        raise RunError(f"--seeds and --jobs: must be at least 1, got {options.seeds} and {options.jobs}.")
+    check_positive(options, "seeds", "jobs")
     published = dict(_published(text) for text in options.published)
     options.out = options.out or str(free_folder(Path("runs"), "sweep"))
     variants = list(dict.fromkeys(options.variants))

@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 import tinygrad_lite.functional as F
 from experiments import mnist
 from experiments.augment import Picker, examples
-from experiments.runs import environment, write_json
+from experiments.outputs import Outputs
+from experiments.runs import RunError, check_positive, run_main
 from experiments.touching import pair_examples
 from models.lenet import LeNet
 from models.pair import PairNet
-from tinygrad_lite import Tensor, TinygradError, no_grad, optim
+from tinygrad_lite import Tensor, no_grad, optim
 from tinygrad_lite.serialize import save
 
 KEPT_OUT = 5_000
@@ -139,6 +140,31 @@ def train(options: argparse.Namespace, training: mnist.Digits, kept_out: mnist.D
     return averaged, figures
 
 
+def run(options: argparse.Namespace) -> None:
+    """Train; write weights and figures."""
+    if options.dry_run:
+        options.rounds, options.size, options.check, options.workers = 2, 1_000, 200, 1
+    check_positive(options, "rounds", "size", "passes", "batch_size", "check", "workers")
+    if options.size < options.batch_size:
+        raise RunError(f"--size: must be at least --batch-size, {options.batch_size}, got {options.size}.")
+    digits, test = mnist.load()
+    kept = len(digits.images) - KEPT_OUT
+    training = mnist.Digits(digits.images[:kept], digits.labels[:kept])
+    kept_out = mnist.Digits(digits.images[kept:], digits.labels[kept:])
+    with Outputs(options.out, "train_reader") as files:
+        net, figures = train(options, training, kept_out)
+        settings = {name: value for name, value in vars(options).items() if name not in ("out", "workers", "dry_run")}
+        result: dict[str, Any] = {"settings": settings, "rounds": figures}
+        name = "pairs"
+        if options.net == "digits":
+            name = "lenet"
+            result["test_accuracy"] = accuracy(net, *test)
+            print(f"{result['test_accuracy']:.2%} of the {len(test.images):,} test digits read right.")
+        metadata = {"recipe": "experiments.train_reader", **{name: str(value) for name, value in settings.items()}}
+        save(net.state_dict(), files.path(f"{name}.safetensors"), metadata)
+        files.json(f"{name}.json", result)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m experiments.train_reader", description=__doc__.split("\n")[0])
@@ -155,32 +181,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--check", type=int, default=4_000, help="worn digits to judge by")
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="processes making examples")
     parser.add_argument("--dry-run", action="store_true", help="a few small rounds, in seconds")
-    options = parser.parse_args(argv)
-    if options.dry_run:
-        options.rounds, options.size, options.check, options.workers = 2, 1_000, 200, 1
-    try:
-        digits, test = mnist.load()
-        kept = len(digits.images) - KEPT_OUT
-        training = mnist.Digits(digits.images[:kept], digits.labels[:kept])
-        kept_out = mnist.Digits(digits.images[kept:], digits.labels[kept:])
-        net, figures = train(options, training, kept_out)
-        options.out.mkdir(parents=True, exist_ok=True)
-        settings = {name: value for name, value in vars(options).items() if name not in ("out", "workers", "dry_run")}
-        result: dict[str, Any] = {"settings": settings, "rounds": figures}
-        if options.net == "digits":
-            result["test_accuracy"] = accuracy(net, *test)
-        result["environment"] = environment()
-        metadata = {"recipe": "experiments.train_reader", **{name: str(value) for name, value in settings.items()}}
-        name = "lenet" if options.net == "digits" else "pairs"
-        save(net.state_dict(), options.out / f"{name}.safetensors", metadata)
-        write_json(options.out / f"{name}.json", result)
-    except (TinygradError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    if "test_accuracy" in result:
-        print(f"{result['test_accuracy']:.2%} of the {len(test.images):,} test digits read right.")
-    print(f"Wrote {name}.safetensors and {name}.json to {options.out}.")
-    return 0
+    return run_main("train_reader", run, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -26,8 +26,8 @@ def test_dry_run_writes_a_table_and_a_picture(tmp_path, capsys):
     ("argv", "message"),
     [
         (["--contenders", "Theano"], "Theano not installed or not known; here are tinygrad_lite"),
-        (["--threads", "0"], "--threads and --turns: must be at least 1, got 0 and 10"),
-        (["--threads", "1", "--turns", "0"], "--threads and --turns: must be at least 1, got 1 and 0"),
+        (["--threads", "0"], "--threads: must be at least 1, got 0."),
+        (["--threads", "1", "--turns", "0"], "--turns: must be at least 1, got 0."),
         (["--sizes", "0"], "--sizes: must be at least 1, got 0"),
     ],
 )

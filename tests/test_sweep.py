@@ -98,7 +98,7 @@ def test_part_of_the_test_set_has_a_line_of_its_own():
 @pytest.mark.parametrize(("arguments", "words"), [
     (["fast"], "--recipe: there is no recipe 'fast'"),
     (["best:elastic"], "--set: expected FIELD=VALUE"),
-    (["best", "--seeds", "0"], "--seeds and --jobs: must be at least 1, got 0 and"),
+    (["best", "--seeds", "0"], "--seeds: must be at least 1, got 0."),
     (["best", "--published", "Caffe"], "--published: expected NAME=ERROR, an error in per cent, got 'Caffe'."),
     (["best", "--validate", "60000"], "--validate: must be between 1 and 59999, got 60000."),
     (["best", "--data-dir", "nowhere"], "found neither"),

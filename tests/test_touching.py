@@ -93,7 +93,14 @@ def test_training_makes_weights_and_figures(tmp_path, capsys):
                               "--workers", "1", "--out", str(tmp_path)]) == 0  # fmt: skip
     assert sorted(p.name for p in tmp_path.iterdir()) == ["pairs.json", "pairs.safetensors"]
     assert load_pairs(tmp_path / "pairs.safetensors")
-    assert "Wrote pairs.safetensors" in capsys.readouterr().out
+    assert f"Written to {tmp_path}: pairs.safetensors, pairs.json" in capsys.readouterr().out
+    for argv, words in (
+        (["--rounds", "0"], "--rounds: must be at least 1, got 0."),
+        (["--size", "50"], "--size: must be at least"),
+    ):
+        assert train_reader.main([*argv, "--out", str(tmp_path / "new")]) == 1
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 def test_drawn_digits_are_what_they_are_called():

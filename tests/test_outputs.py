@@ -1,0 +1,65 @@
+"""What all experiments share: a folder that cannot be written to is said before the work, and words for what can be mended."""
+
+import argparse
+import importlib
+
+import pytest
+
+pytest.importorskip("cv2")
+pytest.importorskip("matplotlib")
+
+from experiments import fuzz_gradients
+from experiments.runs import RunError, check_positive, run_main
+from tinygrad_lite import GradientError
+
+WRITERS = ("components", "confusion", "feature_maps", "fuzz_gradients", "pages", "read", "train_reader")
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_folder_that_cannot_be_written_to_is_said_before_the_work(name, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert importlib.import_module(f"experiments.{name}").main(["--dry-run", "--out", str(out)]) == 1
+        said, error = capsys.readouterr()
+        assert f"{name}: --out: cannot write to {out} (" in error
+        assert error.endswith("give another folder.\n")
+        assert said == ""
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def outcome(capsys, run, **options):
+    code = run_main("name", run, argparse.Namespace(seed=0, **options))
+    return code, capsys.readouterr().err
+
+
+def test_how_an_experiment_ends_is_its_exit_code(capsys):
+    def fail(error):
+        raise error
+
+    assert outcome(capsys, lambda _: None) == (0, "")
+    assert outcome(capsys, lambda _: 1) == (1, "")
+    assert outcome(capsys, lambda _: fail(RunError("words"))) == (1, "name: words\n")
+    assert outcome(capsys, lambda _: fail(FileNotFoundError("words"))) == (1, "name: words\n")
+    assert outcome(capsys, lambda _: fail(KeyboardInterrupt())) == (130, "name: stopped.\n")
+    assert outcome(capsys, lambda o: check_positive(o, "a", "b_c", "d"), a=None, b_c=0, d=-1) == (
+        1,
+        "name: --b-c: must be at least 1, got 0.\n",
+    )
+
+
+def test_a_campaign_draws_what_it_covered(tmp_path, capsys):
+    assert fuzz_gradients.main(["--dry-run", "--out", str(tmp_path)]) == 0
+    assert "conv1.weight" in capsys.readouterr().out
+    assert (tmp_path / "coverage.png").stat().st_size > 5_000
+    assert fuzz_gradients.main(["--dry-run", "--minutes", "0", "--out", str(tmp_path)]) == 1
+    assert "--minutes: must be above 0, got 0.0" in capsys.readouterr().err
+
+
+def test_a_campaign_that_finds_a_wrong_gradient_fails_and_leaves_nothing(tmp_path, capsys, monkeypatch):
+    def wrong(*_, **__):
+        raise GradientError("the gradient is wrong")
+
+    monkeypatch.setattr(fuzz_gradients, "check_grad", wrong)
+    assert fuzz_gradients.main(["--dry-run", "--out", str(tmp_path / "new")]) == 1
+    assert "fuzz_gradients: the gradient is wrong" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
