@@ -16,7 +16,7 @@ from tinygrad_lite.fuzz.project import SPECS
 from tinygrad_lite.gradcheck import check_grad, directional, lay_out
 from tinygrad_lite.gradcheck.layout import LAYOUTS, array_code, layout_of
 from tinygrad_lite.ops import activation
-from tinygrad_lite.ops.norm import normalize
+from tinygrad_lite.ops.norm import layer_norm
 
 KNOWN = {
     "exp": (math.exp, math.exp),
@@ -313,8 +313,22 @@ def test_complex_step_sees_what_no_difference_quotient_can():
 
 
 def test_complex_step_allows_for_terms_that_cancel():
-    x = np.random.default_rng(0).standard_normal((3, 4))
-    assert check_grad(normalize, x, kwargs={"axes": (1,)}, cotangent=x, complex_step=True)  # a gradient of 1e-6 of its terms
+    x, ones = np.random.default_rng(0).standard_normal((3, 4)), np.ones(4)
+    assert check_grad(layer_norm, x, ones, 0 * ones, cotangent=x, complex_step=True)  # a gradient of 1e-6 of its terms
+
+
+@pytest.mark.parametrize("argument", range(3))
+def test_complex_step_of_one_argument_alone(argument):
+    rng = np.random.default_rng(0)
+    given = rng.standard_normal((3, 4)), rng.standard_normal(4), rng.standard_normal(4)
+
+    def wrong(*arrays):
+        out, vjp = layer_norm(*arrays)
+        return out, lambda g: [grad * (1 + 1e-9 * (i == argument)) for i, grad in enumerate(vjp(g))]
+
+    assert check_grad(layer_norm, *given, wrt=[argument], complex_step=True)
+    with pytest.raises(GradientError, match="slope"):
+        check_grad(wrong, *given, wrt=[argument], complex_step=True)
 
 
 def test_complex_step_is_not_asked_where_it_is_not_valid():

@@ -26,7 +26,7 @@ PARALLEL = (
     "activation.gelu",
     "softmax.softmax",
     "softmax.log_softmax",
-    "norm.normalize",
+    "norm.layer_norm",
     "norm.batch_norm",
 )
 needs_openblas = pytest.mark.skipif(_blas.thread_count() is None, reason="NumPy is linked to another BLAS than OpenBLAS")

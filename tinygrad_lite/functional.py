@@ -449,11 +449,9 @@ def layer_norm(
     wanted = tuple(_check.integer("layer_norm", "normalized_shape", s, 1) for s in sizes)
     if not wanted or tensor.shape[-len(wanted) :] != wanted:
         raise ShapeError(f"layer_norm: the last axes of x must be normalized_shape={wanted}, got x.shape={tensor.shape}.")
-    axes = tuple(range(tensor.ndim - len(wanted), tensor.ndim))
-    result = apply(norm_rules.normalize, tensor, axes=axes, eps=_check.number("layer_norm", "eps", eps, 0))
-    if weight is not None:
-        result = result * _of_each("layer_norm", "weight", weight, tensor, wanted)
-    return result if bias is None else result + _of_each("layer_norm", "bias", bias, tensor, wanted)
+    scale = _of_each("layer_norm", "weight", np.ones(wanted, tensor.dtype) if weight is None else weight, tensor, wanted)
+    shift = _of_each("layer_norm", "bias", np.zeros(wanted, tensor.dtype) if bias is None else bias, tensor, wanted)
+    return _apply_wanted(norm_rules.layer_norm, tensor, scale, shift, eps=_check.number("layer_norm", "eps", eps, 0))
 
 
 def batch_norm(

@@ -54,16 +54,6 @@ def _any_dtype(inputs: Strategy[Arguments]) -> Strategy[Arguments]:
     return st.tuples(inputs, FLOATS).map(cast)
 
 
-def _from_the_end(inputs: Strategy[Arguments]) -> Strategy[Arguments]:
-    """The same arguments, some of them with axes that count from the end."""
-
-    def count(drawn: tuple[Arguments, bool]) -> Arguments:
-        ((x,), kwargs), back = drawn
-        return (x,), {**kwargs, "axes": tuple(a - x.ndim for a in kwargs["axes"])} if back else kwargs
-
-    return st.tuples(inputs, st.booleans()).map(count)
-
-
 def _given(**kwargs: Any) -> Strategy[dict[str, Any]]:
     return st.fixed_dictionaries({k: v if isinstance(v, Strategy) else st.just(v) for k, v in kwargs.items()})
 
@@ -148,6 +138,15 @@ def _channels(draw: Draw, /) -> Arguments:
 
 
 @st.composite
+def _last_axes(draw: Draw, /) -> Arguments:
+    """What a layer normalisation takes, over one or two of the last axes."""
+    shape = draw(hnp.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=3))
+    sizes = shape[-draw(st.integers(1, min(2, len(shape)))) :]
+    weight = draw(tensors(sizes, low=-2.0, high=2.0))  # as in _channels
+    return (draw(tensors(shape)), weight, draw(tensors(sizes))), {"eps": draw(st.sampled_from((1e-5, 0.1)))}
+
+
+@st.composite
 def _grouped(draw: Draw, /) -> Arguments:
     """A convolution with groups."""
     (x, weight, *bias), kwargs = draw(conv())
@@ -207,6 +206,11 @@ def _batch_norm(x: Any, weight: Any, bias: Any, eps: float) -> Any:
     flat = np.moveaxis(x, 1, -1).reshape(-1, x.shape[1])  # a row for each pixel
     unit = (flat - flat.mean(0)) / np.sqrt(flat.var(0) + eps)
     return np.moveaxis((unit * weight + bias).reshape(*np.moveaxis(x, 1, -1).shape), -1, 1)
+
+
+def _layer_norm(x: Any, weight: Any, bias: Any, eps: float) -> Any:
+    axes = tuple(range(-weight.ndim, 0))
+    return (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + eps) * weight + bias
 
 
 def _reduce(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -285,8 +289,7 @@ SPECS: tuple[OpSpec, ...] = (
     OpSpec("pool.max_pool2d", pool.max_pool2d, pooled(dilated=True, dtype=FLOATS), lambda x, **given: naive_pool(x, np.max, -np.inf, **given)),
     OpSpec("pool.avg_pool2d", pool.avg_pool2d,
            st.tuples(pooled(dtype=FLOATS), st.booleans()).map(lambda d: (d[0][0], {**d[0][1], "count_include_pad": d[1]})), _mean_inside),
-    OpSpec("norm.normalize", norm.normalize, _from_the_end(_axes(min_side=1, min_dims=1, keepdims=None, optional=False)),
-           lambda x, axes: (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + 1e-5)),
+    OpSpec("norm.layer_norm", norm.layer_norm, _any_dtype(_last_axes()), _layer_norm),
     OpSpec("norm.batch_norm", norm.batch_norm, _any_dtype(_channels()), _batch_norm),
     OpSpec("softmax.logsumexp", softmax.logsumexp, _axes(), _reduce(np.logaddexp.reduce)),
     OpSpec("softmax.softmax", softmax.softmax, _one_axis(), lambda x, axis: np.exp(_log_softmax(x, axis))),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations  # those of a vjp would be evaluated at every call
 
-import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -14,38 +12,48 @@ from tinygrad_lite._types import Array, RuleResult
 from tinygrad_lite.ops.reduction import deviations
 
 
-def normalize(x: Array, *, axes: tuple[int, ...], eps: float = 1e-5) -> RuleResult:
-    """Rule for (x - mean) / sqrt(var + eps), mean and (biased) variance over `axes`. Source: Ioffe & Szegedy 2015."""
-    _check.not_empty("normalize", "x", x, "the mean", axes)
-    kept = [axis for axis in range(x.ndim) if not {axis, axis - x.ndim} & {*axes}]
-    one_each = tuple(size if axis in kept else 1 for axis, size in enumerate(x.shape))  # shape of the means
-    count = x.size // max(1, math.prod(one_each))
-    lead = next((i for i, axis in enumerate(kept) if i != axis), len(kept))  # leading axes that stay
-    blocks = threads.blocks(x, lead) if lead else [(...,)]
-    out, scale = np.empty_like(x), np.empty(one_each, x.dtype)
+def layer_norm(x: Array, weight: Array, bias: Array, *, eps: float = 1e-5, needs: tuple[bool, ...] = (True,) * 3) -> RuleResult:
+    """Rule for (x - mean) / sqrt(var + eps) * weight + bias, mean and (biased) variance over the last axes, those of weight.
 
-    def forward(block: tuple[Any, ...]) -> None:
-        centred = deviations(x[block], axes)
-        scale[block] = 1 / np.sqrt(_dots(centred, centred, kept).reshape(scale[block].shape) / count + eps)
-        np.multiply(centred, scale[block], out=out[block])
+    x (..., *sizes), weight and bias (*sizes). Source: Ba, Kiros & Hinton 2016.
+    """
+    count = weight.size
+    rows, w = x.reshape(-1, count), weight.reshape(count)
+    out = np.empty(rows.shape, np.result_type(x, weight, bias))
+    normed, scale = np.empty(rows.shape, x.dtype), np.empty((len(rows), 1), x.dtype)
+    parts = threads.slices(len(rows), x.size, (threads.PASSES - 1) * x.nbytes)
 
-    threads.run(forward, blocks)
+    def forward(part: slice) -> None:
+        centred = deviations(rows[part], (1,))
+        scale[part, 0] = 1 / np.sqrt(_dots(centred, centred, [0]) / count + eps)
+        np.multiply(centred, scale[part], out=normed[part])
+        some = np.multiply(normed[part], w, out=out[part])
+        some += bias.reshape(count)
 
-    def vjp(g: Array) -> tuple[Array, ...]:
-        # With y = c s: dc = dx - mean(dx), ds = -s^3 mean(c dc)  =>  g_x = s (g - mean(g) - y mean(g y))
-        g_x = np.empty_like(out, dtype=np.result_type(g, out))
+    threads.run(forward, parts)
 
-        def backward(block: tuple[Any, ...]) -> None:
-            some, y, g_some = g[block], out[block], g_x[block]
-            np.multiply(y, _dots(some, y, kept).reshape(scale[block].shape) / count, out=g_some)
-            g_some += some.mean(axis=axes, keepdims=True)
-            np.subtract(some, g_some, out=g_some)
-            g_some *= scale[block]
+    def vjp(g: Array) -> tuple[Array | None, ...]:
+        # With y = c s, h = g weight: dc = dx - mean(dx), ds = -s^3 mean(c dc)  =>  g_x = s (h - mean(h) - y mean(h y))
+        G, g_x = g.reshape(rows.shape), np.empty(rows.shape, np.result_type(g, out))
+        sums: dict[int, tuple[Array, Array]] = {}  # for weight and bias, of each part
 
-        threads.run(backward, blocks)
-        return (g_x,)
+        def backward(part: slice) -> None:
+            some, y = G[part], normed[part]
+            if any(needs[1:]):
+                sums[part.start] = _dots(some, y, [1]), some.sum(axis=0)
+            if needs[0]:
+                h, to_x = some * w, g_x[part]
+                np.multiply(y, _dots(h, y, [0])[:, None] / count, out=to_x)
+                to_x += h.mean(axis=1, keepdims=True)
+                np.subtract(h, to_x, out=to_x)
+                to_x *= scale[part]
 
-    return out, vjp
+        threads.run(backward, parts)
+        of_parts = zip(*[sums[start] for start in sorted(sums)], strict=True)
+        g_weight, g_bias = [sum(some).reshape(weight.shape) for some in of_parts] or (None, None)
+        return g_x.reshape(x.shape) if needs[0] else None, g_weight, g_bias
+
+    return out.reshape(x.shape), vjp
 
 
 def batch_norm(
@@ -91,7 +99,7 @@ def batch_norm(
             some, c, s = g[:, part], centred[:, part], scale[part]
             dots, sums = _dots(some, c, [1]), some.sum(axis=axes)
             g_weight[part], g_bias[part] = s * dots, sums
-            if needs[0]:  # as in `normalize`: g_x = s w (g - mean(g) - s^2 c mean(g c))
+            if needs[0]:  # as in `layer_norm`: g_x = s w (g - mean(g) - s^2 c mean(g c))
                 g_some = g_x[:, part]
                 np.multiply(c, (s * s * dots / count).reshape(per_channel), out=g_some)
                 g_some += (sums / count).reshape(per_channel)
