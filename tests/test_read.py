@@ -26,7 +26,7 @@ from experiments.reader.load import LONG_SIDE, UnreadableImageError, load  # noq
 from experiments.reader.page import Reader  # noqa: E402
 from experiments.reader.reading import Digit, Known, Reading, completed, loses, off_rules, surer, written_on  # noqa: E402
 from experiments.reader.rules import guesses_at_ink, painted_over, variants, without_frames, without_rules  # noqa: E402
-from experiments.reader.sheet import find_sheet  # noqa: E402
+from experiments.reader.sheet import Sheet, find_sheet  # noqa: E402
 from models import lenet_mat  # noqa: E402
 from tinygrad_lite import serialize  # noqa: E402
 
@@ -414,8 +414,16 @@ def test_a_sheet_on_a_table_is_found(clean, reader, monkeypatch):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader, "_read_ink", lambda ink, known: tried.append(ink) or real(ink, known), raising=False)
         assert reader.read(table).lines() == clean[1]
-    grain = [ink.light for ink in tried if ink.mask.shape == tried[0].mask.shape and "rules" not in ink.name]
-    assert sorted(grain) == [False, True]  # the table's grain is not looked at again and again
+        assert {ink.mask.shape for ink in tried} == {
+            find.fit(alone)[0].shape[:2]
+        }  # it reads surely: the table is not looked at
+        tried.clear()
+        patch.setattr(Sheet, "has_all", lambda *_: False)
+        assert reader.read(table).lines() == clean[1]
+    whole = find.fit(table)[0].shape[:2]
+    grain = [ink.light for ink in tried if ink.mask.shape == whole and "rules" not in ink.name]
+    assert sorted(grain) == [False, True]  # not again and again
+    monkeypatch.setattr(Sheet, "has_all", lambda *_: False)
     one = Digit((5, 7, 20, 30), 3, 1.0, 5, 0.0, np.zeros((28, 28), np.float32))
     # Where the whole picture reads as nothing the sheet counts, its boxes moved to where they are on the picture.
     monkeypatch.setattr(
@@ -451,15 +459,32 @@ def test_a_light_part_of_a_page_in_shadow_is_a_doubtful_sheet(clean, reader, mon
     lit = np.zeros((height, width, 1))
     lit[: round(0.6 * height)] = 1
     blue, grain = np.array([0.8, 1.0, 1.3]), 1 + np.random.default_rng(1).normal(0, 0.15, (height, width, 1))
-    hurried: list[bool] = []
+    in_a_hurry: list[bool] = []
     real = Reader._read_picture
-    monkeypatch.setattr(Reader, "_read_picture", lambda *some, **how: hurried.append(how.get("hurried")) or real(*some, **how))
+
+    def read(self, some, *, hurried=False, **how):
+        if some.shape == picture.shape:
+            in_a_hurry.append(hurried)
+        return real(self, some, hurried=hurried, **how)
+
+    monkeypatch.setattr(Reader, "_read_picture", read)
     for around, doubtful in ((0.4 * page, True), (0.4 * page * blue, False), (0.4 * page * grain, False)):
         picture = np.clip(lit * page + (1 - lit) * around, 0, 255).astype(np.uint8)
         assert find_sheet(picture).doubtful is doubtful
-        hurried.clear()
-        reader.read(picture)
-        assert hurried[0] is not doubtful  # what lies in shadow deserves as good a look
+        for room in (False, True):
+            monkeypatch.setattr(Sheet, "has_all", lambda *_, room=room: room)
+            in_a_hurry = []
+            reader.read(picture)
+            assert in_a_hurry[:1] == ([False] if doubtful else [] if room else [True])  # what lies in shadow is looked at well
+
+
+def test_a_row_that_may_go_on_beside_the_sheet_is_not_all():
+    mask = np.zeros((300, 400), np.uint8)
+    mask[50:250, 100:300] = 1
+    sheet = Sheet(np.zeros((200, 200, 3), np.uint8), (100, 50, 200, 200), mask, False)
+    assert sheet.has_all([(121, 71, 30, 40), (249, 189, 30, 40)])
+    for box in (119, 100, 30, 40), (251, 100, 30, 40), (150, 69, 30, 40), (150, 191, 30, 40), (105, 52, 3, 4), (5, 5, 30, 40):
+        assert sheet.has_all([(200, 150, 30, 40), box]) == (box[3] < 5)
 
 
 def test_a_row_of_digits_is_no_single_digit(clean, reader, monkeypatch):
@@ -575,6 +600,23 @@ def test_a_sheet_counts_where_the_table_alone_reads_surely(clean, reader, monkey
     assert reader.read(table).lines() == ["345"]
     wood += [one_read(k, x + 40 * k, y + 20) for k in range(4, 9)]  # now the whole picture reads better, all but the wood
     assert reader.read(table).lines() == ["45678"]
+
+
+def test_where_the_sheet_is_all_the_table_is_not_looked_at(clean, reader, monkeypatch):
+    table, _ = on_a_table(clean[0])
+    alone = find_sheet(table).alone.shape
+    asked = []
+
+    def read(_, picture, single, hurried=False):
+        asked.append((picture.shape == alone, single))
+        digit = 3 if picture.shape == alone else 7
+        return Reading([] if single else [one_read(digit, 200, 100), one_read(digit, 300, 200)]), True
+
+    monkeypatch.setattr(Reader, "_read_picture", read)
+    assert reader.read(table).lines() == ["3", "3"]
+    assert asked == [(True, False), (True, True)]
+    monkeypatch.setattr(Sheet, "has_all", lambda *_: False)
+    assert reader.read(table).lines() == ["7", "7"]  # on the whole picture nothing is cut off
 
 
 def test_ones_alone_are_worth_little_for_grain_is_read_as_ones():

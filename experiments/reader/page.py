@@ -24,7 +24,7 @@ from experiments.reader.reading import (
     written_on,
 )
 from experiments.reader.rules import guesses_at_ink, variants
-from experiments.reader.sheet import find_sheet
+from experiments.reader.sheet import Sheet, find_sheet
 from experiments.reader.split import Hypothesis
 from models.lenet import LeNet
 from models.pair import WIDTH, PairNet
@@ -38,6 +38,7 @@ LEAST = 6  # pixels of a picture's shorter side; on less no digit can be told fr
 MOST_PARTS = 400  # on a page; what is smaller than so many others is noise
 # The normalisations that the last reading is the mean of: (thickness, shear).
 VIEWS = ((0.0, 0.0), (0.7, 0.0), (-0.6, 0.0), (0.0, 0.15), (0.0, -0.15))
+Place = tuple[NDArray[np.uint8], tuple[int, int]]  # a part of a picture, and its corner there
 
 
 class Reader:
@@ -87,22 +88,17 @@ class Reader:
         if min(picture.shape[:2]) < LEAST:
             return Reading()
         sheet = find_sheet(picture)
-        best, sure = self._read_picture(picture, single=single, hurried=sheet is not None and not sheet.doubtful)
+        places: list[Place] = [(picture, (0, 0))]
+        if sheet is None:
+            best, sure = self._read_picture(picture, single=single)
+        else:
+            best, sure, places = self._read_sheet(picture, sheet, single=single)
         clear = best.confidence() > 0.93 and (sure or len(best.digits) > FEW)  # a table's grain is read as a few odd digits
-        places = [(picture, (0, 0))]
-        if sheet is not None:
-            places.append((sheet.alone, sheet.box[:2]))
-            readings = [best, self._read_place(*places[1], single=single)]
-            if max(reading.confidence() for reading in readings) < GRAIN:
-                readings.append(self._read_picture(picture, single=single)[0])
-            for reading in readings:
-                reading.digits = written_on(sheet.mask, reading.digits)
-            best = max(readings, key=Reading.worth)  # the first, if equal
         boxes = [d.box for d in best.digits if d.confidence > SURE]
         row = judge.in_line(boxes, boxes).sum() > 2  # it is no single digit
         if not (single or row) and (len(best.digits) <= 6 or best.confidence() < 0.85):
             for place in places:
-                one = self._read_place(*place, single=True)
+                one, _ = self._read_place(place, single=True)
                 if surer(one, best, within=clear):
                     best = one
         if single and best.confidence() < DOUBTED:  # a shadow's edge may have been taken for ink of the digit
@@ -113,12 +109,26 @@ class Reader:
         best.rows = order.rows([digit.box for digit in best.digits])
         return best
 
-    def _read_place(self, part: NDArray[np.uint8], corner: tuple[int, int], *, single: bool) -> Reading:
-        """Read a part of a picture; its boxes are of the whole."""
-        reading, _ = self._read_picture(part, single=single)
-        x, y = corner
+    def _read_sheet(self, picture: NDArray[np.uint8], sheet: Sheet, *, single: bool) -> tuple[Reading, bool, list[Place]]:
+        """Read a picture with a sheet on it: the best reading, whether all is sure, and where a single digit may be."""
+        alone: Place = (sheet.alone, sheet.box[:2])
+        on_sheet, sure = self._read_place(alone, single=single)
+        if sure and not sheet.doubtful and sheet.has_all(d.box for d in on_sheet.digits):
+            return on_sheet, True, [alone]
+        whole, sure = self._read_picture(picture, single=single, hurried=not sheet.doubtful)
+        readings = [whole, on_sheet]
+        if max(reading.confidence() for reading in readings) < GRAIN:
+            readings.append(self._read_picture(picture, single=single)[0])
+        for reading in readings:
+            reading.digits = written_on(sheet.mask, reading.digits)
+        return max(readings, key=Reading.worth), sure, [(picture, (0, 0)), alone]  # the first, if equal
+
+    def _read_place(self, place: Place, *, single: bool) -> tuple[Reading, bool]:
+        """Read a part of a picture as _read_picture does; the boxes are of the whole."""
+        part, (x, y) = place
+        reading, sure = self._read_picture(part, single=single)
         reading.digits = [replace(d, box=(d.box[0] + x, d.box[1] + y, *d.box[2:])) for d in reading.digits]
-        return reading
+        return reading, sure
 
     def _read_picture(self, picture: NDArray[np.uint8], *, single: bool, hurried: bool = False) -> tuple[Reading, bool]:
         """Try one guess at the ink after another: the best reading, without rows, and whether all is sure.

@@ -1,5 +1,6 @@
 """A sheet of paper on a table: where it is on a picture, and what of that may be but a page's lit part."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from experiments.reader.find import Box, Mask
 
 SHADOW = 0.05  # how differently darker a shadow makes red, green and blue at most, as a logarithm
+ROOM = 0.5  # heights of a digit around it, in which the next one would be
 ROUGHER = 4.0  # than paper a table's grain is at least
 
 
@@ -23,6 +25,18 @@ class Sheet:
     box: Box
     mask: Mask
     doubtful: bool
+
+    def has_all(self, boxes: Iterable[Box]) -> bool:
+        """Say whether these boxes, and as much room around each as a row needs to go on, lie on the sheet."""
+        for x, y, w, h in boxes:
+            more = ROOM * h
+            rows, columns = (
+                slice(max(0, round(y - more)), round(y + h + more)),
+                slice(max(0, round(x - more)), round(x + w + more)),
+            )
+            if not self.mask[rows, columns].all():
+                return False
+        return True
 
 
 def find_sheet(picture: NDArray[np.uint8]) -> Sheet | None:
