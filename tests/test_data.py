@@ -105,3 +105,10 @@ def test_a_pass_that_was_broken_off_is_not_resumed():
 def test_state_of_another_kind_is_refused():
     with pytest.raises(ShapeError, match="one of the two has a generator"):
         batches(0).load_state_dict(batches(None).state_dict())
+
+
+def test_two_passes_side_by_side_do_not_disturb_each_other():
+    batches = Batches(np.arange(6), batch_size=2, rng=None)
+    pairs = [(a.tolist(), b.tolist()) for (a,), (b,) in zip(batches, batches, strict=True)]
+    assert pairs == [([0, 1],) * 2, ([2, 3],) * 2, ([4, 5],) * 2]
+    assert len([1 for _ in batches for _ in batches]) == 9

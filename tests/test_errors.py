@@ -179,7 +179,9 @@ CASES = [
     (lambda: np.add.reduce(f32(2)), DtypeError, r"np\.add: would lose the gradient"),
     # optimisers
     (lambda: optim.SGD([], lr=0.1), ShapeError, "SGD: got no parameters"),
-    (lambda: optim.SGD([Tensor([1.0])], lr=0.1), DtypeError, "params must be leaf Tensors that require a gradient, got Tensor"),
+    (lambda: optim.LRScheduler(optim.SGD([nn.Parameter(1.0)], lr=0.1), lambda n: None), DtypeError, "schedule gives"),
+    (lambda: optim.LRScheduler(optim.SGD([nn.Parameter(1.0)], lr=0.1), lambda n: -1.0), ShapeError, "must lie in"),
+    (lambda: optim.SGD([Tensor([1.0])], lr=0.1), DtypeError, "leaf Tensors that require a gradient, got none that does"),
     (lambda: optim.SGD([f32(2) * 2], lr=0.1), DtypeError, "params must be leaf Tensors"),
     (lambda: optim.SGD([f32(2)], lr=-0.1), ShapeError, r"SGD: lr must lie in \[0, inf\], got lr=-0\.1"),
     (lambda: optim.SGD([f32(2)], lr=float("nan")), ShapeError, "SGD: lr .* got lr=nan"),

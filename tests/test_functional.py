@@ -282,3 +282,16 @@ def test_results_are_never_wider_than_the_inputs():
 def test_softmax_of_one_integer():
     assert F.softmax(np.int8(3), 0).item() == 1
     assert F.log_softmax(np.array(3), 0).item() == 0
+
+
+@pytest.mark.parametrize(
+    "key", [((1, 1),), (slice(None), (1, 1)), (slice(None), range(2)), ((0, 1), (0, 0)), (slice(None), ())]
+)
+def test_tuples_within_an_index_are_lists(key):
+    x, y = (Tensor(np.arange(6.0).reshape(2, 3), requires_grad=True) for _ in range(2))
+    picked = x[key]
+    same = y[tuple(list(part) if isinstance(part, (tuple, range)) else part for part in key)]
+    np.testing.assert_array_equal(picked.data, same.data)
+    picked.sum().backward()
+    same.sum().backward()
+    np.testing.assert_array_equal(x.grad, y.grad)

@@ -269,3 +269,15 @@ def test_the_filters_lie_in_memory_as_the_convolution_reads_them_whatever_happen
         optimizer.step()
     assert in_order(layer.weight.data)
     assert in_order(layer.to(np.float64).weight.data)
+
+
+def test_the_average_has_the_models_buffers():
+    model = nn.Sequential(nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 1))
+    average = optim.AveragedModel(model)
+    model(np.full((4, 2, 2, 2), 5, np.float32) + np.random.default_rng(0).random((4, 2, 2, 2), np.float32))
+    average.update_parameters(model)
+    kept, seen = (dict(m.named_buffers()) for m in (average.module, model))
+    assert seen["0.running_mean"].min() > 0.5
+    for name, buffer in seen.items():
+        np.testing.assert_array_equal(kept[name], buffer)
+        assert not np.shares_memory(kept[name], buffer)

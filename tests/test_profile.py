@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 
+import tinygrad_lite.functional as F
 from models.lenet import LeNet
 from tinygrad_lite import Tensor, nn
 from tinygrad_lite.errors import DtypeError, ShapeError, TapeError
@@ -21,6 +22,17 @@ def test_rows_are_the_operations_with_their_layers():
         ("conv1", "conv2d"), ("conv2", "conv2d"), ("fc1", "linear"), ("fc2", "linear"),
     ]  # fmt: skip
     assert [row.operation for row in rows[:3]] == ["conv2d", "relu", "max_pool2d"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_rules_that_add_up_in_float32_are_seen_as_themselves(dtype):
+    class Scores(nn.Module):
+        def forward(self, x):
+            return F.softmax(x, 1)
+
+    rows = Scores().profile(Tensor(np.ones((2, 3), dtype), requires_grad=True), steps=1).rows
+    assert [row.operation for row in rows] == ["softmax"]
+    assert rows[0].forward > 0
 
 
 def test_flop_are_those_of_the_matrix_products():

@@ -120,12 +120,15 @@ def test_foreign_operands_are_left_to_python(other):
             act(leaf(), other)
 
 
-def test_in_place_operators_make_a_new_tensor():
-    x = leaf()
-    y = x
-    y += 1
-    assert y is not x
-    np.testing.assert_array_equal(x.data, X)
+def test_one_number_is_formatted_and_an_integer_is_an_index():
+    loss = leaf().sum()
+    assert f"{loss:.3f} {loss}" == f"{loss.item():.3f} {loss!r}"
+    with pytest.raises(ShapeError, match="needs a tensor of one element"):
+        f"{leaf():.3f}"
+    assert "abc"[Tensor(np.array(2))] == "c"
+    assert list(range(Tensor(np.array(2)))) == [0, 1]
+    with pytest.raises(TypeError, match="Tensor: only integers can be an index or a count, got dtype=float32"):
+        range(Tensor(2.0))
 
 
 def test_deep_copies():

@@ -75,9 +75,10 @@ class Batches:
             shuffled = self.rng is not None and not self.independent
             self._order_seed = int(self.rng.integers(2**63)) if shuffled and self.rng is not None else None
         order = None if self._order_seed is None else np.random.default_rng(self._order_seed).permutation(self.size)
-        while self.position < len(self):
-            start = self.position * self.batch_size
-            self.position += 1
+        position = self.position  # each pass has its own: two may go side by side
+        while position < len(self):
+            start = position * self.batch_size
+            self.position = position = position + 1
             place: Any = slice(start, start + self.batch_size)
             if self.independent and self.rng is not None:
                 place = self.rng.choice(self.size, min(self.batch_size, self.size), replace=False)

@@ -49,8 +49,9 @@ class Optimizer:
             tensors = entry["params"]
             tensors = [tensors] if isinstance(tensors, Tensor) else _check.listed(name, "params", tensors)
             for p in tensors:
-                if not isinstance(p, Tensor) or not p.requires_grad or not p.is_leaf:
-                    raise DtypeError(f"{name}: params must be leaf Tensors that require a gradient, got {type(p).__name__}.")
+                if not isinstance(p, Tensor) or not p.is_leaf:
+                    what = "one computed from others" if isinstance(p, Tensor) else type(p).__name__
+                    raise DtypeError(f"{name}: params must be leaf Tensors that require a gradient, got {what}.")
                 if not p.data.flags.writeable:
                     raise DtypeError(
                         f"{name}: a parameter (shape={p.shape}) cannot be written; make it of a copy, Tensor(data)."
@@ -61,6 +62,8 @@ class Optimizer:
             self.groups.append({**defaults, **entry, "params": tensors})
         if not seen:
             raise ShapeError(f"{name}: got no parameters to optimise.")
+        if not any(p.requires_grad for group in self.groups for p in group["params"]):  # some may be frozen
+            raise DtypeError(f"{name}: params must be leaf Tensors that require a gradient, got none that does.")
         for group in self.groups:
             self._check_options(name, group)
         self.state: list[dict[str, Any]] = [{} for group in self.groups for _ in group["params"]]
@@ -261,6 +264,8 @@ class AdamW(Adam):
 class AveragedModel:
     """A copy of a model whose parameters are a moving average of the model's, with less noise than its last ones.
 
+    Buffers (the running values of BatchNorm, say) are the model's last ones.
+
     Parameters
     ----------
     model : Module
@@ -297,6 +302,8 @@ class AveragedModel:
         decay = min(self.decay, self.n_averaged / (self.n_averaged + 10))
         for mean, p in zip(self.module.parameters(), model.parameters(), strict=True):
             mean.data += (1 - decay) * (p.data - mean.data)
+        for (_, kept), (_, buffer) in zip(self.module.named_buffers(), model.named_buffers(), strict=True):
+            kept[...] = buffer
 
     def state_dict(self) -> dict[str, Any]:
         """Updates done and the average."""
@@ -343,7 +350,8 @@ class LRScheduler:
 
     def _set(self) -> None:
         for group, lr in zip(self.optimizer.groups, self.first, strict=True):
-            group["lr"] = lr * self.schedule(self.steps)
+            factor = _check.number("LRScheduler", "what the schedule gives", self.schedule(self.steps), 0)
+            group["lr"] = lr * factor
 
     def state_dict(self) -> dict[str, Any]:
         """Steps done and first learning rates."""

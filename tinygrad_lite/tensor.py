@@ -52,7 +52,7 @@ class Tensor:
     array([2., 4., 6.], dtype=float32)
     """
 
-    __slots__ = ("__weakref__", "_node", "data")
+    __slots__ = ("__weakref__", "_frozen", "_node", "data")
     __hash__ = object.__hash__
 
     def __init__(self, data: "ArrayLike | Tensor", requires_grad: bool = False, dtype: DTypeLike | None = None) -> None:
@@ -76,8 +76,10 @@ class Tensor:
                 f"Tensor: only floating point tensors can require a gradient, got dtype={self.data.dtype}; "
                 "convert the data to float32 first."
             )
-        if value != self.requires_grad:
-            self._node = tape.Leaf() if value else None
+        if value and self._node is None:
+            self._node = getattr(self, "_frozen", None) or tape.Leaf()
+        elif not value and self._node is not None:
+            self._frozen, self._node = self._node, None  # what was computed before still finds its leaf
 
     @property
     def is_leaf(self) -> bool:
@@ -157,8 +159,9 @@ class Tensor:
 
     def zero_grad(self) -> None:
         """Forget the gradient: `.grad` is None again."""
-        if isinstance(self._node, tape.Leaf):
-            self._node.grad = None
+        for node in self._node, getattr(self, "_frozen", None):
+            if isinstance(node, tape.Leaf):
+                node.grad = None
 
     def detach(self) -> "Tensor":
         """Return the same data (not a copy) as a tensor without history."""
@@ -216,6 +219,9 @@ class Tensor:
                 "the same name of Tensor or tinygrad_lite.functional, or x.detach() where no gradient is wanted."
             )
 
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
     def __len__(self) -> int:
         if not self.ndim:
             raise DtypeError("len: a tensor without axes has no length.")
@@ -240,6 +246,11 @@ class Tensor:
             raise ShapeError(f"int: got {value}, which is no integer.")
         return int(value)
 
+    def __index__(self) -> int:
+        if self.data.dtype.kind not in "iu":
+            raise DtypeError(f"Tensor: only integers can be an index or a count, got dtype={self.dtype}; convert with int().")
+        return int(self.item())
+
     def _real(self, function: str) -> Any:
         if self.data.dtype.kind == "c":
             raise DtypeError(f"{function}: needs a real number, got dtype={self.dtype}; take .data.real first.")
@@ -253,6 +264,12 @@ class Tensor:
             if isinstance(error, ShapeError):
                 raise
             raise ShapeError(f"index: {error} (shape={self.shape}).") from None
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TapeError(
+            "Tensor: elements cannot be assigned, for what was computed before may still need them; use F.where, F.cat or "
+            "F.stack, or write into x.data outside of what is being differentiated."
+        )
 
     # -- operators -----------------------------------------------------------------------------------------------
 
@@ -291,6 +308,29 @@ class Tensor:
 
     def __rmatmul__(self, other: Any) -> "Tensor":
         return _binary(matmul.matmul, other, self)
+
+    # x += y makes a new tensor, as for numbers: what was computed from the old one may still need it. Under no_grad() it
+    # changes a leaf itself, as in PyTorch: for p in model.parameters(): p -= lr * p.grad
+
+    def __iadd__(self, other: Any) -> "Tensor":
+        return self._in_place(self + other)
+
+    def __isub__(self, other: Any) -> "Tensor":
+        return self._in_place(self - other)
+
+    def __imul__(self, other: Any) -> "Tensor":
+        return self._in_place(self * other)
+
+    def __itruediv__(self, other: Any) -> "Tensor":
+        return self._in_place(self / other)
+
+    def _in_place(self, result: "Tensor") -> "Tensor":
+        if state.recording or not isinstance(self._node, tape.Leaf):
+            return result
+        if result.shape != self.shape:
+            raise ShapeError(f"in place: the result has shape {result.shape}, the tensor {self.shape}; they must be the same.")
+        np.copyto(self.data, result.data, casting="same_kind")
+        return self
 
     def __neg__(self) -> "Tensor":
         return apply(elementwise.neg, self)
@@ -613,6 +653,8 @@ def _to_array(data: Any) -> Array:
     if isinstance(data, (np.ndarray, np.generic)):
         array = np.asarray(data)
     else:
+        if state.recording and any(tensor.requires_grad for tensor in _tensors_in(data)):
+            raise DtypeError("Tensor: a list of tensors would lose their gradients; join them with F.stack or F.cat.")
         try:
             array = np.asarray(data)
         except ValueError:

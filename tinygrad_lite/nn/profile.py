@@ -19,6 +19,7 @@ from tinygrad_lite.nn.module import Module
 from tinygrad_lite.tensor import Tensor
 
 PRODUCTS = {"conv2d": "weight", "linear": "weight", "matmul": "a"}  # rules that multiply matrices -> their second factor
+WRAPPER = "tinygrad_lite.ops.half"  # a module with a function that is called in a rule's place
 
 
 @dataclass
@@ -109,9 +110,11 @@ class _Watch:
     @staticmethod
     def _is_rule(frame: FrameType) -> bool:
         caller = frame.f_back
-        return caller is not None and caller.f_globals.get("__name__") == "tinygrad_lite.tensor" and "vjp" in (
-            caller.f_code.co_varnames
-        )  # fmt: skip
+        if caller is not None and caller.f_globals.get("__name__") == WRAPPER:
+            caller = caller.f_back
+        if caller is None or frame.f_globals.get("__name__") == WRAPPER:
+            return False
+        return caller.f_globals.get("__name__") == "tinygrad_lite.tensor" and "vjp" in caller.f_code.co_varnames
 
     def _row(self, frame: FrameType, out: Array) -> Row:
         operation, arguments = frame.f_code.co_name, inspect.getargvalues(frame).locals

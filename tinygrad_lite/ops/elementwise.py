@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_lite._types import Array, RuleResult, Vjp
+from tinygrad_lite.ops.half import HALF
 
 BOTH, LEFT, RIGHT, NEITHER = (True, True), (True, False), (False, True), (False, False)  # which gradients are wanted
 WHOLE = (3, 4, 5, 6, 7, 8, -2, -3, -4, -5, -6, -7, -8)  # powers that products give, a hundred times faster than NumPy
@@ -24,7 +25,8 @@ def unbroadcast(g: Array, like: Array) -> Array:
     if g.shape != like.shape:
         extra = g.ndim - like.ndim
         stretched = tuple(i for i, size in enumerate(like.shape, extra) if size == 1 and g.shape[i] != 1)
-        g = g.sum(axis=(*range(extra), *stretched)).reshape(like.shape)
+        wide = np.float32 if g.dtype is HALF else None
+        g = g.sum(axis=(*range(extra), *stretched), dtype=wide).reshape(like.shape)
     return g if g.dtype is like.dtype or g.dtype.kind == "c" else g.astype(like.dtype, copy=False)
 
 

@@ -63,7 +63,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None, *, needs: tuple[b
         if needs[1]:
             g_weight = threads.matmul(G.T, X)
         if bias is not None and needs[2]:
-            g_bias = G.sum(axis=0)
+            g_bias = unbroadcast(G, bias)
         return (g_x, g_weight, g_bias)[: 2 if bias is None else 3]
 
     return out if X is x else out.reshape(*x.shape[:-1], weight.shape[0]), vjp

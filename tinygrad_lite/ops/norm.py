@@ -9,9 +9,11 @@ import numpy as np
 from tinygrad_lite import _check
 from tinygrad_lite import _threads as threads
 from tinygrad_lite._types import Array, RuleResult
+from tinygrad_lite.ops.half import in_single
 from tinygrad_lite.ops.reduction import deviations
 
 
+@in_single
 def layer_norm(x: Array, weight: Array, bias: Array, *, eps: float = 1e-5, needs: tuple[bool, ...] = (True,) * 3) -> RuleResult:
     """Rule for (x - mean) / sqrt(var + eps) * weight + bias, mean and (biased) variance over the last axes, those of weight.
 
@@ -56,6 +58,7 @@ def layer_norm(x: Array, weight: Array, bias: Array, *, eps: float = 1e-5, needs
     return out.reshape(x.shape), vjp
 
 
+@in_single
 def batch_norm(
     x: Array,
     weight: Array,

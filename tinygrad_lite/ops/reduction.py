@@ -9,6 +9,7 @@ import numpy as np
 from tinygrad_lite import _check
 from tinygrad_lite._types import Array, RuleResult
 from tinygrad_lite.errors import ShapeError
+from tinygrad_lite.ops.half import in_single
 
 Axes = tuple[int, ...]
 
@@ -27,6 +28,7 @@ def _wide(x: Array) -> type[np.int64] | None:
     return np.int64 if x.dtype.kind in "biu" else None
 
 
+@in_single
 def sum(x: Array, *, axes: Axes, keepdim: bool = False) -> RuleResult:
     """Rule for the sum over `axes`."""
 
@@ -36,6 +38,7 @@ def sum(x: Array, *, axes: Axes, keepdim: bool = False) -> RuleResult:
     return x.sum(axis=axes, keepdims=keepdim, dtype=_wide(x)), vjp
 
 
+@in_single
 def mean(x: Array, *, axes: Axes, keepdim: bool = False) -> RuleResult:
     """Rule for the mean over `axes`."""
     _check.not_empty("mean", "x", x, "the mean", axes)
@@ -55,6 +58,7 @@ def deviations(x: Array, axes: Axes) -> Array:
     return np.asarray(shifted)
 
 
+@in_single
 def var(x: Array, *, axes: Axes, correction: int = 1, keepdim: bool = False) -> RuleResult:
     """Rule for the sum of squared deviations from the mean, divided by (count - correction)."""
     count = _degrees("var", x, axes, correction)
@@ -67,6 +71,7 @@ def var(x: Array, *, axes: Axes, correction: int = 1, keepdim: bool = False) -> 
     return out, vjp
 
 
+@in_single
 def std(x: Array, *, axes: Axes, correction: int = 1, keepdim: bool = False) -> RuleResult:
     """Rule for the square root of `var`. Where all elements are equal the slope is 0, a subgradient, and not 0/0."""
     count = _degrees("std", x, axes, correction)
@@ -80,6 +85,7 @@ def std(x: Array, *, axes: Axes, correction: int = 1, keepdim: bool = False) -> 
     return out.reshape(out.shape if keepdim else _dropped(x.shape, axes)), vjp
 
 
+@in_single
 def norm(x: Array, *, axes: Axes, keepdim: bool = False) -> RuleResult:
     """Rule for the Euclidean norm over `axes`. At the zero vector the slope is 0, a subgradient, and not 0/0."""
     largest = np.abs(x.real).max(axis=axes, keepdims=True, initial=0)  # squares of x / largest cannot overflow

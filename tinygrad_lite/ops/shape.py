@@ -78,7 +78,7 @@ def stack(*arrays: Array, axis: int = 0) -> RuleResult:
 def index(x: Array, *, key: Any) -> RuleResult:
     """Rule for x[key], NumPy's indexing. An element that is picked several times collects all its cotangents."""
     parts = key if isinstance(key, tuple) else (key,)
-    lists = [np.asarray(part) for part in parts if isinstance(part, (list, np.ndarray))]
+    lists = [np.asarray(part) for part in parts if isinstance(part, (list, tuple, range, np.ndarray))]
     repeats = any(array.dtype != bool for array in lists)
     of_rows = len(lists) == len(parts) == 1 and lists[0].dtype.kind in "iu" and x.size > 0 < x.ndim  # as embeddings take them
 

@@ -8,6 +8,7 @@ from tinygrad_lite import _check
 from tinygrad_lite._threads import mapped
 from tinygrad_lite._types import Array, RuleResult
 from tinygrad_lite.errors import ShapeError
+from tinygrad_lite.ops.half import in_single
 
 
 def _shifted_exp(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
@@ -18,6 +19,7 @@ def _shifted_exp(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     return np.exp(shifted, out=shifted), m
 
 
+@in_single
 def logsumexp(x: Array, *, axes: tuple[int, ...], keepdim: bool = False) -> RuleResult:
     """Rule for log(sum(e^x)) over `axes`; -inf over elements that are all -inf."""
     powers, m = _shifted_exp(x, axes)
@@ -31,6 +33,7 @@ def logsumexp(x: Array, *, axes: tuple[int, ...], keepdim: bool = False) -> Rule
     return out if keepdim else out.squeeze(axes), vjp
 
 
+@in_single
 def softmax(x: Array, *, axis: int) -> RuleResult:
     """Rule for e^x / sum(e^x) along one axis."""
 
@@ -46,6 +49,7 @@ def softmax(x: Array, *, axis: int) -> RuleResult:
     return out, lambda g: (mapped(back, g, out, whole=axis),)
 
 
+@in_single
 def log_softmax(x: Array, *, axis: int) -> RuleResult:
     """Rule for x - log(sum(e^x)) along one axis."""
 
@@ -64,6 +68,7 @@ def log_softmax(x: Array, *, axis: int) -> RuleResult:
     return out, lambda g: (mapped(back, g, out, whole=axis),)
 
 
+@in_single
 def nll_loss(log_probs: Array, *, targets: Array, reduction: str = "mean", label_smoothing: float = 0.0) -> RuleResult:
     """Rule for minus the log-probability of the target class. log_probs (n, c, ...), targets (n, ...)."""
     _check_scores("nll_loss", log_probs)

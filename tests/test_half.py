@@ -1,0 +1,28 @@
+"""float16: sums of it keep the digits that it holds, as PyTorch's do."""
+
+import numpy as np
+import pytest
+
+import tinygrad_lite.functional as F
+from tinygrad_lite import Tensor
+
+
+@pytest.mark.parametrize("function", [
+    F.mean, lambda x: F.sum(x / 1000, 0), lambda x: F.var(x / 10, 0), lambda x: F.std(x, 0), lambda x: F.norm(x / 100, 0),
+    lambda x: F.softmax(x / 1000, 0), lambda x: F.logsumexp(x / 1000, 0), lambda x: F.layer_norm(x.T, 5000),
+    lambda x: F.batch_norm(x, None, None, training=True), lambda x: F.cross_entropy(x, np.zeros(5000, int)),
+    lambda x: F.log_softmax(x / 1000, 0),
+    lambda x: x[0] / 1000 + np.zeros((5000, 3), x.dtype),
+    lambda x: F.linear(np.ones((5000, 3), x.dtype), x[:2] / 1000, x[2, :2]),
+])  # fmt: skip
+def test_float16_is_added_up_in_float32(function):
+    rng = np.random.default_rng(0)
+    x = rng.uniform(500, 1500, (5000, 3)).astype(np.float16)
+    half, single = Tensor(x, requires_grad=True), Tensor(x.astype(np.float32), requires_grad=True)
+    out, want = function(half), function(single)
+    assert out.dtype == np.float16
+    np.testing.assert_allclose(out.data, want.data, rtol=2e-3, atol=1e-3)
+    g = rng.uniform(0.5, 1.5, out.shape).astype(np.float16)
+    out.backward(g)
+    want.backward(g)
+    np.testing.assert_allclose(half.grad, single.grad, rtol=3e-3, atol=1e-7 + 2e-3 * np.abs(single.grad).max())

@@ -1,0 +1,86 @@
+"""What may be done to leaves: changed in place, frozen, put into lists; and that no gradient is lost on the way."""
+
+import numpy as np
+import pytest
+
+import tinygrad_lite.functional as F
+from tinygrad_lite import DtypeError, ShapeError, TapeError, Tensor, as_tensor, nn, no_grad, optim
+
+X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], np.float32)
+
+
+def leaf(data=X):
+    return Tensor(data, requires_grad=True)
+
+
+def test_in_place_operators_make_a_new_tensor():
+    x = leaf()
+    y = x
+    y += 1
+    assert y is not x
+    np.testing.assert_array_equal(x.data, X)
+    with no_grad():
+        plain = z = x.detach()
+        plain += 1  # somebody may have computed with it
+    assert plain is not z
+
+
+def test_under_no_grad_leaves_are_changed_in_place():
+    p = q = leaf()
+    data = p.data
+    with no_grad():
+        p += 3.0
+        p -= np.ones(X.shape)
+        p *= 4.0
+        p /= Tensor(2.0)
+        with pytest.raises(ShapeError, match=r"in place: the result has shape \(2, .*the tensor"):
+            p += np.ones((2, *X.shape))
+    assert p is q
+    assert p.data is data
+    assert p.requires_grad
+    np.testing.assert_allclose(data, (X + 2) * 2)
+
+
+def test_elements_are_not_assigned():
+    with pytest.raises(TapeError, match="elements cannot be assigned"):
+        leaf()[0] = 1.0
+
+
+def test_lists_of_tensors_do_not_lose_gradients():
+    x = leaf()
+    for act in (lambda: Tensor([x.sum(), 1.0]), lambda: F.sum([[1.0, x.mean()]]), lambda: as_tensor((x, x))):
+        with pytest.raises(DtypeError, match=r"F\.stack"):
+            act()
+    assert Tensor([x.detach().sum(), 1.0]).tolist() == [X.sum(), 1.0]
+    with no_grad():
+        assert Tensor([leaf(2.0), 1.0]).tolist() == [2, 1]
+
+
+def test_a_leaf_that_is_frozen_for_a_while_keeps_its_gradient():
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    y = (x * x).sum()
+    x.requires_grad = False
+    assert x.grad is None
+    x.requires_grad = True
+    y.backward()
+    np.testing.assert_array_equal(x.grad, [2, 4])
+    x.requires_grad = False
+    x.zero_grad()
+    x.requires_grad = True
+    assert x.grad is None
+
+
+def test_frozen_parameters_are_left_alone():
+    model = nn.Linear(3, 2)
+    model.bias.requires_grad = False
+    before = model.bias.data.copy(), model.weight.data.copy()
+    optimizer = optim.SGD(model.parameters(), lr=0.1, weight_decay=0.1)
+    model(np.ones((4, 3), np.float32)).sum().backward()
+    optimizer.step()
+    np.testing.assert_array_equal(model.bias.data, before[0])
+    assert (model.weight.data != before[1]).all()
+    model.weight.requires_grad = False
+    with pytest.raises(DtypeError, match="SGD: params must be leaf Tensors that require a gradient, got none that does"):
+        optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(DtypeError, match="got one computed from others"):
+        optim.SGD([Tensor([1.0], requires_grad=True) * 2], lr=0.1)
