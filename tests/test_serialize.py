@@ -1,4 +1,7 @@
-"""Weight files: round trips, damage, atomic writes."""
+"""Weight files: round trips, damage, atomic writes.
+
+This file is long because each kind of damage, and each kind of file of other programs, has its own small test.
+"""
 
 import json
 import os
@@ -7,9 +10,12 @@ import zipfile
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from models.lenet import LeNet
-from tinygrad_lite import DtypeError, FileFormatError, ShapeError, serialize
+from models.load import PAIR_WEIGHTS, WEIGHTS
+from tinygrad_lite import DtypeError, FileFormatError, ShapeError, _check, serialize
 
 SUFFIXES = [".safetensors", ".npz"]
 
@@ -78,8 +84,6 @@ def test_a_model_comes_back(tmp_path, suffix):
 
 
 def test_other_programs_read_what_is_written(tmp_path):
-    from safetensors.numpy import load_file
-
     for suffix, read in ((".npz", np.load), (".safetensors", load_file)):
         serialize.save({"a": ARRAYS["columns"]}, tmp_path / f"x{suffix}")
         np.testing.assert_array_equal(read(tmp_path / f"x{suffix}")["a"], ARRAYS["columns"])
@@ -95,6 +99,28 @@ def test_metadata(tmp_path):
     serialize.save(ARRAYS, tmp_path / "b.safetensors")
     assert serialize.load_metadata(tmp_path / "a.safetensors") == {"seed": "7"}
     assert serialize.load_metadata(tmp_path / "b.safetensors") == {}
+
+
+def test_other_programs_find_the_metadata_and_the_file_does_not_hang_on_their_order(tmp_path):
+    metadata = {"z": "", "format": "pt", "sha256": "abc", "tinygrad_litd": "9f" * 32}
+    serialize.save(ARRAYS, tmp_path / "a.safetensors", metadata)
+    serialize.save(ARRAYS, tmp_path / "b.safetensors", dict(reversed(metadata.items())))
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    assert serialize.load_metadata(tmp_path / "a.safetensors") == metadata
+    with safe_open(tmp_path / "a.safetensors", "np") as file:
+        found = file.metadata()
+        assert found == {**metadata, serialize.OURS: found[serialize.OURS]}
+
+
+def test_older_files_with_all_metadata_in_one_entry(tmp_path):
+    for weights, net in ((WEIGHTS, "digits"), (PAIR_WEIGHTS, "pairs")):
+        arrays, metadata = serialize.load_with_metadata(weights)
+        with safe_open(weights, "np") as file:
+            assert list(file.metadata()) == [serialize.OURS]
+        assert metadata["net"] == net
+        assert not {serialize.OURS, serialize.CHECKSUM} & set(metadata)
+        serialize.save(arrays, tmp_path / "new.safetensors", metadata)
+        assert serialize.load_metadata(tmp_path / "new.safetensors") == metadata
 
 
 def damaged(raw, step):
@@ -160,6 +186,16 @@ def npy(descr, shape, data=b""):
 ONE = npy("<f4", "(1,)", bytes(4))
 
 
+def test_what_packs_well_is_no_bomb(tmp_path):
+    np.savez_compressed(tmp_path / "x.npz", a=np.zeros(9_000_000))
+    assert serialize.load(tmp_path / "x.npz")["a"].shape == (9_000_000,)
+    with zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", ONE)
+        archive.infolist()[0].file_size = 1 << 61  # more than any machine's memory
+    with pytest.raises(FileFormatError, match="would unpack to more than 200 times as many"):
+        serialize.load(tmp_path / "x.npz")
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
 @pytest.mark.parametrize(
     ("entries", "method", "words"),
@@ -175,7 +211,8 @@ ONE = npy("<f4", "(1,)", bytes(4))
         ([("a.npy", b"\x93NUMPY\1\0\xff\0" + b"(" * 255)], 0, ""),
     ],
 )  # fmt: skip
-def test_archives_that_were_made_to_harm(tmp_path, entries, method, words):
+def test_archives_that_were_made_to_harm(tmp_path, entries, method, words, monkeypatch):
+    monkeypatch.setattr(_check, "memory_limit", lambda: 256 << 20)
     packed(path := tmp_path / "x.npz", entries, method)
     tracemalloc.start()
     try:
@@ -193,21 +230,80 @@ def test_entries_of_other_names_are_seen(tmp_path):
         serialize.load(tmp_path / "x.npz")
 
 
-LIST = {"pixel_scale": [1]}
-SIGNED = json.dumps({**LIST, serialize.CHECKSUM: serialize._digest({"a": np.zeros(1, np.float32)}, LIST)})
+def foreign(path, dtype, shape, data, metadata=None):
+    entry = {"dtype": dtype, "shape": shape, "data_offsets": [0, len(data)]}
+    header = json.dumps({"__metadata__": metadata, "right": entry}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + data)
+    return path
 
 
-@pytest.mark.parametrize("ours", [None, "5", "[" * 10**5, SIGNED])
+def signed(metadata):
+    """The one entry of older files, for an array of one zero."""
+    return json.dumps({**metadata, serialize.CHECKSUM: serialize._digest({"right": np.zeros(1, np.float32)}, metadata)})
+
+
+@pytest.mark.parametrize("ours", [None, "5", "[" * 10**5, signed({"pixel_scale": [1]})])
 def test_metadata_that_is_none(tmp_path, ours):
-    metadata = None if ours is None else {serialize.OURS: ours}
-    header = json.dumps({"__metadata__": metadata, "a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
-    path = tmp_path / "x.safetensors"
-    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    path = foreign(tmp_path / "x.safetensors", "F32", [1], bytes(4), None if ours is None else {serialize.OURS: ours})
     if ours is None:
-        assert serialize.load_with_metadata(path) == ({"a": 0}, {})
+        assert serialize.load_with_metadata(path) == ({"right": 0}, {})
     else:
         with pytest.raises(FileFormatError, match=r"x\.safetensors is not a whole"):
             serialize.load(path)
+
+
+@pytest.mark.parametrize("kind", ["x.safetensors", "x.npz", "older x.safetensors"])
+def test_damage_to_the_checksum_does_not_switch_it_off(tmp_path, kind):
+    path = tmp_path / kind.removeprefix("older ")
+    if kind.startswith("older"):
+        foreign(path, "F32", [1], bytes(4), {serialize.OURS: signed({"seed": "7"})})
+        assert serialize.load_with_metadata(path) == ({"right": 0}, {"seed": "7"})
+    else:
+        serialize.save({"right": np.zeros(1, np.float32)}, path, {"seed": "7"})
+    content = path.read_bytes().replace(b"right", b"wrong")
+    begin = content.index(serialize.CHECKSUM.encode() if path.suffix == ".npz" else serialize.OURS.encode())
+    end = content.index(b"}", begin) if path.suffix == ".safetensors" else len(content)
+    for place in range(begin, end):
+        for value in range(256) if place < begin + len(serialize.OURS) else b'\\"\0a ':
+            path.write_bytes(content[:place] + bytes([value]) + content[place + 1 :])
+            with pytest.raises(FileFormatError, match="not a whole"):
+                serialize.load(path)
+    for first, name, digits in ((begin + 2, b"z", b"z"), (begin, b"", b"z" * 40)):  # both a little, the digits much
+        both = bytearray(content)
+        both[first : first + len(name)] = name
+        both[end - 50 : end - 50 + len(digits)] = digits
+        path.write_bytes(both)
+        with pytest.raises(FileFormatError, match="checksum"):
+            serialize.load(path)
+
+
+def test_checksums_of_other_programs_are_not_taken_for_ours(tmp_path):
+    metadata = {
+        "sshs_model_hash": "9f86d081884c7d65" * 4,
+        "sha256": "9f86d081884c7d65" * 4,
+        "image_mean": "[0.48145466,0.4578275,0.40821073,0.26862954,0.26130258,0.27577711]",
+        "training": signed({"seed": "7"}),
+        "tinygrad_lite_version": "0.1.0",
+    }
+    save_file({"a": np.ones(3)}, tmp_path / "x.safetensors", metadata)
+    assert serialize.load_metadata(tmp_path / "x.safetensors") == metadata
+    packed(tmp_path / "x.npz", [("a.npy", ONE)])
+    with zipfile.ZipFile(tmp_path / "x.npz", "a") as archive:
+        archive.comment = b"commit " + b"9f86d081884c7d65" * 4
+    assert list(serialize.load(tmp_path / "x.npz")) == ["a"]
+
+
+def test_dtypes_that_numpy_has_not(tmp_path):
+    values = np.array([[1.5, -0.0, np.inf], [3.3895314e38, 1e-40, np.nan]], np.float32)
+    upper = (values.view(np.uint32) >> 16).astype("<u2")
+    read = serialize.load(foreign(tmp_path / "x.safetensors", "BF16", [2, 3], upper.tobytes()))["right"]
+    assert (read.dtype, read.shape) == (np.float32, (2, 3))
+    np.testing.assert_array_equal(read.view(np.uint32), values.view(np.uint32) & 0xFFFF0000)
+    foreign(tmp_path / "x.safetensors", "F8_E4M3", [3], bytes(3))
+    with pytest.raises(
+        FileFormatError, match=r"^load: [^:]*x\.safetensors holds 'right' with dtype F8_E4M3.*convert this array"
+    ):
+        serialize.load(tmp_path / "x.safetensors")
 
 
 def test_names_and_places(tmp_path):
@@ -217,6 +313,11 @@ def test_names_and_places(tmp_path):
         serialize.load(tmp_path / "weights")
     with pytest.raises(FileNotFoundError, match=r"load: there is no file .*none\.npz"):
         serialize.load(tmp_path / "none.npz")
+    for suffix in SUFFIXES:
+        with pytest.raises(FileNotFoundError, match=rf"save: there is no folder .*none for w{suffix}; make it"):
+            serialize.save(ARRAYS, tmp_path / "none" / f"w{suffix}")
+    with pytest.raises(FileFormatError, match="'tinygrad_lite' is a reserved name in metadata"):
+        serialize.save(ARRAYS, tmp_path / "w.safetensors", {serialize.OURS: "0.1"})
     assert os.listdir(tmp_path) == []
 
 
@@ -254,4 +355,19 @@ def test_a_write_that_breaks_off_leaves_the_old_file(tmp_path, suffix, monkeypat
     with pytest.raises(OSError, match="No space left"):
         serialize.save({"new": np.zeros(3)}, path)
     assert list(serialize.load(path)) == ["old"]
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_two_writes_at_once_leave_one_of_the_two(tmp_path, suffix, monkeypatch):
+    path, sync = tmp_path / f"weights{suffix}", os.fsync
+
+    def another_write(descriptor):
+        monkeypatch.setattr(os, "fsync", sync)
+        serialize.save({"second": np.ones(3)}, path)
+        assert list(serialize.load(path)) == ["second"]
+
+    monkeypatch.setattr(os, "fsync", another_write)
+    serialize.save({"first": np.zeros(100)}, path)
+    assert list(serialize.load(path)) == ["first"]
     assert os.listdir(tmp_path) == [path.name]

@@ -3,6 +3,7 @@
 A file is written aside and renamed when it is whole: whoever looks sees the old one or the new one.
 """
 
+import difflib
 import hashlib
 import io
 import json
@@ -10,7 +11,7 @@ import math
 import os
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ DTYPES = {  # the names of NumPy and of .safetensors
     "complex64": "C64",
     **{f"{kind}{bits}": f"{kind[0].upper()}{bits}" for kind in ("uint", "int", "float") for bits in (8, 16, 32, 64)},
 }
+NAMES = {written: name for name, written in DTYPES.items()}
 LONGEST = 0xFFFF - len(".npy")  # bytes of a name in an .npz file
-OURS = "tinygrad_lite"  # the one entry of the metadata: the library writes several in an order of chance
+OURS = "tinygrad_lite"  # the entry of the metadata with the checksum, in JSON; in older files all of the metadata is in it
 
 
 def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
@@ -38,11 +40,12 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Map
     ----------
     state : mapping from names to arrays of numbers
     path : file name ending in .safetensors or .npz
-    metadata : mapping from str to str, optional; kept in .safetensors files only
+    metadata : mapping from str to str, optional; kept in .safetensors files only, where other programs find it too
 
     Raises
     ------
-    FileFormatError : another ending, or a name that the format keeps for itself.
+    FileFormatError : another ending, or a name that the format or the library keeps for itself.
+    FileNotFoundError : there is no such folder.
     ShapeError : a value of lists that differ in length.
     DtypeError : a value that is no array of numbers, or not of a dtype that the format knows; a name that is no text.
 
@@ -56,6 +59,8 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Map
             raise DtypeError(f"save: {argument} must be a mapping, got {type(given).__name__}.")
     if not all(_is_text(text) for entry in (metadata or {}).items() for text in entry):
         raise DtypeError(f"save: metadata must be from str to str, got {dict(metadata or {})!r:.80}.")
+    if OURS in (metadata or {}):
+        raise FileFormatError(f"save: {OURS!r} is a reserved name in metadata, where the checksum goes; rename this entry.")
     arrays = {}
     for name, value in state.items():
         array = _check.array("save", f"the value of {name!r:.80}", value)
@@ -66,7 +71,9 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Map
         if target.suffix == ".npz" and ("\0" in name or len(name.encode()) > LONGEST):
             raise FileFormatError(f"save: {name!r:.80} is too long for .npz files, or has a zero in it; use .safetensors.")
         arrays[name] = array.astype(array.dtype.newbyteorder("="), copy=False)
-    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"save: there is no folder {target.parent} for {target.name}; make it, or change the path.")
+    aside = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")  # no other save's, of this process or another
     try:
         with open(aside, "wb") as file:
             if target.suffix == ".npz":
@@ -85,12 +92,12 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Map
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, Array]:
-    """Read the arrays that save() wrote, or that any other program wrote in these formats.
+    """Read the arrays that save() wrote, or that any other program wrote in these formats; bfloat16 becomes float32.
 
     Raises
     ------
     FileNotFoundError : there is no such file.
-    FileFormatError : it is damaged, truncated, or not of the kind that its name says.
+    FileFormatError : it is damaged, truncated, not of the kind that its name says, or of a dtype that NumPy has not.
     """
     return load_with_metadata(path)[0]
 
@@ -107,6 +114,8 @@ def load_with_metadata(path: str | os.PathLike[str]) -> tuple[dict[str, Array], 
         raise FileNotFoundError(f"load: there is no file {source}.")
     try:
         return (_read_npz(source), {}) if source.suffix == ".npz" else _read_safetensors(source)
+    except FileFormatError:
+        raise
     except Exception as error:  # a stranger's bytes make zipfile, NumPy and their parsers raise nearly all that there is
         raise FileFormatError(f"load: {source} is not a whole {source.suffix} file: {error}.") from None
 
@@ -115,13 +124,15 @@ def _read_npz(path: Path) -> dict[str, Array]:
     content = path.read_bytes()
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         entries = archive.infolist()
-        if sum(entry.file_size for entry in entries) > max(1 << 26, 200 * len(content)):
-            raise ValueError(f"its {len(content)} bytes would unpack to more than 200 times as many")
+        # Zeros pack 1,000 to 1, so a high ratio alone makes no bomb: it must also take a good part of the memory.
+        if sum(entry.file_size for entry in entries) > max(_check.memory_limit() // 4, 200 * len(content)):
+            raise ValueError(f"its {len(content)} bytes would unpack to more than 200 times as many, and a quarter of memory")
         arrays = {entry.filename.removesuffix(".npy"): _read_array(archive, entry) for entry in entries}
         if len(arrays) < len(entries):
             raise ValueError("it holds two arrays of one name")
-        ours = archive.comment.startswith(CHECKSUM.encode()) or re.search(b"[0-9a-f]{64}", archive.comment)
-        if ours and archive.comment != f"{CHECKSUM} {_digest(arrays, {})}".encode():
+        comment = archive.comment.decode("latin-1")
+        ours = comment.startswith(CHECKSUM) or _is_nearly(CHECKSUM, comment[: len(CHECKSUM)], comment)
+        if ours and comment != f"{CHECKSUM} {_digest(arrays, {})}":
             raise ValueError("its checksum differs, so it is damaged")
         return arrays
 
@@ -145,21 +156,44 @@ def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Array:
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
-    from safetensors.numpy import load as parse  # when a file is read, not before
+    import safetensors  # when a file is read, not before
 
     content = path.read_bytes()
-    arrays: dict[str, Array] = parse(content)  # checks names, sizes and places against the length
+    parse: Callable[[bytes], list[tuple[str, dict[str, Any]]]] = safetensors.deserialize
+    arrays = {name: _from_bytes(path, name, **entry) for name, entry in parse(content)}  # it checks names, sizes and places
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     metadata: dict[str, str] = header.get("__metadata__") or {}
-    # Known by its look too, 64 hexadecimal digits at the end: damage to the entry's name must not switch the check off.
-    ours = next((t for key, t in metadata.items() if key == OURS or len(re.findall("[0-9a-f]", t[-66:])) > 48), None)
-    if ours is None:  # another program's file, which has no checksum
-        return arrays, metadata
-    given = json.loads(ours)
-    texts = isinstance(given, dict) and all(isinstance(text, str) for text in given.values())
-    if not texts or given.pop(CHECKSUM, None) != _digest(arrays, given):
+    if OURS not in metadata:
+        if any(_is_nearly(OURS, name, text) for name, text in metadata.items()):
+            raise ValueError("the name of its checksum is damaged")
+        return arrays, metadata  # another program's file, which has no checksum
+    ours = json.loads(metadata.pop(OURS))
+    texts = isinstance(ours, dict) and all(isinstance(text, str) for text in ours.values())
+    if not texts or ours.pop(CHECKSUM, None) != _digest(arrays, metadata := {**metadata, **ours}):
         raise ValueError("its checksum differs, so it is damaged")
-    return arrays, given
+    return arrays, metadata
+
+
+def _from_bytes(path: Path, name: str, dtype: str, shape: list[int], data: bytes) -> Array:
+    if dtype == "BF16":  # the upper halves of float32
+        halves = np.frombuffer(data, "<u2").astype(np.uint32)
+        return (halves << 16).view(np.float32).reshape(shape)
+    if dtype not in NAMES:
+        raise FileFormatError(
+            f"load: {path} holds {name!r:.80} with dtype {dtype}, which NumPy has not; "
+            "let the program that wrote it convert this array to float32."
+        )
+    array = np.frombuffer(data, np.dtype(NAMES[dtype]).newbyteorder("<")).reshape(shape)
+    return array.astype(NAMES[dtype], copy=False)
+
+
+def _is_nearly(ours: str, name: str, text: str) -> bool:
+    """Whether it is our entry but for damage to its name or its 64 digits, which must not switch the check off.
+
+    Neither is a sign alone: other programs keep checksums too, under names of their own.
+    """
+    digits = re.findall("[0-9a-f]", text[-66:])  # JSON ends in "} after them
+    return len(digits) > 48 and difflib.SequenceMatcher(None, name, ours).ratio() > 0.6
 
 
 def _digest(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> str:
@@ -186,7 +220,8 @@ def _checked(path: str | os.PathLike[str]) -> Path:
 def _safetensors_parts(arrays: Mapping[str, Array], metadata: Mapping[str, str] | None) -> Iterator[bytes | memoryview]:
     """The length of the header, the header, and the arrays: wider numbers first, so that each has its alignment."""
     given = dict(metadata or {})
-    header: dict[str, Any] = {"__metadata__": {OURS: json.dumps({**given, CHECKSUM: _digest(arrays, given)})}}
+    entries = {**given, OURS: json.dumps({CHECKSUM: _digest(arrays, given)})}
+    header: dict[str, Any] = {"__metadata__": dict(sorted(entries.items()))}  # the same entries, the same file
     order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
     end = 0
     for name in order:
