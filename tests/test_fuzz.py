@@ -5,6 +5,8 @@ This file is long because the tool has many faces, each with a few small tests.
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 from tinygrad_lite import Tensor, nn
 from tinygrad_lite import functional as F
-from tinygrad_lite.errors import GradientError
+from tinygrad_lite.errors import DtypeError, GradientError, ShapeError
 from tinygrad_lite.fuzz import (
     Draw,
     OpSpec,
@@ -33,6 +35,7 @@ from tinygrad_lite.fuzz import (
 )  # fmt: skip
 from tinygrad_lite.fuzz.__main__ import main
 from tinygrad_lite.fuzz.mutants import CATALOGUE, maximum_both, unbroadcast
+from tinygrad_lite.gradcheck.snippet import snippet
 
 DOCS = Path(__file__).parents[1] / "docs" / "fuzzing.md"
 
@@ -106,8 +109,57 @@ def test_what_cannot_be_inferred_is_said():
     def odd(a, b, c, d, e):
         raise ValueError("never")
 
-    with pytest.raises(ValueError, match=r"no inputs could be inferred for .*odd\(a, b, c, d, e\); tried .*give inputs="):
+    with pytest.raises(ShapeError, match=r"no inputs .*odd\(a, b, c, d, e\): ValueError: never\. Tried: .+\. Give inputs="):
         fuzz_grad(odd)
+
+
+def no_backward(x):
+    return x * x
+
+
+def picky(x):
+    if x.ndim:
+        raise ValueError("zero axes")
+    return x * x
+
+
+@pytest.mark.parametrize(
+    ("fn", "words"),
+    [
+        (no_backward, r"no_backward must return \(output, vjp\) or Tensors, but returned ndarray"),
+        (picky, r"picky must return \(output, vjp\)"),  # although it refuses most inputs with other words
+        (lambda x, *, k: (k * x, lambda g: k * g), "missing 1 required keyword-only argument: 'k'"),
+        (lambda x: 1 // 0, "ZeroDivisionError: "),
+        (lambda x=None: x, r"no parameter asks for an array\. Tried: nothing"),
+    ],
+)
+def test_why_nothing_can_be_inferred_is_said(fn, words):
+    with pytest.raises(ShapeError, match=words):
+        fuzz_grad(fn)
+
+
+def scaled(x, alpha=1.0, *, shift=0.0, power=1):
+    return alpha * x**power + shift, lambda g: g * alpha
+
+
+def test_float_defaults_are_varied_and_the_rest_is_named():
+    assert re.search("alpha, shift varied; not varied: power=1$", fuzz_grad(scaled, seed=0).inferred)
+    for seed in range(3):
+        report = fuzz_grad(lambda x, alpha=1.0: (alpha * x, lambda g: g), seed=seed, raise_error=False)
+        assert report.failure.target.kwargs in ({"alpha": 0.75}, {"alpha": 1.5})
+
+
+def test_float_defaults_stay_where_nothing_else_is_taken():
+    def fixed(x, alpha=1.0):
+        if alpha != 1:
+            raise NotImplementedError
+        return x * 1, lambda g: g
+
+    def shifted(x, alpha=1.0):
+        return x + alpha
+
+    assert fuzz_grad(fixed, seed=0).inferred.endswith("x: any shape; not varied: alpha=1.0")
+    assert fuzz_grad((shifted, lambda g, x: g), seed=0).inferred.endswith("not varied: alpha=1.0")
 
 
 def test_functions_of_tensors_and_modules():
@@ -224,6 +276,67 @@ def test_strategies_are_valid_by_construction(data):
     assert F.max_pool2d(Tensor(x), **kwargs).ndim == 4
 
 
+@given(indexed("tuple"))
+@settings(max_examples=50)
+def test_tuples_index_as_lists_do(drawn):
+    (x, index), _ = drawn
+    *before, picks = index
+    assert isinstance(picks, tuple)
+    np.testing.assert_array_equal(x[index], x[(*before, list(picks))])
+
+
+def test_a_rule_that_forgets_repeats_in_tuples_is_caught():
+    def index(x, key):
+        parts = key if isinstance(key, tuple) else (key,)
+
+        def vjp(g):
+            out = np.zeros_like(x)
+            if any(isinstance(part, np.ndarray) and part.dtype != bool for part in parts):
+                np.add.at(out, key, g)
+            else:
+                out[key] = g
+            return out
+
+        return x[key], vjp
+
+    assert not fuzz_grad(index, indexed(), seed=0, raise_error=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"shape": "abc"}, "shape must be a tuple of integers, got 'abc'"),
+        ({"shape": (2, -1)}, "shape must be at least 0, got shape=-1"),
+        ({"values": "foo"}, "values must be 'nasty', 'positive', 'smooth' or 'large', got 'foo'"),
+        ({"low": 3, "high": 1}, "low must be below high, got low=3, high=1"),
+        ({"low": np.nan}, r"low must lie in \[-inf, inf\], got low=nan"),
+        ({"layout": "D"}, "layout must be .* got 'D'"),
+        ({"dtype": np.int64}, "dtype must be that of floats, got <class 'numpy.int64'>"),
+    ],
+)
+def test_tensors_refuse_what_they_cannot_draw(options, words):
+    with pytest.raises((ShapeError, DtypeError), match=words):
+        tensors(**options)
+
+
+def test_numbers_of_a_run_are_checked():
+    with pytest.raises(ShapeError, match="max_examples must be at least 1, got max_examples=0"):
+        fuzz_grad(sine, max_examples=0)
+    with pytest.raises(DtypeError, match="min_decided must be a number, got 'x'"):
+        fuzz_grad(sine, min_decided="x")
+    with pytest.raises(ShapeError, match=r"min_decided must lie in \[0, 1\], got min_decided=2"):
+        fuzz_grad(sine, min_decided=2)
+
+
+@pytest.mark.parametrize(("threshold", "least"), [(5, 4), (8, 2)])
+def test_saturated_slopes_are_reached(threshold, least):
+    def tanh(x):  # wrong by 2e-4 at 5, 5e-7 at 8
+        return np.tanh(x), lambda g: g * (1 - np.tanh(x) ** 2) * (np.abs(x) < threshold)
+
+    caught = [not fuzz_grad(tanh, tensors(), seed=seed, shrink=False, raise_error=False) for seed in range(6)]
+    assert sum(caught) >= least
+
+
 def test_strategies_reach_what_breaks_gradients():
     found = set()
 
@@ -283,6 +396,160 @@ def test_command_line(capsys, tmp_path):
     assert "no op or layer has 'no-such-op'" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([f"{here}:trace", "--inputs", "nothing"])
+
+
+WRONG_USAGE = [
+    (["t:forgets"], "forgets must return (output, vjp)"),
+    (["t:number"], "fn must be a function, got 3"),
+    (["t:missing"], "no attribute 'missing'"),
+    (["syntax:f"], "SyntaxError: "),
+    (["raises:f"], "RuntimeError: boom\nraised in"),
+    (["leaves:f"], "SystemExit: 0"),
+    (["t:sine", "--seed", "-1"], "--seed: must be a whole number of at least 0, got '-1'"),
+    (["t:sine", "--max-examples", "-3"], "--max-examples: must be a whole number of at least 1, got '-3'"),
+    (["t:sine", "--max-examples", "0"], "at least 1, got '0'"),
+    (["t:sine", "--minutes", "nan"], "--minutes: must be a number above 0, got 'nan'"),
+    (["t:sine", "--minutes", "-1"], "above 0, got '-1'"),
+    (["t:sine", "--inputs", "SPECIAL"], "--inputs SPECIAL: no such strategy"),
+    (["t:sine", "--inputs", "t:number"], "--inputs t:number: no such strategy"),
+    (["t:sine", "--inputs", "t:sine"], "missing 1 required positional argument"),
+    (["t:sine", "--inputs", "conv"], "called with ("),
+    (["elementwise.neg", "--inputs", "conv"], "--inputs is for a function of your own"),
+    (["--selftest", "nothing"], "no wrong rule has 'nothing' in its name"),
+    (["--replay", "missing.py"], "FileNotFoundError: "),
+    (["--replay", "."], "ImportError: "),
+    (["--replay", "syntax.py"], "SyntaxError: "),
+]
+
+
+@pytest.fixture
+def modules(tmp_path, monkeypatch):
+    """A folder with modules of somebody, as the current one."""
+    (tmp_path / "t.py").write_text(
+        "import numpy as np\nnumber = 3\n\n\ndef forgets(x): return x * x\n\n\n"
+        "def sine(x): return np.sin(x), lambda g: g * np.cos(x)\n\n\ndef wrong(x): return np.sin(x), lambda g: g\n"
+    )
+    (tmp_path / "syntax.py").write_text("def f(:")
+    (tmp_path / "raises.py").write_text("raise RuntimeError('boom')")
+    (tmp_path / "leaves.py").write_text("raise SystemExit(0)")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    for name in ("t", "syntax", "raises", "leaves"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(("words", "said"), WRONG_USAGE, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_wrong_usage_has_status_2(words, said, modules, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    assert left.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_wrong_gradients_have_status_1(modules, capsys):
+    assert main(["t:sine", "--max-examples", "5"]) == 0
+    assert main(["t:wrong"]) == 1
+    assert main(["t:wrong", "--json"]) == 1
+
+
+def test_an_interrupted_run_does_not_say_that_all_is_right(modules):
+    (modules / "stops.py").write_text("raise KeyboardInterrupt")
+    run = subprocess.run([sys.executable, "-m", "tinygrad_lite.fuzz", "stops:f"], capture_output=True, check=False)
+    assert run.returncode == 130
+
+
+class Nested:
+    """Functions that have no name of their own in a module."""
+
+    @staticmethod
+    def static(x, **_):
+        return np.sin(x), lambda g: 2 * g * np.cos(x)
+
+    def bound(self, x, **_):
+        return self.static(x)
+
+
+def noisy(x, rng):
+    m = rng.random(x.shape)
+    return m * x, lambda g: 2 * g * m
+
+
+def tanh(x):  # of the same name as NumPy's
+    return 2 * np.tanh(x), lambda g: g
+
+
+@grad_property(tensors())
+def doubled_slope(x):
+    return Nested.static(x)
+
+
+def identity(x):
+    return 1 * x
+
+
+def advanced_rng():
+    rng = np.random.default_rng(7)
+    rng.random(5)
+    return rng
+
+
+KEYWORDS = {
+    "a": -np.inf, "b": [np.inf, (np.nan,)], "c": np.float32(np.inf), "d": np.float64, "e": np.dtype("float32"), "f": float,
+    "g": slice(None, 2), "h": sine, "i": np.sin, "j": Nested.static, "k": "inf", "l": np.int64(3), "m": abs,
+    "n": np.linalg.norm, "np": sine,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fn", "options", "line"),
+    [
+        (Nested.static, {}, f"from {__name__} import Nested\ncheck_grad(Nested.static, "),
+        ((np.sin, lambda g, x: g), {}, "check_grad((np.sin, fn1), "),
+        (doubled_slope.fn, {}, "check_grad(doubled_slope.fn, "),
+        (tanh, {"reference": np.tanh}, "reference=np.tanh"),
+        (tanh, {"reference": identity, "surrogate": identity}, f"from {__name__} import identity as identity_"),
+        (noisy, {"kwargs": {"rng": advanced_rng()}}, "rng.bit_generator.state = "),
+        (noisy, {"kwargs": {"rng": np.random.Generator(np.random.MT19937(3))}}, "np.random.MT19937()"),
+        (Nested.static, {"kwargs": KEYWORDS}, "'f': float, "),
+    ],
+)
+def test_snippets_run_as_they_are(fn, options, line):
+    report = check_grad(fn, np.array([0.5, 1.0]), raise_error=False, seed=3, **options)
+    code = snippet(report)
+    assert line in code
+    assert "from builtins" not in code
+    names = {} if not isinstance(fn, tuple) else {"fn1": fn[1]}
+    with pytest.raises(GradientError) as caught:
+        exec(re.sub(r"fn1 = \.\.\..*", "", code), names)
+    again = caught.value.report
+    assert (again.worst.name, again.excess) == (report.worst.name, report.excess)
+    if "kwargs" in options and "rng" not in options["kwargs"]:
+        assert repr(again.target.kwargs) == repr(KEYWORDS)
+
+
+def test_snippets_say_what_to_put_in():
+    def wrong(x, rule=None):
+        return np.sin(x), lambda g: 2 * g * np.cos(x)
+
+    x = np.ones(2)
+    assert "fn = ...  # test_snippets_say_what_to_put_in.<locals>.wrong: put it here" in str(
+        check_grad(wrong, x, raise_error=False)
+    )
+    assert "fn = ...  # Nested.bound: put it here" in str(check_grad(Nested().bound, x, raise_error=False))
+    told = snippet(check_grad(wrong, x, kwargs={"rule": Nested()}, raise_error=False))
+    assert "rule = ...  # a Nested: put it here" in told
+
+
+def test_snippets_import_nothing_from_a_script(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import numpy as np\nfrom tinygrad_lite.gradcheck import check_grad\n"
+        "def wrong(x): return np.sin(x), lambda g: g\n"
+        "if __name__ == '__main__': print(check_grad(wrong, np.ones(2), raise_error=False))"
+    )
+    said = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True).stdout
+    assert "fn = ...  # wrong of the script that ran: put it here" in said
 
 
 def test_a_missed_wrong_rule_fails_the_selftest(monkeypatch, capsys):

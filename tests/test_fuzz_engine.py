@@ -34,7 +34,7 @@ def test_the_right_engine_passes_the_same_run():
     run()
 
 
-def last_wins(root, cotangent):
+def last_wins(root, cotangent, *only):
     """pytorch 181146, TrenTorch PR 182: a tensor that is used twice keeps the last gradient only."""
     uses, pending, ready = tape._uses(root), {root: cotangent}, [root]
     while ready:
@@ -52,18 +52,18 @@ def last_wins(root, cotangent):
         node.vjp, node.parents = None, ()
 
 
-def assigns(root, cotangent):
+def assigns(root, cotangent, *only):
     """Gradients are assigned and not added up over backward passes."""
     for node in tape._uses(root):
         if isinstance(node, tape.Leaf):
             node.grad = None
-    original(root, cotangent)
+    original(root, cotangent, *only)
 
 
-def not_freed(root, cotangent):
+def not_freed(root, cotangent, *only):
     """The graph is kept after backward."""
     nodes = [(node, node.vjp, node.parents) for node in tape._uses(root) if node.vjp]
-    original(root, cotangent)
+    original(root, cotangent, *only)
     for node, vjp, parents in nodes:
         node.vjp, node.parents = vjp, parents
 

@@ -4,12 +4,15 @@ import argparse
 import contextlib
 import importlib
 import json
+import math
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tinygrad_lite.errors import ShapeError, TinygradError
 from tinygrad_lite.fuzz import strategies
 from tinygrad_lite.fuzz.properties import fuzz_grad
 from tinygrad_lite.fuzz.report import FuzzReport, replay
@@ -20,7 +23,7 @@ EPILOG = """examples:
   python -m tinygrad_lite.fuzz mypackage.layers:gelu            one function, its inputs inferred
   python -m tinygrad_lite.fuzz mypackage.layers:pool --inputs pooled --minutes 5
   python -m tinygrad_lite.fuzz --selftest                       is the fuzzer alive? it must catch every wrong rule
-exit status: 0 all right, 1 a wrong gradient (or one that --selftest missed), 2 wrong usage"""
+exit status: 0 all right, 1 a wrong gradient (or one that --selftest missed), 2 wrong usage, or an error on the way"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,20 +34,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("target", nargs="?", help="module:function, or part of the name of an op; default: all of the project")
     parser.add_argument("--inputs", help="strategy of tinygrad_lite.fuzz (broadcast, conv, ...) or module:name of one")
-    parser.add_argument("--max-examples", type=int, help="examples for each op (default 100; 300 for --selftest)")
-    parser.add_argument("--minutes", type=float, help="fuzz for so long, going round with new seeds")
-    parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
+    parser.add_argument("--max-examples", type=_whole(1), help="examples for each op (default 100; 300 for --selftest)")
+    parser.add_argument("--minutes", type=_minutes, help="fuzz for so long, going round with new seeds")
+    parser.add_argument("--seed", type=_whole(0), default=0, help="default %(default)s")
     parser.add_argument("--json", action="store_true", help="print the results as JSON lines")
     parser.add_argument("--replay", metavar="FILE", help="run the snippet of a report again, saved in a file")
     parser.add_argument("--list", action="store_true", help="list the ops and layers, or with --selftest the wrong rules")
     parser.add_argument("--selftest", action="store_true", help="fuzz the catalogue of wrong rules, which must all be caught")
     args = parser.parse_args(argv)
-    if args.replay:
-        return _replay(Path(args.replay))
     try:
-        jobs = _jobs(args)
-    except (ImportError, AttributeError, ValueError) as error:
-        parser.error(str(error))
+        return _replay(Path(args.replay)) if args.replay else _fuzz(args)
+    except (Exception, SystemExit) as error:  # code of somebody else runs in there; what it raises is no wrong gradient
+        parser.error(_words(error))
+
+
+def _fuzz(args: argparse.Namespace) -> int:
+    jobs = _jobs(args)
     if args.list:
         print("\n".join(f"{name:28} {note}" for name, _, note in jobs))
         return 0
@@ -66,14 +71,46 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if wrong else 0
 
 
+def _whole(minimum: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.strip().lstrip("+").isdecimal() or int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"must be a whole number of at least {minimum}, got {text!r}")
+        return int(text)
+
+    return number
+
+
+def _minutes(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
+
+
+def _words(error: BaseException) -> str:
+    """What was raised, with which arguments, and where, if that is code of somebody else."""
+    if isinstance(error, TinygradError):
+        return str(error)
+    lines = [f"{type(error).__name__}: {error}"]
+    lines += [note for note in getattr(error, "__notes__", ()) if note.startswith("called with")]  # the others are Hypothesis's
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    ours = place.filename.startswith(("<", str(Path(__file__).parents[1])))
+    return "\n".join([*lines, *([] if ours else [f"raised in {place.filename}, line {place.lineno}"])])
+
+
 def _jobs(args: argparse.Namespace) -> list[tuple[str, Any, str]]:
     """(name, function of fuzz_grad's options, note) of everything that is to be fuzzed."""
+    if args.inputs is not None and (args.selftest or ":" not in (args.target or "")):
+        raise ShapeError("--inputs is for a function of your own, module:function; the ops of the project have theirs")
     if args.selftest:
         from tinygrad_lite.fuzz.mutants import CATALOGUE
 
-        return [(m.name, m.fuzz, m.source) for m in CATALOGUE if not args.target or args.target in m.name]
+        chosen = [(m.name, m.fuzz, m.source) for m in CATALOGUE if not args.target or args.target in m.name]
+        if not chosen:
+            raise ShapeError(f"no wrong rule has {args.target!r} in its name; --selftest --list shows them")
+        return chosen
     if args.target and ":" in args.target:
-        fn, inputs = _load(args.target), args.inputs and _strategy(args.inputs)
+        fn, inputs = _load(args.target), None if args.inputs is None else _strategy(args.inputs)
         if isinstance(fn, OpSpec):
             return [(fn.name, fn.fuzz, "")]
         fn = getattr(fn, "fn", fn)  # of a test made by grad_property
@@ -82,7 +119,7 @@ def _jobs(args: argparse.Namespace) -> list[tuple[str, Any, str]]:
 
     specs = [spec for spec in [*SPECS, *LAYERS] if not args.target or args.target in spec.name]
     if not specs:
-        raise ValueError(f"no op or layer has {args.target!r} in its name; --list shows them, module:function names your own")
+        raise ShapeError(f"no op or layer has {args.target!r} in its name; --list shows them, module:function names your own")
     return [(spec.name, spec.fuzz, "") for spec in specs]
 
 
@@ -97,9 +134,10 @@ def _load(path: str) -> Any:
 
 def _strategy(name: str) -> Any:
     made = _load(name) if ":" in name else getattr(strategies, name, None)
-    if made is None:
-        raise ValueError(f"--inputs {name}: no such strategy in tinygrad_lite.fuzz; use broadcast, conv, ... or module:name")
-    return made() if callable(made) and not hasattr(made, "example") else made
+    made = made() if callable(made) and not isinstance(made, strategies.Strategy) else made
+    if not isinstance(made, strategies.Strategy):
+        raise ShapeError(f"--inputs {name}: no such strategy in tinygrad_lite.fuzz; use broadcast, conv, ... or module:name")
+    return made
 
 
 def _run(
@@ -171,5 +209,7 @@ def _replay(path: Path) -> int:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)  # as shells have it: 0 would say that all is right

@@ -1,6 +1,7 @@
 """Arguments for a function that came without any, from its signature and from what it accepts."""
 
 import inspect
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tinygrad_lite.errors import ShapeError
+from tinygrad_lite.errors import DtypeError, ShapeError
 from tinygrad_lite.fuzz.strategies import SHAPES, Arguments, Strategy, broadcast, conv, matmul, tensors
 from tinygrad_lite.gradcheck.target import Target
 
@@ -26,7 +27,8 @@ def infer(fn: Any, backend: Any = None) -> tuple[Strategy[Arguments], str]:
 
     Families of shapes are tried in turn, each on a few small examples, and the first one that fn accepts is taken:
     shapes that broadcast, one shape for all, a matrix product, an affine map, convolutions, and fixed ranks.
-    Parameters called labels, index, mask, axis, keepdims and the like get integers, booleans and axes.
+    Parameters called labels, index, mask, axis, keepdims and the like get integers, booleans and axes; those with a
+    float default get that and values near it, if fn takes them.
     """
     forward = fn[0] if isinstance(fn, tuple) else getattr(fn, "forward", fn)
     try:
@@ -37,7 +39,7 @@ def infer(fn: Any, backend: Any = None) -> tuple[Strategy[Arguments], str]:
     number = len(required) or (2 if any(p.kind is p.VAR_POSITIONAL for p in parameters) else 0)
     names = [p.name for p in required] or [f"args[{i}]" for i in range(number)]
     plain = [name for name in names if name not in INTEGERS | BOOLEANS]
-    tried, fallback = [], None
+    tried, fallback, refusals = [], None, Counter[tuple[bool, str]]()
     per_axis = len(plain) > 1 and bool(PER_AXIS & set(names[1:]))
     for family, strategy in _families(len(plain)):
         if per_axis and ("equal shapes" in family or "square" in family):
@@ -45,21 +47,24 @@ def infer(fn: Any, backend: Any = None) -> tuple[Strategy[Arguments], str]:
         candidate = _with_others(names, plain, strategy)
         tried.append(family)
         forward_runs, backward_runs = _accepts(
-            fn, candidate, backend, shapes=len(plain) > 1 and (per_axis or family not in FREE)
+            fn, candidate, backend, shapes=len(plain) > 1 and (per_axis or family not in FREE), refusals=refusals
         )
         if forward_runs:
-            free = [p.name for p in parameters if p.name in SWITCHES | AXES and p not in required]
-            words = f"{', '.join(names)}: {family}" + (f"; {', '.join(free)} varied" if free else "")
-            chosen = _with_axes(candidate, free, {p.name: p.default for p in parameters}) if free else candidate
+            chosen, options = _with_options(fn, candidate, backend, [p for p in parameters if p not in required])
+            words = f"{', '.join(names)}: {family}{options}"
             if backward_runs:
                 return chosen, words
             fallback = fallback or (chosen, words)
     if fallback:
         return fallback
     name = getattr(forward, "__qualname__", forward)
+    # Words about a type, as of a rule that returns no vjp, say more than those about one of many shapes.
+    said = max(
+        refusals, key=lambda refusal: (refusal[0], refusals[refusal]), default=(False, "no parameter asks for an array.")
+    )
     raise ShapeError(
-        f"fuzz_grad: no inputs could be inferred for {name}{inspect.signature(forward)}; tried "
-        f"{', '.join(tried)}; give inputs=, a strategy of (args, kwargs) or of a tuple of arrays."
+        f"fuzz_grad: no inputs could be inferred for {name}{inspect.signature(forward)}: {said[1]} Tried: "
+        f"{'; '.join(tried) or 'nothing'}. Give inputs=, a strategy of (args, kwargs) or of a tuple of arrays."
     )
 
 
@@ -134,22 +139,54 @@ def _with_others(draw: st.DrawFn, /, names: list[str], plain: list[str], strateg
     return tuple(args), kwargs
 
 
+def _with_options(
+    fn: Any, strategy: Strategy[Arguments], backend: Any, parameters: list[inspect.Parameter]
+) -> tuple[Strategy[Arguments], str]:
+    """The strategy with keywords for the parameters that have defaults, where it is known what to draw, and words about it."""
+    by_name = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "needs"]
+    axes = {p.name: p.default for p in by_name if p.name in SWITCHES | AXES}
+    floats = {p.name: taken for p in by_name if (taken := _near(fn, strategy, backend, p))}
+    fixed = [f"{p.name}={p.default!r:.20}" for p in by_name if p.name not in axes | floats]
+    words = f"; {', '.join([*axes, *floats])} varied" if axes or floats else ""
+    words += f"; not varied: {', '.join(fixed)}" if fixed else ""
+    return (_varied(strategy, axes, floats) if axes or floats else strategy), words
+
+
+def _near(fn: Any, strategy: Strategy[Arguments], backend: Any, parameter: inspect.Parameter) -> list[float]:
+    """Values to draw for a parameter with a float default: that first, and those near it that fn takes."""
+    name, default = parameter.name, parameter.default
+    if not isinstance(default, float) or np.isnan(default):
+        return []
+    others = (0.75 * default, 1.5 * default) if default and np.isfinite(default) else (0.25, 1.0)
+    taken = []
+    for value in (np.copysign(other, default).item() for other in others):
+        runs, runs_back = _accepts(fn, _varied(strategy, {}, {name: [value]}), backend, shapes=False, refusals=Counter())
+        if runs and (runs_back or not isinstance(fn, tuple)):  # the backward of a pair need not know the parameter
+            taken.append(value)
+    return [default, *taken] if taken else []
+
+
 @st.composite
-def _with_axes(draw: st.DrawFn, /, strategy: Strategy[Arguments], free: list[str], defaults: dict[str, Any]) -> Arguments:
+def _varied(
+    draw: st.DrawFn, /, strategy: Strategy[Arguments], axes: dict[str, Any], floats: dict[str, list[float]]
+) -> Arguments:
     args, kwargs = draw(strategy)
-    for name in free:
+    for name, default in axes.items():
         if name in SWITCHES:
             kwargs[name] = draw(st.booleans())
         elif isinstance(args[0], np.ndarray) and args[0].ndim:
             axis = st.integers(-args[0].ndim, args[0].ndim - 1)
-            kwargs[name] = draw(axis if defaults[name] is not None else st.none() | axis)
-    return args, kwargs
+            kwargs[name] = draw(axis if default is not None else st.none() | axis)
+    return args, kwargs | {name: draw(st.sampled_from(values)) for name, values in floats.items()}
 
 
-def _accepts(fn: Any, strategy: Strategy[Arguments], backend: Any, *, shapes: bool) -> tuple[bool, bool]:
+def _accepts(
+    fn: Any, strategy: Strategy[Arguments], backend: Any, *, shapes: bool, refusals: Counter[tuple[bool, str]]
+) -> tuple[bool, bool]:
     """Whether fn, and its backward, run on most small examples of a strategy (those with any numbers in them).
 
-    With shapes, gradients of a wrong shape count as not running: the family is then not what fn is for.
+    With shapes, gradients of a wrong shape count as not running: the family is then not what fn is for. What fn says
+    when it refuses is counted in `refusals`, as (is it about a type, words).
     """
     from hypothesis import HealthCheck, Phase, given, settings
 
@@ -172,7 +209,8 @@ def _accepts(fn: Any, strategy: Strategy[Arguments], backend: Any, *, shapes: bo
         try:
             target = Target(fn, args, kwargs, backend)
             outs, pull = target.run(target.leaves)
-        except REFUSED:
+        except Exception as error:
+            refusals[isinstance(error, DtypeError), f"{type(error).__name__}: {error}".rstrip(".") + "."] += 1
             forward.append(False)
             return
         forward.append(True)

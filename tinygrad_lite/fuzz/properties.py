@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis import target as steer
 from hypothesis.errors import FlakyFailure
 
+from tinygrad_lite import _check
 from tinygrad_lite.errors import GradientError
 from tinygrad_lite.fuzz.infer import REFUSED, infer
 from tinygrad_lite.fuzz.report import FuzzReport
@@ -68,7 +69,7 @@ def fuzz_grad(
     ----------
     fn : a rule (arrays -> (output, vjp)), a pair (forward, backward), a function of Tensors, or a Module
     inputs : Hypothesis strategy of (args, kwargs), or of a tuple of arrays; inferred from the signature if not given
-    max_examples : int
+    max_examples : int, at least 1
     seed : int
         Of the examples; by default one is drawn and reported.
     kinks, properties, reference, wrt, backend, surrogate, order : as for `check_grad`
@@ -94,6 +95,8 @@ def fuzz_grad(
     'value'
     """
     refuse_unknown("fuzz_grad", fn, kinks, properties, wrt, backend, reference, seed)
+    _check.integer("fuzz_grad", "max_examples", max_examples, 1)
+    _check.number("fuzz_grad", "min_decided", min_decided, 0, 1)
     number = random.SystemRandom().randrange(2**32) if seed is None else seed
     check = _Check(
         fn, inputs, backend, surrogate, kinks=kinks, properties=properties, reference=reference, wrt=wrt, order=order
@@ -104,7 +107,7 @@ def fuzz_grad(
     def one(arguments: Any, draw: Draw) -> None:
         report.examples += 1
         result = check(arguments, draw)
-        if not result:
+        if result.failures:
             report.largest = max(report.largest, result.excess)
             report.failure = result
             report.examples_to_failure = report.examples_to_failure or report.examples
@@ -219,7 +222,7 @@ class _Check:
             error.add_note(f"called with {_arguments(arguments)!r}"[:500])
             raise
         self.backend = target.backend
-        refused = self.inferred and not result and result.worst.name == "error"
+        refused = self.inferred and result.failures and result.worst.name == "error"
         if refused and all(leaf.ndim == 0 or leaf.size == 0 for leaf in target.leaves):
             reject()  # nor is the rule perhaps meant for these shapes
         return result

@@ -11,6 +11,8 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tinygrad_lite import _check
+from tinygrad_lite.errors import DtypeError, ShapeError
 from tinygrad_lite.gradcheck.layout import LAYOUTS, Array, lay_out
 
 Strategy = st.SearchStrategy
@@ -19,15 +21,13 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 SPECIAL = (0.0, 1.0, -1.0, 0.5, 2.0, -2.0, 3.0, -0.0, -0.5)
 CENTRES = (0.0, 0.0, 0.0, 0.0, 1.0, -1.0, 3.0, -3.0)
 EIGHTHS = st.integers(-40, 40).map(lambda n: n / 8)
+WIDE = 8.0  # times numbers of about 1.5: tanh and the sigmoid saturate between 5 and 20
 MAGNITUDES = st.builds(lambda e, sign: sign * float(f"{10 ** (e / 5):.3g}"), st.integers(-30, 15), st.sampled_from((1, -1)))
 FULL = hnp.array_shapes(min_dims=0, max_dims=3, min_side=1, max_side=3)
 SHAPES = st.one_of(FULL, FULL, FULL, hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=3))  # some are empty
 
 
-@st.composite
 def tensors(
-    draw: st.DrawFn,
-    /,
     shape: Any = SHAPES,
     *,
     dtype: Any = np.float64,
@@ -35,7 +35,7 @@ def tensors(
     low: float = -np.inf,
     high: float = np.inf,
     layout: str = "C",
-) -> Array:
+) -> Strategy[Array]:
     """Float arrays with the numbers at which gradients go wrong.
 
     Parameters
@@ -44,11 +44,25 @@ def tensors(
     dtype : float dtype, or strategy of them
     values : "nasty", "positive" (nasty, its absolute values), "smooth" (generic points only) or "large"
         "nasty" mixes numbers at generic points, few special numbers repeated (ties, zeros, constant rows), numbers of
-        all magnitudes from 1e-6 to 1e3 (near kinks), and large ones up to 1000 (where exp overflows).
+        all magnitudes from 1e-6 to 1e3 (near kinks), and large ones up to 1000 (where exp overflows). Half of the arrays
+        at generic points reach to about 30, where functions saturate.
     low, high : float
         Open interval that the numbers lie in, for functions with a domain; numbers outside are mapped into it.
     layout : "C", "any", or one of the layouts of `lay_out`
     """
+    if not isinstance(shape, Strategy):
+        shape = _check.integers("tensors", "shape", shape, 0)
+    if not isinstance(dtype, Strategy) and _check.dtype("tensors", dtype).kind != "f":
+        raise DtypeError(f"tensors: dtype must be that of floats, got {dtype!r:.80}; draw others with hypothesis.extra.numpy.")
+    _check.one_of("tensors", "values", values, ("nasty", "positive", "smooth", "large"))
+    _check.one_of("tensors", "layout", layout, ("any", *LAYOUTS, "expanded"))
+    if not _check.number("tensors", "low", low) < _check.number("tensors", "high", high):
+        raise ShapeError(f"tensors: low must be below high, got low={low!r:.40}, high={high!r:.40}; numbers lie between them.")
+    return _tensors(shape, dtype, values, low, high, layout)
+
+
+@st.composite
+def _tensors(draw: st.DrawFn, /, shape: Any, dtype: Any, values: str, low: float, high: float, layout: str) -> Array:
     size = tuple(draw(shape) if isinstance(shape, Strategy) else shape)
     kind = np.dtype(draw(dtype) if isinstance(dtype, Strategy) else dtype)
     array = _into(draw(_numbers(size, values)), low, high).astype(kind)
@@ -73,7 +87,9 @@ def _numbers(draw: st.DrawFn, /, shape: tuple[int, ...], values: str) -> Array:
     else:
         rng = np.random.default_rng(draw(st.integers(0, 2**16)))
         flat = np.round(1.5 * rng.standard_normal(size), 3)
-        if source == "magnitudes":
+        if source == "generic" and values != "smooth":
+            flat *= rng.choice([1.0, WIDE])  # all of them: beside a large slope one of 1e-7 is not seen
+        elif source == "magnitudes":
             flat = rng.choice([-1.0, 1.0], size) * 10 ** rng.uniform(-6, 3, size)
         elif source == "large":
             flat = rng.choice([-1.0, 1.0], size) * rng.uniform(500, 1000, size)
@@ -147,14 +163,21 @@ def matmul(draw: st.DrawFn, /, *, signature: str = "(n?,k),(k,m?)->(n?,m?)", **o
 
 @st.composite
 def indexed(draw: st.DrawFn, /, kind: str = "any", **options: Any) -> tuple[tuple[Array, Any], dict[str, Any]]:
-    """An array and an index for it: "basic" (slices, integers), "array" (integers, repeated), "bool", or "any"."""
+    """An array and an index for it: "basic" (slices, integers), "array", "tuple" (integers, repeated), "bool", or "any"."""
     array = draw(tensors(hnp.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=4), **options))
     kinds: dict[str, Strategy[Any]] = {
         "basic": hnp.basic_indices(array.shape, allow_newaxis=False),
         "array": st.lists(st.integers(-len(array), len(array) - 1), min_size=1, max_size=4).map(np.array),
+        "tuple": st.integers(0, array.ndim - 1).flatmap(lambda axis: _picked(array.shape, axis)),
         "bool": hnp.arrays(np.bool_, array.shape),
     }
     return (array, draw(st.one_of(*kinds.values()) if kind == "any" else kinds[kind])), {}
+
+
+def _picked(shape: tuple[int, ...], axis: int) -> Strategy[Any]:
+    """Index with a tuple for one axis, x[:, (1, 1)], which NumPy reads as it reads a list."""
+    places = st.lists(st.integers(-shape[axis], shape[axis] - 1), min_size=1, max_size=4)
+    return places.map(lambda picks: (*[slice(None)] * axis, tuple(picks)))
 
 
 @st.composite
