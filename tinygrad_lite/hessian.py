@@ -61,7 +61,7 @@ def hvp(fn: Callable[[Tensor], Tensor], x: ArrayLike | Tensor, v: ArrayLike) -> 
                 f"hvp: fn gave {out.data.dtype} for complex input: an operation in it drops the imaginary part "
                 "(a cast, a comparison, .data); use operations of Tensors all the way."
             )
-        out.backward(np.ones(out.shape, out.data.dtype))
+        out.backward(np.ones(out.shape, out.data.dtype), inputs=[leaf])  # not that of parameters which fn may hold
     except TypeError as error:
         if isinstance(error, (DtypeError, ShapeError)) and str(error).startswith("hvp"):
             raise

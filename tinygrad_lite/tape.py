@@ -9,7 +9,7 @@ import functools
 import inspect
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
@@ -107,14 +107,16 @@ class no_grad:  # noqa: N801 - PyTorch's name, and used like a function
         return without_recording
 
 
-def backward(root: Node, cotangent: Array) -> None:
-    """Go back from `root` and add to the gradient of every leaf that it depends on. Frees the graph behind it.
+def backward(root: Node, cotangent: Array, only: Collection[Node] | None = None) -> None:
+    """Go back from `root` and add to the gradient of every leaf that it depends on, or only of some. Frees the graph behind it.
 
     The first gradient of a leaf is an array of its own, a later one makes a new sum. If a rule fails, no leaf has changed.
     """
     leaves = _gradients(root, cotangent)
     while leaves:
         leaf, g, references = _take(leaves)
+        if only is not None and leaf not in only:
+            continue
         if leaf.grad is not None:
             leaf.grad = np.asarray(leaf.grad + g)  # a sum of 0-d arrays is none
         elif references == _ALONE and type(g) is np.ndarray and g.base is None and g.flags.writeable:

@@ -5,7 +5,7 @@ This file is long because Python wants all methods and operators of a class in o
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -127,14 +127,22 @@ class Tensor:
 
     # -- the tape ------------------------------------------------------------------------------------------------
 
-    def backward(self, cotangent: "ArrayLike | Tensor | None" = None) -> None:
+    def backward(
+        self, cotangent: "ArrayLike | Tensor | None" = None, inputs: "Sequence[Tensor] | Tensor | None" = None
+    ) -> None:
         """Add the derivative of <cotangent, this tensor> to the `.grad` of every leaf that it was computed from.
 
-        Frees the graph. Parameters: `cotangent`, of this tensor's shape; may be left out where there is one element.
+        Frees the graph.
+
+        Parameters
+        ----------
+        cotangent : array of this tensor's shape; may be left out where there is one element
+        inputs : leaves, optional; only these get a gradient, and that of others stays as it is
 
         Raises
         ------
-        TapeError : nothing was recorded (no leaf requires a gradient, or under no_grad), or the graph is freed already.
+        TapeError : nothing was recorded (no leaf requires a gradient, or under no_grad), or the graph is freed already;
+            one of the inputs is no leaf that requires a gradient.
         ShapeError : no cotangent for more than one element, or one of another shape.
         """
         if not state.recording:
@@ -155,7 +163,13 @@ class Tensor:
             g = np.asarray(_to_array(cotangent), dtype=self.data.dtype)  # a leaf copies what others hold
             if g.shape != self.data.shape:
                 raise ShapeError(f"backward: cotangent must have shape {self.data.shape}, got {g.shape}.")
-        tape.backward(self._node, g)
+        only: set[Node] | None = None
+        if inputs is not None:
+            leaves = [inputs] if isinstance(inputs, Tensor) else _check.listed("backward", "inputs", inputs)
+            only = {leaf._node for leaf in leaves if isinstance(leaf, Tensor) and isinstance(leaf._node, tape.Leaf)}
+            if len(only) < len(leaves):
+                raise TapeError("backward: inputs must be leaves that require a gradient, each named once.")
+        tape.backward(self._node, g, only)
 
     def zero_grad(self) -> None:
         """Forget the gradient: `.grad` is None again."""

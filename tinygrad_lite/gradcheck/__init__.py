@@ -75,7 +75,7 @@ def check_grad(
 
     Returns
     -------
-    GradReport, true if the gradient is right.
+    GradReport, true if the gradient is right; false also where nothing could be decided: str(report) says why.
 
     Raises
     ------
@@ -97,6 +97,7 @@ def check_grad(
             f"check_grad: nothing to differentiate, no argument of {target.name} is a float array "
             f"(got {[getattr(a, 'dtype', type(a).__name__) for a in inputs]}); use astype(np.float64)."
         )
+    probes = _check.integer("check_grad", "probes", probes, 0)
     kinds = [("gauss", "signs", "gauss", "ones")[k % 4] for k in range(probes)]
     report = examine(
         target,
@@ -133,6 +134,9 @@ def refuse_unknown(
     for name in chosen:
         if not isinstance(name, str) or name not in ("all", "value", *PROPERTIES):
             raise ShapeError(f"{function}: properties must be 'all' or some of {', '.join(PROPERTIES)}, got {name!r:.80}.")
+    for name, given in (("properties", chosen), ("wrt", wrt)):
+        if given is not None and not len(given):
+            raise ShapeError(f"{function}: {name} must name something to check, got {given!r}.")
     if wrt is not None:
         for item in _check.listed(function, "wrt", wrt):
             if not isinstance(item, str):
@@ -146,7 +150,7 @@ def refuse_unknown(
 def examine(target: Target, probes: Sequence[Probe], *, order: int = 1, **options: Any) -> GradReport:
     """Everything that is checked of a target at one point; never raises for a wrong gradient. See `check_grad`."""
     if order not in (1, 2):
-        raise ValueError(f"check_grad: order must be 1 or 2, got {order!r}.")
+        raise ShapeError(f"check_grad: order must be 1 or 2, got {order!r}.")
     kept = {name: options.get(name) for name in ("wrt", "kinks", "reference")}
     with quiet():
         report = _examine(target, probes, **options)
@@ -184,7 +188,9 @@ def _examine(
         for name in chosen:
             if name in PROPERTIES and (point.finite or name in ("shape", "untouched", "alias", "forward")):
                 report.failures += [Failure(name, message, leaf) for message, leaf in PROPERTIES[name](example)]
-        if point.finite and (properties == "all" or "value" in chosen):
+        report.asked = (properties == "all" or "value" in chosen) and any(w.size for w in v)
+        report.asked = report.asked and any(point.leaves[i].size for i in leaves)
+        if point.finite and report.asked:
             _values(report, example, probes, kinks, full, complex_step)
         example.restore()
     except GradientError as error:
@@ -206,8 +212,6 @@ def _values(
     v = [np.array(w, np.float64) for w in example.v]
     shapes = [point.leaves[i].shape for i in wrt]
     total = sum(int(np.prod(shape)) for shape in shapes)
-    if not total or not any(w.size for w in v):
-        return
     double = all(leaf.dtype == np.float64 for leaf in example.target.leaves)
     grads = example.grads if double else point.gradients(v)
     flat = np.concatenate([g.reshape(-1) for g in grads])

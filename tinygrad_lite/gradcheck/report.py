@@ -38,7 +38,7 @@ class Failure:
 
 @dataclass
 class GradReport:
-    """What `check_grad` found at one point; true if nothing is wrong. `str(report)` is for people.
+    """What `check_grad` found at one point; true if the gradient is right. `str(report)` is for people.
 
     Attributes
     ----------
@@ -51,6 +51,8 @@ class GradReport:
         Largest error over allowed error of a direction.
     outside : bool
         Whether the output was not finite, so that there was no slope to compare with.
+    asked : bool
+        Whether there were entries whose slope was asked for.
     """
 
     target: Target
@@ -63,10 +65,16 @@ class GradReport:
     kinds: Counter[str] = field(default_factory=Counter)
     excess: float = 0.0
     outside: bool = False
+    asked: bool = False
     first: "GradReport | None" = None  # of the function, where this one is of its gradient
 
     def __bool__(self) -> bool:
-        return not self.failures
+        return not self.failures and not self.undecided
+
+    @property
+    def undecided(self) -> bool:
+        """Whether slopes were asked for, and not one could be decided."""
+        return self.asked and not self.kinds["smooth"] + self.kinds["kink"]
 
     @property
     def decided(self) -> float:
@@ -93,6 +101,13 @@ class GradReport:
     def _words(self) -> str:
         if not self.failures:
             kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.most_common())
+            if self.undecided:
+                why = (
+                    "the function is not finite here"
+                    if self.outside
+                    else f"in none of the directions ({kinds or 'there are none'})"
+                )
+                return f"{self.target.name}: nothing could be decided about the gradient: {why}; take another point."
             return "\n".join([f"{self.target.name}: gradient right in {kinds or 'no'} directions", *self.notes])
         failure = self.worst
         lines = [f"{self.target.name}  ({self.target.backend})   property: {failure.name}"]

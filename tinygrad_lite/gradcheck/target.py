@@ -69,9 +69,12 @@ class Target:
 
     @cached_property
     def leaves(self) -> list[Array]:
-        """The differentiable arrays: those among the arguments and, for a Module, its parameters."""
+        """The differentiable arrays: those among the arguments and, for a Module, its parameters, in the arguments' dtype."""
         found = [leaf for leaf in _flatten(self.args) if _is_float(leaf)]
-        return found + ([p.data for _, p in self.fn.named_parameters()] if self.backend == "module" else [])
+        if self.backend != "module":
+            return found
+        dtype = np.result_type(*found) if found else None  # a new Module has float32, a check wants float64
+        return found + [p.data.astype(dtype or p.data.dtype) for _, p in self.fn.named_parameters()]
 
     @cached_property
     def names(self) -> list[str]:
@@ -162,7 +165,8 @@ def detect(fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
             return name
     raise DtypeError(
         f"gradient check: {getattr(fn, '__qualname__', fn)} must return (output, vjp) or Tensors, but returned "
-        f"{type(result).__name__}; give a rule, a pair (forward, backward), a function of Tensors, or backend='autograd'."
+        f"{type(result).__name__}; give a rule, a pair (forward, backward), or backend='tensor' for a function of Tensors "
+        "that arrays can be given too, 'autograd' for one of HIPS autograd."
     )
 
 
@@ -227,9 +231,9 @@ def _tensor(call: Call, leaves: Sequence[Array]) -> tuple[list[Array], Pull]:
     def pull(cotangents: Sequence[Array]) -> list[Any]:
         if len(outs) == 1:
             if outs[0].requires_grad:
-                outs[0].backward(cotangents[0])
+                outs[0].backward(cotangents[0], inputs=tensors)
         else:
-            sum((o * Tensor(g)).sum() for o, g in zip(outs, cotangents, strict=True)).backward()
+            sum((o * Tensor(g)).sum() for o, g in zip(outs, cotangents, strict=True)).backward(inputs=tensors)
         return [t.grad for t in tensors]
 
     return [o.data for o in outs], pull
