@@ -311,9 +311,8 @@ class Point:
 
     def _slopes_nearby(self, u: Arrays, grads: Arrays) -> Array:
         """Slopes of every output along u at points nearby: random ones, and those that the gradient itself leads to."""
-        rng, distance = np.random.default_rng(0), 1e-5 * self.scale(u)
-        # no further than each input is from 0, where it is small
-        reach = [np.where(self.leaves[i] == 0, distance, np.minimum(distance, 1e-5 * np.abs(self.leaves[i]))) for i in self.wrt]
+        rng, scale = np.random.default_rng(0), self.scale(u)
+        distance = 1e-5 * min(scale, self.largest(u) or scale)  # tiny inputs stay on their side of 0
         shifts = [[rng.uniform(-1, 1, g.shape) for g in grads] for _ in range(64)]
         for sizes in (grads, [np.abs(g) for g in grads]):
             largest = max(float(np.abs(g).max(initial=0)) for g in sizes) or 1.0
@@ -322,8 +321,8 @@ class Point:
         try:
             for shift in shifts:
                 self.leaves = list(here)
-                for i, part, far in zip(self.wrt, shift, reach, strict=True):
-                    self.leaves[i] = here[i] + far * part
+                for i, part in zip(self.wrt, shift, strict=True):
+                    self.leaves[i] = here[i] + distance * part
                 step = 0.01 * distance
                 ahead, behind = self.forward(step, u), self.forward(-step, u)
                 with quiet():
