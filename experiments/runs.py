@@ -20,6 +20,7 @@ except ImportError:  # not a system with such locks
     fcntl = None  # type: ignore[assignment]
 
 from tinygrad_lite import FileFormatError, TinygradError
+from tinygrad_lite._files import whole_file
 
 ROOT = Path(__file__).parent.parent
 
@@ -122,13 +123,8 @@ def write_json(path: Path, content: Any) -> Path:
 
 def write_lines(path: Path, lines: Iterable[str]) -> Path:
     """Write a text file aside and rename it when it is whole."""
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        with open(aside, "w", encoding="utf-8") as file:
-            file.writelines(lines)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        file.writelines(line.encode() for line in lines)
     return path
 
 

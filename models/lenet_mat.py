@@ -20,6 +20,7 @@ import scipy.io
 
 from models.lenet import LeNet
 from tinygrad_lite import FileFormatError, ShapeError, TinygradError, _check, serialize
+from tinygrad_lite._files import whole_file
 from tinygrad_lite._types import Array
 
 CELLS = {1: "conv1", 4: "conv2", 7: "fc1", 9: "fc2"}  # the cell of each layer that learns, counted from 1
@@ -116,13 +117,8 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str]) -> None:
         else:
             w, b = weight.reshape(len(weight), -1).T, bias[None]
         params[0, cell - 1] = {"w": w, "b": b}
-    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with open(aside, "wb") as file:
-            scipy.io.savemat(file, {"params": params}, do_compression=True)
-        os.replace(aside, target)
-    finally:
-        aside.unlink(missing_ok=True)
+    with whole_file(target) as file:
+        scipy.io.savemat(file, {"params": params}, do_compression=True)
 
 
 def _layers(source: Path) -> list[Any]:

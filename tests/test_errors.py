@@ -280,3 +280,12 @@ def test_sizes_beyond_all_memory_are_refused_before_it_is_asked_for(call, monkey
     monkeypatch.setattr(_check, "memory_limit", lambda: 5 << 20)
     with pytest.raises(ShapeError, match=r"would need [\d,]{9,} MiB, and this machine has 5; use smaller sizes"):
         call()
+
+
+def test_numbers_that_do_not_fit_are_compared_all_the_same():
+    x = Tensor(np.array([0, 200], np.uint8))
+    assert (x > -1).tolist() == [True, True]
+    assert (x > 300).tolist() == [False, False]
+    assert (x == 2**40).tolist() == [False, False]
+    with pytest.raises(ShapeError, match="-1 does not fit into dtype=uint8; convert"):
+        x * -1

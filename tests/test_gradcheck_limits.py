@@ -131,10 +131,17 @@ def test_a_small_slope_that_is_wrong_is_still_seen():
 def test_numbers_in_between_that_are_larger_than_any_seen_are_no_lack_of_linearity():
     for temperature in (0.00631, 0.01, 0.03):
         assert check_grad(lambda x, t: F.softmax(x / t, -1), np.ones(3), np.array(temperature))
+    x, first = np.array([1.0, -1.0, 0.631]), np.array([1.0, 0.0, 0.0])
+    assert check_grad(lambda x, t: F.softmax(x / t, -1), x, np.array(0.01), cotangent=first)
 
     def sign_of_the_cotangent(x):
         return x * 1.0, lambda g: (np.abs(g) * np.sign(g.sum()),)
 
+    def rounded(x):
+        return x * 1.0, lambda g: (g.astype(np.float32).astype(np.float64),)
+
+    report = check_grad(rounded, np.ones(3), raise_error=False)  # by less than a value may be off
+    assert [failure.name for failure in report.failures] == ["linear"]
     report = check_grad(sign_of_the_cotangent, np.ones(3), cotangent=np.array([1.0, 2.0, 0.5]), seed=3, raise_error=False)
     assert "linear" in {failure.name for failure in report.failures}
 

@@ -1262,6 +1262,6 @@ def test_pictures_are_written_whole_or_not_at_all(tmp_path, clean, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("experiments.reader.draw.os.replace", fail)
+    monkeypatch.setattr("os.replace", fail)
     assert read.main([str(path), "--out", str(out)]) == 1
     assert not [p for p in out.iterdir() if not p.name.startswith(".")]

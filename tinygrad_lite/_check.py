@@ -182,7 +182,9 @@ def same_dtype(function: str, **arrays: Array | None) -> np.dtype[Any]:
     given = {name: x.real.dtype for name, x in arrays.items() if x is not None}
     if len(set(given.values())) > 1:
         listed = ", ".join(f"{name}.dtype={dtype}" for name, dtype in given.items())
-        raise DtypeError(f"{function}: all arrays must have the same dtype, got {listed}; convert one with .to(dtype).")
+        raise DtypeError(
+            f"{function}: all arrays must have the same dtype, got {listed}; convert one with .to(dtype), or .astype(dtype)."
+        )
     return np.result_type(*dtypes)
 
 
@@ -205,7 +207,7 @@ def class_indices(function: str, targets: Array, classes: int, shape: tuple[int,
     if targets.dtype.kind not in "iu":
         raise DtypeError(
             f"{function}: targets must be integer class indices, got targets.dtype={targets.dtype}; "
-            "convert them with .astype(np.int64)."
+            "convert them, an array with .astype(np.int64), a Tensor with .to(np.int64)."
         )
     if targets.shape != shape:
         raise ShapeError(

@@ -44,7 +44,7 @@ def sqrt(x: Data) -> Tensor:
 
 
 def abs(x: Data) -> Tensor:
-    """|x|; the slope at 0 is 0."""
+    """|x|; the slope at 0 is 0. Of complex numbers x or -x, as their real part is: that is analytic."""
     return as_tensor(x).abs()
 
 
@@ -162,7 +162,7 @@ def std(x: Data, dim: Dims = None, correction: int = 1, keepdim: bool = False) -
 
 
 def norm(x: Data, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Euclidean norm over `dim`, without overflow. Its slope at the zero vector is 0."""
+    """Euclidean norm over `dim`, without overflow. Its slope at the zero vector is 0. Of complex x: sqrt(sum(x x))."""
     return as_tensor(x).norm(dim, keepdim)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_lite import _check
+from tinygrad_lite._files import whole_file
 from tinygrad_lite._types import Array
 from tinygrad_lite.errors import DtypeError, FileFormatError
 
@@ -73,22 +74,15 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Map
         arrays[name] = array.astype(array.dtype.newbyteorder("="), copy=False)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"save: there is no folder {target.parent} for {target.name}; make it, or change the path.")
-    aside = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")  # no other save's, of this process or another
-    try:
-        with open(aside, "wb") as file:
-            if target.suffix == ".npz":
-                with zipfile.ZipFile(file, "w") as archive:  # np.savez cannot write an array named "file"
-                    for name, array in arrays.items():
-                        with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                            np.lib.format.write_array(entry, array, allow_pickle=False)
-                    archive.comment = f"{CHECKSUM} {_digest(arrays, {})}".encode()
-            else:
-                file.writelines(_safetensors_parts(arrays, metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, target)
-    finally:
-        aside.unlink(missing_ok=True)
+    with whole_file(target) as file:
+        if target.suffix == ".npz":
+            with zipfile.ZipFile(file, "w") as archive:  # np.savez cannot write an array named "file"
+                for name, array in arrays.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                        np.lib.format.write_array(entry, array, allow_pickle=False)
+                archive.comment = f"{CHECKSUM} {_digest(arrays, {})}".encode()
+        else:
+            file.writelines(_safetensors_parts(arrays, metadata))
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, Array]:

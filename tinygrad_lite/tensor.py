@@ -382,7 +382,7 @@ class Tensor:
         return apply(elementwise.sqrt, _floating(self))
 
     def abs(self) -> "Tensor":
-        """|x|."""
+        """|x|; of complex numbers x or -x, whichever has a real part above 0: analytic, as the complex step wants it."""
         return self if self.data.dtype.kind == "b" else apply(elementwise.abs, self)
 
     def __abs__(self) -> "Tensor":
@@ -749,15 +749,18 @@ def _beside(value: Any, other: Any) -> Tensor:
     try:
         return _wrap(np.array(value, dtype))
     except OverflowError:
-        raise ShapeError(f"Tensor: a number of {int(value).bit_length()} bits does not fit into dtype={dtype}.") from None
+        bits = int(value).bit_length()
+        what = str(value) if bits <= 64 else f"a number of {bits} bits"
+        raise ShapeError(f"Tensor: {what} does not fit into dtype={dtype}; convert the tensor to a wider one.") from None
 
 
 def _compare(name: str, a: Any, b: Any) -> Tensor:
     if not (_is_operand(a) and _is_operand(b)):
         return _NOT_IMPLEMENTED
-    a, b = _operands(a, b)
+    if not (isinstance(a, int) or isinstance(b, int)):  # NumPy compares with numbers that do not fit into the dtype, too
+        a, b = _operands(a, b)
     try:
-        return _wrap(np.asarray(getattr(np, name)(a.data, b.data)))
+        return _wrap(np.asarray(getattr(np, name)(*_without_tensors((a, b)))))
     except ValueError:
         raise ShapeError(f"{name}: shapes {a.shape} and {b.shape} do not broadcast together.") from None
 

@@ -1,6 +1,5 @@
 """The reader's work shown: the picture with what was read on it, and the digits as the net saw them."""
 
-import os
 from pathlib import Path
 
 import cv2
@@ -8,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.reader.reading import Reading
+from tinygrad_lite._files import whole_file
 
 Picture = NDArray[np.uint8]
 SURE, UNSURE = (0, 140, 0), (220, 60, 0)  # RGB
@@ -68,9 +68,8 @@ def contact_sheet(reading: Reading, zoom: int = 3, columns: int = 12) -> Picture
 def save_png(path: Path, picture: Picture) -> None:
     """Write a picture, (h, w, 3) RGB, aside and rename it when it is whole."""
     data = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_bytes(data)
-    os.replace(aside, path)
+    with whole_file(path) as file:
+        file.write(data)
 
 
 def _write(picture: Picture, words: str, at: tuple[int, int], size: float, colour: tuple[int, int, int]) -> None:
