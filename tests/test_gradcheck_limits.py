@@ -168,3 +168,26 @@ def test_a_module_takes_the_inputs_dtype():
     model = nn.Linear(3, 2)
     assert check_grad(model, np.random.default_rng(0).standard_normal((4, 3)))
     assert model.weight.dtype == np.float32
+
+
+def test_a_function_that_refuses_numbers_near_by_is_judged_by_those_it_takes():
+    def root(x, factor=1.0):
+        if (x < 0).any():
+            raise ValueError("no root of a negative number")
+        return np.sqrt(x), lambda g: (factor * g / (2 * np.sqrt(x)),)
+
+    x = np.array([1.0, 1e-3])
+    assert check_grad(root, x, properties=["value"])
+    report = check_grad(root, x, kwargs={"factor": 1.5}, properties=["value"], raise_error=False)
+    assert {failure.name for failure in report.failures} == {"value"}
+
+    def total(x):
+        if (x > 1).any():
+            raise ValueError("above 1")
+        return np.asarray(x.sum()), lambda g: (np.full_like(x, g),)
+
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        x = rng.standard_normal((5, 3))
+        x -= x.mean()
+        assert check_grad(total, x / x.max(), properties=["layout"])
