@@ -287,5 +287,8 @@ def test_numbers_that_do_not_fit_are_compared_all_the_same():
     assert (x > -1).tolist() == [True, True]
     assert (x > 300).tolist() == [False, False]
     assert (x == 2**40).tolist() == [False, False]
+    for other in (np.ones(1), np.ones(1, bool), np.ones(1, complex)):
+        with pytest.raises(ShapeError, match="a number of 1329 bits does not fit into dtype="):
+            Tensor(other) < 10**400  # noqa: B015
     with pytest.raises(ShapeError, match="-1 does not fit into dtype=uint8; convert"):
         x * -1

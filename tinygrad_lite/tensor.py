@@ -757,7 +757,8 @@ def _beside(value: Any, other: Any) -> Tensor:
 def _compare(name: str, a: Any, b: Any) -> Tensor:
     if not (_is_operand(a) and _is_operand(b)):
         return _NOT_IMPLEMENTED
-    if not (isinstance(a, int) or isinstance(b, int)):  # NumPy compares with numbers that do not fit into the dtype, too
+    number, other = (a, b) if isinstance(a, int) else (b, a)
+    if not (isinstance(number, int) and other.dtype.kind in "iu"):  # NumPy compares integers with those that do not fit, too
         a, b = _operands(a, b)
     try:
         return _wrap(np.asarray(getattr(np, name)(*_without_tensors((a, b)))))

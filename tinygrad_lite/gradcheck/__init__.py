@@ -188,8 +188,8 @@ def _examine(
         for name in chosen:
             if name in PROPERTIES and (point.finite or name in ("shape", "untouched", "alias", "forward")):
                 report.failures += [Failure(name, message, leaf) for message, leaf in PROPERTIES[name](example)]
-        report.asked = (properties == "all" or "value" in chosen) and any(w.size for w in v)
-        report.asked = report.asked and any(point.leaves[i].size for i in leaves)
+        somewhere = any(w.size for w in v) and any(point.leaves[i].size for i in leaves)
+        report.asked = somewhere and (properties == "all" or "value" in chosen)
         if point.finite and report.asked:
             _values(report, example, probes, kinks, full, complex_step)
         example.restore()

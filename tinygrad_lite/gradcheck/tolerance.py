@@ -1,5 +1,6 @@
 """How far numbers may be apart that should be the same, where the last bits of what they were made from may differ."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,19 +15,17 @@ def last_bits(measure: Callable[[Callable[[Array], Array]], Sequence[Array]]) ->
 
     Numbers in between may be far larger than any that is seen.
     """
-    rng, moved = np.random.default_rng(0), []
-
-    def nudge(array: Array) -> Array:
-        return np.asarray(array * (1 + np.finfo(array.dtype).eps * rng.integers(-3, 4, array.shape)), array.dtype)
-
+    rng, moved = np.random.default_rng(0), [0.0]
     here = measure(lambda array: array)
-    for _ in range(6):
-        try:
+    for low, high in 2 * ((-3, 4), (-6, 1), (0, 7)):  # both ways, towards 0, away from 0: a function may refuse some of these
+
+        def nudge(array: Array, low: int = low, high: int = high) -> Array:
+            return np.asarray(array * (1 + np.finfo(array.dtype).eps * rng.integers(low, high, array.shape)), array.dtype)
+
+        with contextlib.suppress(Exception):
             near = measure(nudge)
-        except Exception:  # a function may refuse numbers near by
-            continue
-        moved += [largest_of(a - b) for a, b in zip(near, here, strict=True) if a.shape == b.shape]
-    return 32 * max(moved, default=np.inf)
+            moved += [largest_of(a - b) for a, b in zip(near, here, strict=True) if a.shape == b.shape]
+    return 32 * max(moved)
 
 
 def largest_of(array: Array) -> float:
