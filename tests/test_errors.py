@@ -21,6 +21,13 @@ def ints(*shape):
     return Tensor(np.ones(shape, np.int64))
 
 
+def endless():
+    """A list in itself."""
+    result = []
+    result.append(result)
+    return result
+
+
 def convolve(**options):
     return F.conv2d(f32(1, 1, 9, 9), f32(2, 1, 3, 3), **options)
 
@@ -163,6 +170,7 @@ CASES = [
     (lambda: F.cat([f32(2, 3), f32(2, 4)]), ShapeError, r"cat: .* dim=0 only, got \(2, 3\) and \(2, 4\)"),
     (lambda: F.cat([]), ShapeError, r"cat: needs a list of at least one tensor, got \[\]"),
     (lambda: F.stack([f32(2), f32(3)]), ShapeError, r"stack: .* got \(2,\) and \(3,\)"),
+    (lambda: F.softmax(endless(), 0), ShapeError, r"Tensor: nested lists .* got \[\[\.\.\.\]\]"),
     (lambda: F.gelu(f32(2), "fast"), ShapeError, "gelu: approximate .* got 'fast'"),
     (lambda: F.softplus(f32(2), 0), ShapeError, r"softplus: beta must be positive, got beta=0\.0"),
     (lambda: f32(2).item(), ShapeError, r"item: .* got shape=\(2,\)"),

@@ -667,14 +667,14 @@ def _to_array(data: Any) -> Array:
     if isinstance(data, (np.ndarray, np.generic)):
         array = np.asarray(data)
     else:
-        if state.recording and any(tensor.requires_grad for tensor in _tensors_in(data)):
-            raise DtypeError("Tensor: a list of tensors would lose their gradients; join them with F.stack or F.cat.")
         try:
             array = np.asarray(data)
         except ValueError:
             raise ShapeError(
                 f"Tensor: nested lists must all have the same lengths, got {data!r:.80}; pad the shorter ones."
             ) from None
+        if state.recording and any(tensor.requires_grad for tensor in _tensors_in(data)):  # no list in itself comes so far
+            raise DtypeError("Tensor: a list of tensors would lose their gradients; join them with F.stack or F.cat.")
         first = data
         while isinstance(first, (list, tuple)) and first:
             first = first[0]
