@@ -1,149 +1,16 @@
-"""Modules: what they find inside, their state, modes, layers, initial values."""
-
-import copy
-import pickle
+"""Layers: the functions they stand for, what they learn and drop, initial values."""
 
 import numpy as np
 import pytest
 
 import tinygrad_lite.functional as F
 from models.lenet import LeNet
-from tinygrad_lite import DtypeError, ShapeError, Tensor, nn, optim
+from tinygrad_lite import Tensor, nn, optim
 from tinygrad_lite.nn import init
 
 
 def rng(seed=0):
     return np.random.default_rng(seed)
-
-
-class Net(nn.Module):
-    """Parameters and modules in every place where they may stand."""
-
-    def __init__(self):
-        self.first = nn.Linear(2, 3, rng=rng())
-        self.scale = nn.Parameter(np.ones(3, np.float32))
-        self.blocks = [nn.Linear(3, 3, rng=rng()), nn.Sequential(nn.BatchNorm1d(3), nn.ReLU())]
-        self.extra = (nn.Parameter(np.zeros(1, np.float32)),)
-        self.tied = self.first
-        self.not_learned = Tensor([1.0])
-        self.name = "no parameter"
-
-    def forward(self, x):
-        x = self.first(x) * self.scale
-        for block in self.blocks:
-            x = block(x)
-        return x + self.extra[0]
-
-
-NAMES = [
-    *["scale", "extra.0", "first.weight", "first.bias", "blocks.0.weight", "blocks.0.bias"],
-    *["blocks.1.0.weight", "blocks.1.0.bias"],
-]
-
-
-# -- what is inside ----------------------------------------------------------------------------------------------------
-
-
-def test_parameters_are_found_once_and_in_order():
-    net = Net()
-    assert [name for name, _ in net.named_parameters()] == NAMES
-    assert [id(p) for p in net.parameters()] == [id(p) for _, p in net.named_parameters()]
-    assert net.parameter_count() == 3 + 1 + 9 + 12 + 6
-    assert [name for name, _ in net.named_buffers()] == ["blocks.1.0.running_mean", "blocks.1.0.running_var"]
-
-
-def test_repr_shows_the_tree_and_the_counts():
-    assert repr(LeNet(rng())).splitlines() == [
-        "LeNet(  # 431,080 parameters",
-        "  (conv1): Conv2d(1, 20, kernel_size=(5, 5))  # 520 parameters",
-        "  (conv2): Conv2d(20, 50, kernel_size=(5, 5))  # 25,050 parameters",
-        "  (fc1): Linear(800, 500)  # 400,500 parameters",
-        "  (fc2): Linear(500, 10)  # 5,010 parameters",
-        "  (dropout): Dropout(p=0.0)",
-        ")",
-    ]
-
-
-def test_modes_reach_everything_inside():
-    net = Net()
-    assert net.eval() is net
-    assert [m.training for m in net.modules()] == [False] * len(list(net.modules()))
-    net.train()
-    assert all(m.training for m in net.modules())
-
-
-def test_a_module_without_forward_says_so():
-    with pytest.raises(NotImplementedError, match=r"Empty must define forward\(\)"):
-        type("Empty", (nn.Module,), {})()(1)
-
-
-# -- state -------------------------------------------------------------------------------------------------------------
-
-
-def test_state_comes_back_and_gives_the_same_results():
-    x = rng(1).normal(size=(8, 2)).astype(np.float32)
-    net, other = Net(), Net()
-    net(x)  # moves the running mean
-    for p in net.parameters():
-        p.data += rng(2).normal(size=p.shape).astype(np.float32)
-    kept = [p.data for p in other.parameters()]
-    other.load_state_dict(net.state_dict())
-    np.testing.assert_array_equal(other.eval()(x).data, net.eval()(x).data)
-    assert all(p.data is array for p, array in zip(other.parameters(), kept, strict=True))  # in place, for optimisers
-
-
-def test_state_is_a_copy():
-    net = Net()
-    state = net.state_dict()
-    for value in state.values():
-        value += 1
-    for name, p in net.named_parameters():
-        assert not np.array_equal(p.data, state[name])
-
-
-@pytest.mark.parametrize(("change", "error", "words"), [
-    (lambda s: s.pop("scale"), ShapeError, "not of this Net: scale is missing"),
-    (lambda s: s.update(more=np.ones(1)), ShapeError, "more is unknown"),
-    (lambda s: s.update(scale=np.ones(4)), ShapeError, r"scale has shape \(4,\), expected \(3,\)"),
-    (lambda s: s.update(scale=np.ones((3, 1))), ShapeError, r"scale has shape \(3, 1\), expected \(3,\)"),
-    (lambda s: s.update(scale=np.ones(3, complex)), DtypeError, "scale has dtype complex128, expected float32"),
-    (lambda s: [s.pop(n) for n in NAMES], ShapeError, "blocks.0.weight is missing and 3 more"),
-])  # fmt: skip
-def test_state_that_does_not_fit_changes_nothing(change, error, words):
-    net = Net()
-    before = net.state_dict()
-    state = {name: value + 1 for name, value in before.items()}
-    change(state)
-    with pytest.raises(error, match=words):
-        net.load_state_dict(state)
-    for name, value in net.state_dict().items():
-        np.testing.assert_array_equal(value, before[name])
-
-
-def test_conversion_to_float64():
-    net = Net().to(np.float64)
-    assert {v.dtype for v in net.state_dict().values()} == {np.dtype(np.float64)}
-    y = net(np.ones((4, 2)))
-    y.sum().backward()
-    assert y.dtype == np.float64
-    assert {p.grad.dtype for p in net.parameters()} == {np.dtype(np.float64)}
-
-
-def test_copies_and_pickles_are_independent():
-    net = Net()
-    for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
-        assert other.tied is other.first
-        other(np.ones((4, 2), np.float32)).sum().backward()
-        other.scale.data += 1
-        assert (net.scale.grad, net.scale.data.tolist()) == (None, [1.0] * 3)
-
-
-def test_zero_grad():
-    net = Net()
-    net(np.ones((4, 2), np.float32)).sum().backward()
-    assert all(p.grad is not None for p in net.parameters())
-    net.zero_grad()
-    assert all(p.grad is None for p in net.parameters())
 
 
 # -- layers ------------------------------------------------------------------------------------------------------------

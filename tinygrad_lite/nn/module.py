@@ -1,5 +1,6 @@
 """Module: something with parameters that is called on tensors, built from other modules."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
@@ -32,7 +33,7 @@ class Parameter(Tensor):
 class Module:
     """Base of layers and models. Assign parameters and modules to attributes, and write `forward`.
 
-    Lists and tuples of modules are found too. Arrays that are state but are not learned (a running mean) are named in
+    Those in lists, tuples and dicts are found too. Arrays that are state but are not learned (a running mean) are named in
     `buffers_`: they are saved with the parameters.
 
     Examples
@@ -64,10 +65,8 @@ class Module:
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield name, value
-            elif isinstance(value, (list, tuple)):
-                for i, entry in enumerate(value):
-                    if isinstance(entry, Module):
-                        yield f"{name}.{i}", entry
+            elif isinstance(value, (list, tuple, dict)):
+                yield from ((full, entry) for full, entry in _inside(name, value) if isinstance(entry, Module))
 
     def modules(self) -> Iterator["Module"]:
         """Yield this module and all inside it."""
@@ -77,12 +76,19 @@ class Module:
 
     def _named(self, prefix: str = "") -> Iterator[tuple[str, Parameter | Array, "Module"]]:
         """Every parameter and buffer under its full name, with the module that owns it; shared ones each time."""
+        children: list[tuple[str, Module]] = []
         for name, value in vars(self).items():
             if isinstance(value, Parameter) or name in self.buffers_:
                 yield prefix + name, value, self
-            elif isinstance(value, (list, tuple)):
-                yield from ((f"{prefix}{name}.{i}", p, self) for i, p in enumerate(value) if isinstance(p, Parameter))
-        for name, child in self.named_children():
+            elif isinstance(value, Module):
+                children.append((name, value))
+            elif isinstance(value, (list, tuple, dict)):
+                for full, entry in _inside(name, value):
+                    if isinstance(entry, Parameter):
+                        yield prefix + full, entry, self
+                    else:
+                        children.append((full, entry))
+        for name, child in children:
             yield from child._named(f"{prefix}{name}.")
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
@@ -114,6 +120,8 @@ class Module:
     def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
         """Take over all parameters and buffers; names and shapes must agree exactly, or nothing changes.
 
+        PyTorch's count of a batch norm's batches is left aside: nothing here depends on it.
+
         Raises
         ------
         ShapeError : names are missing or unknown, or shapes differ; the message lists the first of them.
@@ -124,7 +132,9 @@ class Module:
         given = {name: _to_array(value) for name, value in state.items()}
         kind = type(self).__name__
         differences = [f"{name} is missing" for name in own if name not in given]
-        differences += [f"{name} is unknown" for name in given if name not in own]
+        differences += [
+            f"{name} is unknown" for name in given if re.sub(r"\bnum_batches_tracked$", "running_mean", name) not in own
+        ]
         differences += [
             f"{name} has shape {given[name].shape}, expected {value.shape}"
             for name, value in own.items()
@@ -186,6 +196,17 @@ class Module:
         if not children:
             return f"{type(self).__name__}({self.extra_repr()}){note}"
         return "\n".join([f"{type(self).__name__}({self.extra_repr()}{note}", *children, ")"])
+
+
+def _inside(name: str, container: Any, outer: tuple[Any, ...] = ()) -> Iterator[tuple[str, "Module | Parameter"]]:
+    """Yield the modules and parameters in a list, tuple or dict, and in those within it, as ("blocks.0", value)."""
+    if any(container is one for one in outer):
+        return
+    for key, value in container.items() if isinstance(container, dict) else enumerate(container):
+        if isinstance(value, (Module, Parameter)):
+            yield f"{name}.{key}", value
+        elif isinstance(value, (list, tuple, dict)):
+            yield from _inside(f"{name}.{key}", value, (*outer, container))
 
 
 def _values(value: Parameter | Array) -> Array:

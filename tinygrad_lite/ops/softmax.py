@@ -69,20 +69,22 @@ def log_softmax(x: Array, *, axis: int) -> RuleResult:
 
 
 @in_single
-def nll_loss(log_probs: Array, *, targets: Array, reduction: str = "mean", label_smoothing: float = 0.0) -> RuleResult:
-    """Rule for minus the log-probability of the target class. log_probs (n, c, ...), targets (n, ...)."""
-    _check_scores("nll_loss", log_probs)
-    _check.one_of("nll_loss", "reduction", reduction, ("mean", "sum", "none"))
-    smoothing = _check.number("nll_loss", "label_smoothing", label_smoothing, 0, 1)
+def nll_loss(
+    log_probs: Array, *, targets: Array, reduction: str = "mean", label_smoothing: float = 0.0, name: str = "nll_loss"
+) -> RuleResult:
+    """Rule for minus the log-probability of the target class. log_probs (n, c, ...), targets (n, ...); name is for errors."""
+    _check_scores(name, log_probs)
+    _check.one_of(name, "reduction", reduction, ("mean", "sum", "none"))
+    smoothing = _check.number(name, "label_smoothing", label_smoothing, 0, 1)
     classes = log_probs.shape[1]
-    targets = _check.class_indices("nll_loss", targets, classes, log_probs.shape[:1] + log_probs.shape[2:])
+    targets = _check.class_indices(name, targets, classes, log_probs.shape[:1] + log_probs.shape[2:])
     # One row a sample and place: (n, ..., c). Of each the number at its target.
     rows, place = log_probs.transpose(0, *range(2, log_probs.ndim), 1), (np.arange(targets.size), targets.reshape(-1))
     losses = -(1 - smoothing) * rows.reshape(targets.size, classes)[place].reshape(targets.shape)
     if smoothing:
         losses = losses - smoothing / classes * log_probs.sum(axis=1)
     if reduction == "mean":
-        _check.not_empty("nll_loss", "log_probs", losses, "the mean loss")
+        _check.not_empty(name, "log_probs", losses, "the mean loss")
     share = 1 / losses.size if reduction == "mean" else 1.0
     out = losses if reduction == "none" else np.asarray(losses.sum() * share)
 
@@ -101,7 +103,9 @@ def cross_entropy(logits: Array, *, targets: Array, reduction: str = "mean", lab
     """Rule for nll_loss of log_softmax. logits (n, c, ...), targets (n, ...)."""
     _check_scores("cross_entropy", logits)
     log_probs, to_logits = log_softmax(logits, axis=1)
-    out, to_log_probs = nll_loss(log_probs, targets=targets, reduction=reduction, label_smoothing=label_smoothing)
+    out, to_log_probs = nll_loss(
+        log_probs, targets=targets, reduction=reduction, label_smoothing=label_smoothing, name="cross_entropy"
+    )
     return out, lambda g: to_logits(*to_log_probs(g))  # type: ignore[arg-type]
 
 
