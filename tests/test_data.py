@@ -112,3 +112,11 @@ def test_two_passes_side_by_side_do_not_disturb_each_other():
     pairs = [(a.tolist(), b.tolist()) for (a,), (b,) in zip(batches, batches, strict=True)]
     assert pairs == [([0, 1],) * 2, ([2, 3],) * 2, ([4, 5],) * 2]
     assert len([1 for _ in batches for _ in batches]) == 9
+
+
+@pytest.mark.parametrize("rng", [None, np.random.default_rng(0)])
+def test_batches_are_no_views(rng):
+    images = np.ones((6, 2))
+    for (batch,) in Batches(images, batch_size=2, rng=rng):
+        batch *= 10
+    assert (images == 1).all()

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 import tinygrad_lite.functional as F
-from tinygrad_lite import Tensor
+from tinygrad_lite import Tensor, optim
 
 
 @pytest.mark.parametrize("function", [
     F.mean, lambda x: F.sum(x / 1000, 0), lambda x: F.var(x / 10, 0), lambda x: F.std(x, 0), lambda x: F.norm(x / 100, 0),
     lambda x: F.softmax(x / 1000, 0), lambda x: F.logsumexp(x / 1000, 0), lambda x: F.layer_norm(x.T, 5000),
     lambda x: F.batch_norm(x, None, None, training=True), lambda x: F.cross_entropy(x, np.zeros(5000, int)),
-    lambda x: F.log_softmax(x / 1000, 0),
+    lambda x: F.log_softmax(x / 1000, 0), lambda x: F.avg_pool2d(x.reshape(1, 3, 50, 100), 50),
     lambda x: x[0] / 1000 + np.zeros((5000, 3), x.dtype),
     lambda x: F.linear(np.ones((5000, 3), x.dtype), x[:2] / 1000, x[2, :2]),
 ])  # fmt: skip
@@ -26,3 +26,12 @@ def test_float16_is_added_up_in_float32(function):
     out.backward(g)
     want.backward(g)
     np.testing.assert_allclose(half.grad, single.grad, rtol=3e-3, atol=1e-7 + 2e-3 * np.abs(single.grad).max())
+
+
+@pytest.mark.parametrize("size", [300, 1e-4])
+def test_the_norm_of_float16_gradients_does_not_over_or_underflow(size):
+    p = Tensor(np.zeros(4, np.float16), requires_grad=True)
+    p.grad = np.full(4, size, np.float16)
+    np.testing.assert_allclose(optim.clip_grad_norm([p], size), 2 * size, rtol=1e-3)
+    np.testing.assert_allclose(p.grad, size / 2, rtol=1e-2)
+    assert p.grad.dtype == np.float16

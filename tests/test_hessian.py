@@ -1,5 +1,7 @@
 """Second derivatives, checked like any other derivative: the gradient of a gradient against the oracle."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -54,3 +56,11 @@ def test_errors_say_what_to_do():
         hvp(lambda x: x.sum(), np.ones(3), np.ones(2))
     with pytest.raises(DtypeError, match="complex"):
         hvp(lambda x: Tensor(x.data.real, requires_grad=True).sum(), np.ones(3), np.ones(3))
+
+
+@pytest.mark.parametrize("cast", [lambda x: x.to(np.float64), lambda x: x.float()])
+def test_a_part_that_drops_the_imaginary_part_is_seen(cast):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # whatever the user has set
+        with pytest.raises(DtypeError, match="hvp: a part of fn drops the imaginary part"):
+            hessian(lambda x: (x * x).sum() + (cast(x) ** 3).sum(), np.array([1.0, 2.0]))

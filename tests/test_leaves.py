@@ -1,10 +1,14 @@
-"""What may be done to leaves: changed in place, frozen, put into lists; and that no gradient is lost on the way."""
+"""What may be done to leaves: changed in place, frozen, copied, shared; and that no gradient is lost on the way."""
+
+import copy
+import pickle
+import threading
 
 import numpy as np
 import pytest
 
 import tinygrad_lite.functional as F
-from tinygrad_lite import DtypeError, ShapeError, TapeError, Tensor, as_tensor, nn, no_grad, optim
+from tinygrad_lite import DtypeError, ShapeError, TapeError, Tensor, apply, as_tensor, nn, no_grad, optim
 
 X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], np.float32)
 
@@ -39,6 +43,75 @@ def test_under_no_grad_leaves_are_changed_in_place():
     assert p.data is data
     assert p.requires_grad
     np.testing.assert_allclose(data, (X + 2) * 2)
+
+
+def test_under_no_grad_tensors_made_by_hand_are_changed_in_place_and_computed_ones_are_not():
+    average, layer = Tensor(np.zeros(2, np.float32)), nn.Linear(2, 2)
+    layer.bias.requires_grad = False
+    before = layer.bias.data.copy()
+    with no_grad():
+        for kept in [average]:
+            kept *= 0.5
+            kept += Tensor([1.0, 2.0], requires_grad=True)
+            kept **= 2
+        for p in layer.parameters():
+            p -= 1
+        computed = average.reshape(2, 1)  # of the same memory
+        computed += 1
+        count = Tensor(np.array([1, 2]))
+        with pytest.raises(DtypeError, match="in place: the result has dtype=float32, which does not go into int64"):
+            count += 0.5
+    np.testing.assert_array_equal(average.data, [1, 4])
+    np.testing.assert_array_equal(layer.bias.data, before - 1)
+    np.testing.assert_array_equal(computed.data, [[2], [5]])
+
+
+def test_a_gradient_has_the_shape_and_dtype_of_its_leaf():
+    x, z = leaf([1.0, 2.0]), Tensor(np.array([1j, 2.0]), requires_grad=True)
+    y = x * z
+    (y * y).sum().backward()
+    assert (x.grad.dtype, z.grad.dtype) == (np.float32, np.complex128)
+    np.testing.assert_allclose(x.grad, [-2, 16])
+    x.zero_grad()
+    apply(lambda a: (a * 2, lambda g: (g.astype(np.float64) * 2,)), x).sum().backward()
+    assert x.grad.dtype == np.float32
+    x.zero_grad()
+    w = Tensor(np.array([1j], np.complex64), requires_grad=True)
+    apply(lambda a: (a * 2, lambda g: (g.astype(np.complex128) * 2j,)), w).sum().backward()
+    assert (w.grad.dtype, w.grad.item()) == (np.complex64, 2j)
+    apply(lambda a: (a * 2, lambda g: [g * 2]), x).sum().backward()  # a list is as good as a tuple
+    np.testing.assert_array_equal(x.grad, [2, 2])
+    x.zero_grad()
+    apply(lambda a: (a.sum(), lambda g: (g,)), x).backward()
+    with pytest.raises(ShapeError, match=r"grad: a gradient of shape \(\) came back for a tensor of shape \(2,\)"):
+        optim.SGD([x], lr=0.1).step()
+
+
+def test_only_leaves_are_copied_and_pickled():
+    x = leaf()
+    for same in (copy.deepcopy(x), pickle.loads(pickle.dumps(x)), copy.copy(x)):
+        assert same is not x
+        assert same.requires_grad
+        np.testing.assert_array_equal(same.data, X)
+    for act in (copy.deepcopy, pickle.dumps):
+        with pytest.raises(TapeError, match=r"copy: only tensors .* use x\.detach\(\)"):
+            act(x * 2)
+        assert act((x * 2).detach()) is not None
+
+
+def test_threads_that_share_a_leaf_lose_no_gradient():
+    x, g = leaf(np.zeros(300_000)), np.ones(300_000)
+
+    def work():
+        for _ in range(20):
+            (x * 1.0).backward(g)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (x.grad == 80).all()
 
 
 def test_elements_are_not_assigned():

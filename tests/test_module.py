@@ -62,6 +62,16 @@ def test_modules_and_parameters_in_containers_of_every_kind_are_found():
     assert not net.grid[0][0].training
 
 
+def test_a_module_may_know_the_one_around_it():
+    net = Net()
+    net.blocks[0].net = net
+    net.blocks[1][0].others = [net]
+    assert [name for name, _ in net.named_parameters()] == NAMES
+    assert sorted(net.state_dict()) == sorted(Net().state_dict())
+    assert len([*net.modules()]) == len([*Net().modules()]) == 6
+    assert not net.eval().blocks[1][0].training
+
+
 def test_repr_shows_the_tree_and_the_counts():
     assert repr(LeNet(rng())).splitlines() == [
         "LeNet(  # 431,080 parameters",

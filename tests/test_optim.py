@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tinygrad_lite import DtypeError, ShapeError, TinygradError, nn, optim
+from tinygrad_lite import DtypeError, ShapeError, Tensor, TinygradError, nn, optim
 
 
 def parameter(value=2.0):
@@ -287,3 +287,10 @@ def test_averaged_model_goes_on_where_it_was_saved():
 def test_averaged_model_refuses_a_decay_that_is_none(decay):
     with pytest.raises(ShapeError, match=f"AveragedModel: decay must lie in .*, got decay={decay}"):
         optim.AveragedModel(nn.Linear(2, 2), decay)
+
+
+def test_parameters_that_came_or_went_are_noticed():
+    optimizer = optim.SGD([Tensor([1.0], requires_grad=True)], lr=0.1)
+    optimizer.groups.append({**optimizer.groups[0], "params": [Tensor([1.0], requires_grad=True)]})
+    with pytest.raises(ShapeError, match="SGD: parameters were added or removed; make a new optimiser"):
+        optimizer.step()

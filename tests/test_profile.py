@@ -82,6 +82,17 @@ def test_gradients_and_weights_stay_as_they_were():
         np.testing.assert_array_equal(value, before[name])
 
 
+def test_running_values_generators_and_frozen_parameters_stay_as_they_were():
+    rng = np.random.default_rng(0)
+    model = nn.Sequential(nn.Linear(2, 2, rng=rng), nn.BatchNorm1d(2), nn.Dropout(0.5, rng=rng))
+    model[0].weight.requires_grad = False
+    before, random = model.state_dict(), rng.bit_generator.state
+    assert "batch_norm" in [row.operation for row in model.profile(np.ones((8, 2), np.float32), steps=1).rows]
+    assert rng.bit_generator.state == random
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
 def test_what_is_wrong_is_said():
     model, x = lenet()
     with pytest.raises(ShapeError, match="steps must be at least 1, got steps=0"):

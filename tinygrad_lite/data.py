@@ -84,7 +84,7 @@ class Batches:
                 place = self.rng.choice(self.size, min(self.batch_size, self.size), replace=False)
             elif order is not None:
                 place = order[place]
-            batch = tuple(a[place] for a in self.arrays)
+            batch = tuple(a[place].copy() if order is None else a[place] for a in self.arrays)  # never a view of them
             yield self.transform(*batch) if self.transform else batch
 
     def state_dict(self) -> dict[str, Any]:

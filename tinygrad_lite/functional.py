@@ -21,7 +21,7 @@ from tinygrad_lite.ops import matmul as matmul_rules
 from tinygrad_lite.ops import norm as norm_rules
 from tinygrad_lite.ops import shape as shape_rules
 from tinygrad_lite.ops import softmax as softmax_rules
-from tinygrad_lite.tensor import Tensor, _apply_wanted, _floating, _is_operand, _operands, apply, as_tensor
+from tinygrad_lite.tensor import Tensor, _apply_wanted, _both_floating, _floating, _is_operand, _operands, apply, as_tensor
 
 Data = Tensor | ArrayLike
 
@@ -251,7 +251,10 @@ def pad(x: Data, pad: Sequence[int], value: float = 0.0) -> Tensor:
             raise ShapeError(f"pad: cannot cut {-before} and {-after} off an axis of size {size}, shape={tensor.shape}.")
     sizes = [before + size + after for size, (before, after) in zip(tensor.shape, pairs, strict=True)]
     _check.fits_memory("pad", "the result", sizes, tensor.dtype)
-    return apply(shape_rules.pad, tensor, widths=tuple(pairs), value=_check.number("pad", "value", value))
+    number = _check.number("pad", "value", value)
+    if tensor.dtype.kind in "biu" and not (math.isfinite(number) and _holds(tensor.dtype, number)):
+        raise DtypeError(f"pad: value={value} does not fit into dtype={tensor.dtype}; convert x with .float().")
+    return apply(shape_rules.pad, tensor, widths=tuple(pairs), value=number)
 
 
 def cat(tensors: Sequence[Data], dim: int = 0) -> Tensor:
@@ -600,7 +603,8 @@ def mse_loss(x: Data, targets: Data, reduction: str = "mean") -> Tensor:
     if a.shape != b.shape:
         raise ShapeError(f"mse_loss: x and targets must have one shape, got {a.shape} and {b.shape}; nothing is broadcast.")
     _check.one_of("mse_loss", "reduction", reduction, ("mean", "sum", "none"))
-    difference = _floating(a) - b
+    a, b = _both_floating(a, b)
+    difference: Tensor = a - b
     squares = difference * difference
     return squares.mean() if reduction == "mean" else squares.sum() if reduction == "sum" else squares
 
@@ -609,6 +613,12 @@ def _with_bias(rule: Any, x: Data, weight: Data, bias: Data | None, **static: An
     if bias is None:
         return _apply_wanted(rule, as_tensor(x), as_tensor(weight), **static)
     return _apply_wanted(rule, as_tensor(x), as_tensor(weight), as_tensor(bias), **static)
+
+
+def _holds(dtype: np.dtype[Any], number: float) -> bool:
+    """Whether a number is one of an integer dtype, or a truth value."""
+    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return number == int(number) and low <= number <= high
 
 
 def _operand(value: Any) -> Any:

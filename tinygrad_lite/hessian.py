@@ -4,6 +4,7 @@ With g the gradient, Im g(x + i h v) / h is H v for any tiny h, as rules run on 
 so nothing cancels. Source: Squire & Trapp, SIAM Review 40 (1998).
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -52,6 +53,13 @@ def hvp(fn: Callable[[Tensor], Tensor], x: ArrayLike | Tensor, v: ArrayLike) -> 
         return np.zeros(point.shape)
     step = STEP / largest
     leaf = Tensor(point + 1j * step * direction, requires_grad=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", np.exceptions.ComplexWarning)
+        return _second(fn, leaf) / step
+
+
+def _second(fn: Callable[[Tensor], Tensor], leaf: Tensor) -> Array:
+    """Imaginary part of the gradient of fn at a complex leaf."""
     try:
         out = fn(leaf)
         if out.data.size != 1:
@@ -62,16 +70,18 @@ def hvp(fn: Callable[[Tensor], Tensor], x: ArrayLike | Tensor, v: ArrayLike) -> 
                 "(a cast, a comparison, .data); use operations of Tensors all the way."
             )
         out.backward(np.ones(out.shape, out.data.dtype), inputs=[leaf])  # not that of parameters which fn may hold
+    except np.exceptions.ComplexWarning as error:
+        raise DtypeError(f"hvp: a part of fn drops the imaginary part ({error}); leave out the cast there.") from None
     except TypeError as error:
         if isinstance(error, (DtypeError, ShapeError)) and str(error).startswith("hvp"):
             raise
         raise DtypeError(f"hvp: an operation in fn does not run on complex numbers ({error}).") from error
     grad: Any = leaf.grad
     if grad is None:
-        return np.zeros(point.shape)
+        return np.zeros(leaf.shape)
     if grad.dtype.kind != "c":
         raise DtypeError(f"hvp: the gradient came back as {grad.dtype}: a rule in fn drops the imaginary part.")
-    return np.asarray(grad.imag / step)
+    return np.asarray(grad.imag)
 
 
 def hessian(fn: Callable[[Tensor], Tensor], x: ArrayLike | Tensor) -> Array:

@@ -30,6 +30,7 @@ class Optimizer:
     groups : list of dict, each with "params" and its own value of every option (lr and so on; may be changed at any time)
     """
 
+    takes_complex = True
     keeps: tuple[str, ...] = ()  # names in the state of a parameter after its first step; () leaves them unchecked
 
     def __init__(self, params: Params, **defaults: Any) -> None:
@@ -56,6 +57,8 @@ class Optimizer:
                     raise DtypeError(
                         f"{name}: a parameter (shape={p.shape}) cannot be written; make it of a copy, Tensor(data)."
                     )
+                if p.dtype.kind == "c" and not self.takes_complex:
+                    raise DtypeError(f"{name}: parameters must be real, got {p.dtype} (shape={p.shape}); make it two.")
                 if id(p) in seen:
                     raise ShapeError(f"{name}: a parameter (shape={p.shape}) is given twice; name each one once.")
                 seen.add(id(p))
@@ -76,6 +79,8 @@ class Optimizer:
 
     def step(self) -> None:
         """Move every parameter that has a gradient, in place."""
+        if sum(len(group["params"]) for group in self.groups) != len(self.state):
+            raise ShapeError(f"{type(self).__name__}: parameters were added or removed; make a new optimiser of them.")
         states = iter(self.state)
         for group in self.groups:
             for p in group["params"]:
@@ -191,6 +196,7 @@ class Adam(Optimizer):
     """
 
     decoupled = False
+    takes_complex = False  # the square of a complex gradient is no measure of its size
     keeps = ("step", "mean", "square")
 
     def __init__(
@@ -412,6 +418,12 @@ def one_cycle(total: int, warmup: float = 0.3, start: float = 0.04, final: float
     return schedule
 
 
+def _norm(grad: Array) -> float:
+    """Euclidean norm; of float16 in float32, for squares of 300 do not fit."""
+    flat = np.ravel(grad)
+    return float(np.linalg.norm(flat.astype(np.float32) if flat.dtype == np.float16 else flat))
+
+
 def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
     """Scale all gradients down together so that their joint Euclidean norm is at most `max_norm`; give the norm before.
 
@@ -424,7 +436,7 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
     if other := [type(p).__name__ for p in tensors if not isinstance(p, Tensor)]:
         raise DtypeError(f"clip_grad_norm: params must be Tensors, got {other[0]}.")
     with_grad = [p for p in tensors if p.grad is not None]
-    norm = math.hypot(*(float(np.linalg.norm(np.ravel(p.grad))) for p in with_grad))  # type: ignore[arg-type]
+    norm = math.hypot(*(_norm(p.grad) for p in with_grad))  # type: ignore[arg-type]
     if not math.isfinite(norm):
         raise TinygradError(f"clip_grad_norm: the gradients' norm is {norm}; lower the learning rate or look for the cause.")
     if norm > limit:

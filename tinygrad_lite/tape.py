@@ -7,6 +7,7 @@ return views of their cotangent. The graph is freed as backward passes over it.
 
 import functools
 import inspect
+import os
 import sys
 import threading
 from collections.abc import Callable, Collection
@@ -94,7 +95,10 @@ class no_grad:  # noqa: N801 - PyTorch's name, and used like a function
         state.recording = state.before.pop()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        if not callable(function) or inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
+        if not callable(function) or any(
+            is_kind(function)
+            for is_kind in (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+        ):
             raise DtypeError(
                 f"no_grad: decorates functions that are no generators, got {function!r:.80}; use `with` inside it."
             )
@@ -113,16 +117,30 @@ def backward(root: Node, cotangent: Array, only: Collection[Node] | None = None)
     The first gradient of a leaf is an array of its own, a later one makes a new sum. If a rule fails, no leaf has changed.
     """
     leaves = _gradients(root, cotangent)
-    while leaves:
-        leaf, g, references = _take(leaves)
-        if only is not None and leaf not in only:
-            continue
-        if leaf.grad is not None:
-            leaf.grad = np.asarray(leaf.grad + g)  # a sum of 0-d arrays is none
-        elif references == _ALONE and type(g) is np.ndarray and g.base is None and g.flags.writeable:
-            leaf.grad = g  # nobody else holds it, so it needs no copy; PyTorch does the same
-        else:
-            leaf.grad = np.array(g)
+    with _collecting:
+        while leaves:
+            leaf, g, references = _take(leaves)
+            if only is not None and leaf not in only:
+                continue
+            if leaf.grad is not None:
+                leaf.grad = np.asarray(leaf.grad + g)  # a sum of 0-d arrays is none
+            elif references == _ALONE and type(g) is np.ndarray and g.base is None and g.flags.writeable:
+                leaf.grad = g  # nobody else holds it, so it needs no copy; PyTorch does the same
+            else:
+                leaf.grad = np.array(g)
+
+
+_collecting = threading.Lock()  # of gradients: threads may share leaves, and a sum takes a while
+
+
+def _after_fork() -> None:
+    """Another thread may have been collecting when the process was forked."""
+    global _collecting
+    _collecting = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _take(leaves: list[tuple[Any, Array]]) -> tuple[Any, Array, int]:
@@ -185,7 +203,7 @@ def _uses(root: Node) -> dict[Node, int]:
 
 def _as_tuple(node: Node, gradients: Any) -> tuple[Array | None, ...]:
     """What a vjp gave, where that is one gradient alone; refuse a wrong number of them."""
-    if not isinstance(gradients, tuple):
+    if not isinstance(gradients, (tuple, list)):
         gradients = (gradients,)
     if len(gradients) != len(node.parents):
         raise TapeError(

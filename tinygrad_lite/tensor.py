@@ -58,6 +58,7 @@ class Tensor:
     def __init__(self, data: "ArrayLike | Tensor", requires_grad: bool = False, dtype: DTypeLike | None = None) -> None:
         self.data: Array = np.array(_to_array(data), dtype=None if dtype is None else _check.dtype("Tensor", dtype))
         self._node: Node | None = None
+        self._frozen: tape.Leaf | None = None  # where its gradient went before; what was computed has no such attribute
         if _check.flag("Tensor", "requires_grad", requires_grad):
             self.requires_grad = True
 
@@ -79,7 +80,7 @@ class Tensor:
         if value and self._node is None:
             self._node = getattr(self, "_frozen", None) or tape.Leaf()
         elif not value and self._node is not None:
-            self._frozen, self._node = self._node, None  # what was computed before still finds its leaf
+            self._frozen, self._node = cast(tape.Leaf, self._node), None  # what was computed before still finds its leaf
 
     @property
     def is_leaf(self) -> bool:
@@ -89,7 +90,11 @@ class Tensor:
     @property
     def grad(self) -> Array | None:
         """Gradient of a leaf, of the shape and dtype of its data; None before backward()."""
-        return self._node.grad if isinstance(self._node, tape.Leaf) else None
+        node = self._node
+        grad = node.grad if isinstance(node, tape.Leaf) else None
+        if grad is not None and (grad.dtype != self.data.dtype or grad.shape != self.data.shape):
+            node.grad = grad = self._fitted(grad)  # type: ignore[union-attr]
+        return grad
 
     @grad.setter
     def grad(self, value: ArrayLike | None) -> None:
@@ -99,6 +104,15 @@ class Tensor:
         if gradient is not None and gradient.shape != self.data.shape:
             raise ShapeError(f"grad: must have the tensor's shape {self.data.shape}, got {gradient.shape}.")
         self._node.grad = gradient
+
+    def _fitted(self, grad: Array) -> Array:
+        """Give what came back as gradient in the dtype of the data: of a product with complex numbers the real part."""
+        if grad.shape != self.shape:
+            raise ShapeError(
+                f"grad: a gradient of shape {grad.shape} came back for a tensor of shape {self.shape}; "
+                "the vjp of a rule on the way must return gradients of the shapes of its inputs."
+            )
+        return (grad if self.data.dtype.kind == "c" else grad.real).astype(self.data.dtype)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -233,6 +247,12 @@ class Tensor:
                 "the same name of Tensor or tinygrad_lite.functional, or x.detach() where no gradient is wanted."
             )
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Copy and pickle leaves; a copy of a computed tensor would send its gradient to copies of the leaves."""
+        if not self.is_leaf:
+            raise TapeError("copy: only tensors that were not computed from others can be copied or pickled; use x.detach().")
+        return super().__reduce_ex__(protocol)
+
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
 
@@ -306,10 +326,10 @@ class Tensor:
         return _binary(elementwise.mul, other, self)
 
     def __truediv__(self, other: Any) -> "Tensor":
-        return _binary(elementwise.div, _floating(self), other)
+        return _binary(elementwise.div, *_both_floating(self, other))
 
     def __rtruediv__(self, other: Any) -> "Tensor":
-        return _binary(elementwise.div, other, _floating(self))
+        return _binary(elementwise.div, *_both_floating(other, self))
 
     def __pow__(self, other: Any) -> "Tensor":
         return _binary(elementwise.pow, self, other)
@@ -324,7 +344,8 @@ class Tensor:
         return _binary(matmul.matmul, other, self)
 
     # x += y makes a new tensor, as for numbers: what was computed from the old one may still need it. Under no_grad() it
-    # changes a leaf itself, as in PyTorch: for p in model.parameters(): p -= lr * p.grad
+    # changes a tensor that was made by hand itself, as in PyTorch: for p in model.parameters(): p -= lr * p.grad
+    # A computed one may share its memory with others and is never changed.
 
     def __iadd__(self, other: Any) -> "Tensor":
         return self._in_place(self + other)
@@ -338,11 +359,17 @@ class Tensor:
     def __itruediv__(self, other: Any) -> "Tensor":
         return self._in_place(self / other)
 
+    def __ipow__(self, other: Any) -> "Tensor":
+        return self._in_place(self**other)
+
     def _in_place(self, result: "Tensor") -> "Tensor":
-        if state.recording or not isinstance(self._node, tape.Leaf):
+        by_hand = isinstance(self._node, tape.Leaf) or (self._node is None and hasattr(self, "_frozen"))
+        if state.recording or not by_hand:
             return result
         if result.shape != self.shape:
             raise ShapeError(f"in place: the result has shape {result.shape}, the tensor {self.shape}; they must be the same.")
+        if not np.can_cast(result.dtype, self.dtype, "same_kind"):
+            raise DtypeError(f"in place: the result has dtype={result.dtype}, which does not go into {self.dtype}.")
         np.copyto(self.data, result.data, casting="same_kind")
         return self
 
@@ -769,6 +796,14 @@ def _compare(name: str, a: Any, b: Any) -> Tensor:
 def _floating(tensor: Tensor) -> Tensor:
     """Integers and truth values become float32, as in PyTorch, and not NumPy's float64."""
     return tensor if tensor.data.dtype.kind in "fc" else tensor.to(np.float32)
+
+
+def _both_floating(a: Any, b: Any) -> tuple[Any, Any]:
+    """Two operands, as float32 where both are integers: one beside a float takes the float's dtype, which may be wider."""
+    if not (_is_operand(a) and _is_operand(b)):
+        return a, b
+    a, b = _operands(a, b)
+    return _floating(a), _floating(b)
 
 
 def _sizes(function: str, sizes: tuple[Any, ...]) -> tuple[int, ...]:

@@ -69,13 +69,21 @@ class Module:
                 yield from ((full, entry) for full, entry in _inside(name, value) if isinstance(entry, Module))
 
     def modules(self) -> Iterator["Module"]:
-        """Yield this module and all inside it."""
-        yield self
-        for _, child in self.named_children():
-            yield from child.modules()
+        """Yield this module and all inside it, each once."""
+        seen: set[int] = set()
+        waiting: list[Module] = [self]
+        while waiting:
+            module = waiting.pop()
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield module
+                waiting += [child for _, child in module.named_children()][::-1]
 
-    def _named(self, prefix: str = "") -> Iterator[tuple[str, Parameter | Array, "Module"]]:
-        """Every parameter and buffer under its full name, with the module that owns it; shared ones each time."""
+    def _named(self, prefix: str = "", outer: tuple["Module", ...] = ()) -> Iterator[tuple[str, Parameter | Array, "Module"]]:
+        """Every parameter and buffer under its full name, with the module that owns it; shared ones each time.
+
+        outer: the modules around this one, which it may know too.
+        """
         children: list[tuple[str, Module]] = []
         for name, value in vars(self).items():
             if isinstance(value, Parameter) or name in self.buffers_:
@@ -88,8 +96,10 @@ class Module:
                         yield prefix + full, entry, self
                     else:
                         children.append((full, entry))
+        outer = (*outer, self)
         for name, child in children:
-            yield from child._named(f"{prefix}{name}.")
+            if not any(child is one for one in outer):
+                yield from child._named(f"{prefix}{name}.", outer)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Every parameter with its full name, such as "conv1.weight"; a shared one once."""
@@ -133,7 +143,7 @@ class Module:
         kind = type(self).__name__
         differences = [f"{name} is missing" for name in own if name not in given]
         differences += [
-            f"{name} is unknown" for name in given if re.sub(r"\bnum_batches_tracked$", "running_mean", name) not in own
+            f"{name} is unknown" for name in given if re.sub(r"\bnum_batches_tracked$", "running_mean", str(name)) not in own
         ]
         differences += [
             f"{name} has shape {given[name].shape}, expected {value.shape}"

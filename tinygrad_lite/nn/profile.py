@@ -1,5 +1,6 @@
 """Where the time of a model goes: each operation with its time, arithmetic and memory traffic, forward and backward."""
 
+import copy
 import inspect
 import statistics
 import sys
@@ -142,7 +143,7 @@ class _Watch:
 
 
 def profile(model: Module, *inputs: Any, steps: int = 20) -> Profile:
-    """Run a model forward and backward and tell where the time went. Gradients of parameters are left as they were.
+    """Run a copy of a model forward and backward and tell where the time went.
 
     Parameters
     ----------
@@ -162,37 +163,33 @@ def profile(model: Module, *inputs: Any, steps: int = 20) -> Profile:
     ['linear', 'relu']
     """
     steps = _check.integer("profile", "steps", steps, 1)
+    model = copy.deepcopy(model)  # steps leave gradients, change running values and draw random numbers
     names = {id(module): name for name, module in _named_modules(model)}
-    grads = [(p, p.grad) for p in model.parameters()]
     rows: list[Row] = []
     seconds = []
-    try:
-        for step in range(steps + 1):  # the first one is for warming up
-            watch = _Watch(names)
-            before = sys.getprofile()
-            start = time.perf_counter()
-            sys.setprofile(watch)
-            try:
-                out = model(*inputs)
-            finally:
-                sys.setprofile(before)
-            if not isinstance(out, Tensor) or not out.requires_grad:
-                raise TapeError("profile: the model must give a Tensor that depends on a parameter that requires a gradient.")
-            called = [row for row, _, _ in watch.calls]
-            if step == 1:
-                rows = called
-            back = _time_vjps(out, [vjp for _, _, vjp in watch.calls])
-            out.backward(np.ones_like(out.data))
-            if step:
-                seconds.append(time.perf_counter() - start)
-                for i, (row, (_, forward, _)) in enumerate(zip(rows, watch.calls, strict=True)):
-                    row.times[0].append(forward)
-                    if i in back:
-                        row.times[1].append(back[i])
-            model.zero_grad()
-    finally:
-        for p, grad in grads:
-            p.grad = grad
+    for step in range(steps + 1):  # the first one is for warming up
+        watch = _Watch(names)
+        before = sys.getprofile()
+        start = time.perf_counter()
+        sys.setprofile(watch)
+        try:
+            out = model(*inputs)
+        finally:
+            sys.setprofile(before)
+        if not isinstance(out, Tensor) or not out.requires_grad:
+            raise TapeError("profile: the model must give a Tensor that depends on a parameter that requires a gradient.")
+        called = [row for row, _, _ in watch.calls]
+        if step == 1:
+            rows = called
+        back = _time_vjps(out, [vjp for _, _, vjp in watch.calls])
+        out.backward(np.ones_like(out.data))
+        if step:
+            seconds.append(time.perf_counter() - start)
+            for i, (row, (_, forward, _)) in enumerate(zip(rows, watch.calls, strict=True)):
+                row.times[0].append(forward)
+                if i in back:
+                    row.times[1].append(back[i])
+        model.zero_grad()
     for i, row in enumerate(rows):
         if not row.times[1]:
             rows[i] = Row(row.layer, row.operation, (row.flop[0], 0), (row.traffic[0], 0), row.times)

@@ -13,6 +13,7 @@ from numpy.polynomial.chebyshev import cheb2poly
 from tinygrad_lite import _threads as threads
 from tinygrad_lite._threads import mapped
 from tinygrad_lite._types import Array, RuleResult
+from tinygrad_lite.ops.elementwise import keep
 
 
 # Many times faster than `where`, which NumPy is slow at. Complex numbers go by their real part: each side is analytic.
@@ -85,7 +86,7 @@ def relu(x: Array, *, needs: tuple[bool, ...] = (True,)) -> RuleResult:
 
     def vjp(g: Array) -> tuple[Array, ...]:
         g_x = np.empty_like(positive, dtype=g.dtype)
-        threads.each(np.multiply, g, positive, g_x)
+        threads.each(keep, g, positive, g_x)
         return (g_x,)
 
     threads.each(forward, x, out, positive)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations  # those of a vjp would be evaluated at every call
 
+import math
+
 import numpy as np
 
 from tinygrad_lite import _check
@@ -51,7 +53,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None, *, needs: tuple[b
         raise ShapeError(
             f"linear: bias must have shape {weight.shape[:1]}, one number an output feature, got bias.shape={bias.shape}."
         )
-    X = x.reshape(-1, x.shape[-1]) if x.ndim != 2 else x  # (rows, in)
+    X = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if x.ndim != 2 else x  # (rows, in)
     columns = X.flags.f_contiguous  # as flattened images are, with the batch axis innermost: and so it stays
     out = add_bias(threads.matmul(weight, X.T).T if columns else threads.matmul(X, weight.T), bias)  # (rows, out)
 

@@ -10,6 +10,8 @@ from tinygrad_lite import _check
 from tinygrad_lite import _threads as threads
 from tinygrad_lite._types import Array, Pair, RuleResult
 from tinygrad_lite.errors import ShapeError
+from tinygrad_lite.ops.elementwise import as_bits
+from tinygrad_lite.ops.half import in_single
 from tinygrad_lite.ops.windows import Index, out_size, taps
 
 Backward = Callable[[Array, Array], Array]
@@ -94,18 +96,19 @@ def _max_along(x: Array, axis: int, places: tuple[Index, ...], out: Array | None
             else:
                 g_x[place] += part
 
-        rest = g
+        rest = as_bits(g)  # a loser's share is 0, that of an infinite cotangent too
         for place, wins in zip(places[:0:-1], later[::-1], strict=True):  # the last winner is the maximum
-            part = wins.astype(g.dtype)  # in two steps: NumPy is slow at a product of numbers and truth values
+            part = wins.astype(rest.dtype)  # in two steps: NumPy is slow at a product of numbers and truth values
             part *= rest
-            put(place, part)
+            put(place, part.view(g.dtype))
             rest = np.subtract(rest, part, out=part)
-        put(places[0], rest)
+        put(places[0], rest.view(g.dtype))
         return g_x
 
     return best, backward
 
 
+@in_single
 def avg_pool2d(
     x: Array, *, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, count_include_pad: bool = True
 ) -> RuleResult:
