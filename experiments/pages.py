@@ -5,8 +5,9 @@ The pages are made of MNIST's test digits (`--split test`); whoever tunes the re
 """
 
 import argparse
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -139,9 +140,10 @@ def run(options: argparse.Namespace) -> None:
     training, test = mnist.load()
     digits = test if options.split == "test" else mnist.Digits(*(a[-KEPT_OUT:] for a in training))
     pages = make_pages(*digits, options.digits, options.seed, tuple(options.difficulty))
+    reader = load_reader(options.weights) if options.evaluate else None  # before anything of an earlier run goes
     with writing_to(options.out):
-        if options.evaluate:
-            _evaluate(options, pages)
+        if reader is not None:
+            _evaluate(options, reader, pages)
             return
         truth = []
         for number, page in enumerate(pages):
@@ -149,20 +151,28 @@ def run(options: argparse.Namespace) -> None:
             save_png(options.out / name, page.image)
             truth.append({"file": name, **page.truth()})
         write_json(options.out / "truth.json", truth)
+        for old in pictures(options.out) - {options.out / entry["file"] for entry in truth}:
+            old.unlink()  # a page of an earlier run, whose truth is gone
     print(f"Wrote {len(truth)} pages and truth.json to {options.out}.")
 
 
-def _evaluate(options: argparse.Namespace, pages: Iterable[Page]) -> None:
+def pictures(folder: Path) -> set[Path]:
+    """Give the files of a folder that have names as the pages have them; all others are the user's."""
+    own = re.compile(rf"({'|'.join(DIFFICULTIES)})-(0|[1-9][0-9]*)\.png")
+    return {path for path in folder.iterdir() if own.fullmatch(path.name)}
+
+
+def _evaluate(options: argparse.Namespace, reader: Reader, pages: Iterator[Page]) -> None:
     wrong = options.out / "wrong"
     wrong.mkdir(exist_ok=True)
-    for old in wrong.glob("*.png"):
+    for old in pictures(wrong):
         old.unlink()
-    table = evaluate(load_reader(options.weights), pages, wrong)
+    table = evaluate(reader, pages, wrong)
     print(table_of(table))
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
     result = {name: {**counts, **figures(counts)} for name, counts in table.items()}
     write_json(options.out / "pages.json", {"settings": settings, "result": result, "environment": environment()})
-    print(f"Wrote pages.json, and {len(list(wrong.glob('*.png')))} pages with a mistake in wrong/, to {options.out}.")
+    print(f"Wrote pages.json, and {len(pictures(wrong))} pages with a mistake in wrong/, to {options.out}.")
 
 
 def main(argv: list[str] | None = None) -> int:

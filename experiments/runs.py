@@ -207,13 +207,25 @@ def writing_to(folder: Path) -> Iterator[None]:
 
     Raises
     ------
-    RunError : it cannot be made, or what is done in this context cannot write there.
+    RunError : it cannot be made, or what is done in this context cannot write there; errors of other files stay as they are.
     """
+    made = False
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        made = True
         yield
     except OSError as error:
+        if made and not _is_of(folder, error):
+            raise
         raise RunError(f"--out: cannot write to {folder} ({error.strerror}); give another folder.") from None
+
+
+def _is_of(folder: Path, error: OSError) -> bool:
+    """Whether the system refused to write in the folder; it names no file where the disk is full."""
+    if error.strerror is None:  # words of this program's own
+        return False
+    names = [os.path.abspath(os.fsdecode(n)) for n in (error.filename, error.filename2) if isinstance(n, (str, bytes))]
+    return not names or any(Path(name).is_relative_to(os.path.abspath(folder)) for name in names)
 
 
 def free_folder(base: Path, name: str) -> Path:

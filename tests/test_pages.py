@@ -1,5 +1,6 @@
 """Test pages: exact truth, repeatable, and a measure that sees mistakes."""
 
+import errno
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from experiments import mnist, pages
 from experiments.paper import DIFFICULTIES, Digit, Page, make_page
 from experiments.reader.reading import Digit as Read
 from experiments.reader.reading import Reading
+from experiments.runs import RunError, writing_to
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +136,47 @@ def test_command_makes_pages_and_measures_them(tmp_path, capsys):
     assert figures["all"]["recall"] >= 0.95
     assert figures["all"]["digits_right"] >= 0.95
     assert "whole rows" in capsys.readouterr().out
+
+
+def test_pictures_of_an_earlier_run_go_and_the_users_own_stay(tmp_path, capsys):
+    kept = ["mine.png", "clean-1-crop.png", "clean-01.png", "wrong/mine.png", "wrong/clean-7.png.txt"]
+    (tmp_path / "wrong").mkdir()
+    for name in [*kept, "clean-7.png", "wrong/clean-7.png", "wrong/rough-12.png"]:
+        (tmp_path / name).write_text(name)
+    command = ["--dry-run", "--difficulty", "clean", "--out", str(tmp_path)]
+    assert pages.main([*command, "--evaluate"]) == 0
+    assert "Wrote pages.json, and 0 pages with a mistake" in capsys.readouterr().out
+    assert sorted(p.name for p in (tmp_path / "wrong").iterdir()) == ["clean-7.png.txt", "mine.png"]
+    assert (tmp_path / "clean-7.png").exists()  # reading writes no pages, so those that lie there are as they were
+    assert pages.main(command) == 0
+    listed = {page["file"] for page in json.loads((tmp_path / "truth.json").read_text())}
+    assert {p.name for p in tmp_path.glob("clean-*.png")} == listed | {"clean-1-crop.png", "clean-01.png"}
+    assert all((tmp_path / name).read_text() == name for name in kept)
+
+
+def test_weights_that_are_not_there_are_named_and_the_last_run_stays(tmp_path, capsys):
+    (tmp_path / "wrong").mkdir()
+    (tmp_path / "wrong" / "clean-0.png").write_text("the last run's")
+    assert pages.main(["--dry-run", "--evaluate", "--weights", "nothere.safetensors", "--out", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "there is no such file (nothere.safetensors); give --weights FILE" in said
+    assert "--out" not in said
+    assert (tmp_path / "wrong" / "clean-0.png").read_text() == "the last run's"
+
+
+def test_only_errors_of_the_folder_are_blamed_on_it(tmp_path):
+    def fail(error):
+        with writing_to(tmp_path / "out"):
+            raise error
+
+    full, inside = OSError(errno.ENOSPC, "No space left"), PermissionError(errno.EACCES, "Denied", str(tmp_path / "out" / "a"))
+    for error in (full, inside):
+        with pytest.raises(RunError, match=rf"--out: cannot write to .*out \({error.strerror}\); give another folder"):
+            fail(error)
+    for error in (PermissionError(errno.EACCES, "Denied", str(tmp_path / "other")), FileNotFoundError("no such weights")):
+        with pytest.raises(type(error)) as seen:
+            fail(error)
+        assert seen.value is error
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes differ there")
