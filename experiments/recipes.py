@@ -12,15 +12,21 @@ from experiments.runs import RunError
 from models.lenet import LeNet
 from tinygrad_lite import nn, optim
 
-LEAST = {
-    "epochs": 1,
-    "steps": 1,
-    "batch_size": 1,
-    "train_size": 1,
-    "test_size": 1,
-    "lr": 0,
-    "clip_norm": 0,
-    "pixel_scale": 1e-3,
+BOUNDS = {  # of every number; those of the distortions are in distort.Distortion
+    "epochs": (1, math.inf),
+    "steps": (1, math.inf),
+    "batch_size": (1, math.inf),
+    "train_size": (1, math.inf),
+    "test_size": (1, math.inf),
+    "lr": (0, math.inf),
+    "momentum": (0, 1),
+    "weight_decay": (0, math.inf),
+    "bias_lr_factor": (0, math.inf),
+    "label_smoothing": (0, 1),
+    "clip_norm": (0, math.inf),
+    "dropout": (0, 1),
+    "average": (0, 1),
+    "pixel_scale": (1e-3, math.inf),
 }
 
 
@@ -65,8 +71,11 @@ class Recipe:
             words = [kind for kind in kinds if isinstance(kind, str)]
             if value not in words if words else not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
                 raise RunError(f"recipe: {name} must be {hint}, got {value!r:.80}.")
-            if isinstance(value, (int, float)) and not LEAST.get(name, -math.inf) <= value < math.inf:
-                raise RunError(f"--{name.replace('_', '-')}: must be a number of at least {LEAST.get(name)}, got {value}.")
+            if name in BOUNDS and value is not None:
+                low, high = BOUNDS[name]
+                if not (low <= value <= high and value < math.inf):
+                    span = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
+                    raise RunError(f"--{name.replace('_', '-')}: must be a number {span}, got {value}.")
         self.distortion()
 
     def metadata(self) -> dict[str, str]:

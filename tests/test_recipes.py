@@ -1,0 +1,41 @@
+"""A recipe's values: what is out of range is refused before a run's folder is made, by --set as by options of their own."""
+
+from dataclasses import fields
+
+import pytest
+
+from experiments import train
+from experiments.distort import Distortion
+from experiments.recipes import BOUNDS, Recipe
+
+
+def recipe(*arguments):
+    return train.recipe_from(train.make_parser().parse_args(arguments))
+
+
+@pytest.mark.parametrize(("value", "words"), [
+    ("dropout=1.5", "--dropout: must be a number from 0 to 1, got 1.5."),
+    ("average=2", "--average: must be a number from 0 to 1, got 2.0."),
+    ("label_smoothing=3", "--label-smoothing: must be a number from 0 to 1, got 3.0."),
+    ("momentum=-1", "--momentum: must be a number from 0 to 1, got -1.0."),
+    ("momentum=nan", "--momentum: must be a number from 0 to 1, got nan."),
+    ("weight_decay=-1", "--weight-decay: must be a number of at least 0, got -1.0."),
+    ("bias_lr_factor=-1", "--bias-lr-factor: must be a number of at least 0, got -1.0."),
+    ("bias_lr_factor=inf", "--bias-lr-factor: must be a number of at least 0, got inf."),
+    ("elastic=nan", "distortion: elastic must be a number from 0 to inf, got nan."),
+])  # fmt: skip
+def test_values_out_of_range_leave_no_run_behind(tmp_path, capsys, value, words):
+    for name in ("quick", "origin"):  # AdamW has no momentum, and SGD has
+        out = tmp_path / name
+        assert train.main(["--dry-run", "--quiet", "--recipe", name, "--set", value, "--out", str(out)]) == 1
+        assert capsys.readouterr().err == f"train: {words}\n"
+        assert not out.exists()
+
+
+def test_every_number_has_bounds_and_may_be_as_they_are():
+    numbers = {field.name for field in fields(Recipe) if "int" in str(field.type) or "float" in str(field.type)}
+    assert numbers == set(BOUNDS) | {field.name for field in fields(Distortion)}
+    for name, bounds in BOUNDS.items():
+        for bound in bounds:
+            if bound < float("inf"):
+                assert getattr(recipe("--set", f"{name}={bound}"), name) == bound
