@@ -211,7 +211,7 @@ class Stop:
 def load_data(data_dir: str | None, validate: int | None) -> tuple[mnist.Digits, mnist.Digits]:
     """Give the set to train on and the one to test on; with `validate` both from the training set."""
     data = mnist.load(data_dir)
-    return hold_out(data[0], validate) if validate else data
+    return data if validate is None else hold_out(data[0], validate)
 
 
 def hold_out(digits: mnist.Digits, count: int) -> tuple[mnist.Digits, mnist.Digits]:
@@ -248,6 +248,8 @@ def recipe_from(options: argparse.Namespace) -> Recipe:
     changes |= dict(setting(text) for text in options.set)
     if options.epochs is not None:
         changes.update(epochs=options.epochs, steps=None)
+    elif "epochs" in changes:
+        changes.setdefault("steps", None)  # else the recipe's own would overrule them
     if options.dry_run:
         changes = {"train_size": 300, "batch_size": 50, "epochs": 2, "steps": None, **changes}
     recipe = dataclasses.replace(RECIPES[options.recipe], **changes)

@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-from experiments import train
+from experiments import sweep, train
 from experiments.distort import Distortion
 from experiments.recipes import BOUNDS, Recipe
 
@@ -39,3 +39,26 @@ def test_every_number_has_bounds_and_may_be_as_they_are():
         for bound in bounds:
             if bound < float("inf"):
                 assert getattr(recipe("--set", f"{name}={bound}"), name) == bound
+
+
+@pytest.mark.parametrize(("arguments", "expected"), [
+    (["--set", "epochs=1"], (1, None)),
+    (["--epochs", "1"], (1, None)),
+    (["--set", "epochs=1", "--set", "steps=7"], (1, 7)),
+    (["--set", "steps=7"], (1, 7)),
+    ([], (1, 2000)),
+    (["--set", "epochs=3", "--dry-run"], (3, None)),
+])  # fmt: skip
+def test_epochs_that_are_asked_for_overrule_the_recipes_own_steps(arguments, expected):
+    found = recipe("--recipe", "origin", *arguments)
+    assert (found.epochs, found.steps) == expected
+
+
+@pytest.mark.parametrize("count", [-1, 0, 60_000])
+@pytest.mark.parametrize("command", [["train"], ["sweep", "best", "--jobs", "1"]])
+def test_as_many_held_out_images_as_there_cannot_be_are_refused(tmp_path, capsys, count, command):
+    name, *arguments = command
+    program = {"train": train.main, "sweep": sweep.main}[name]
+    assert program([*arguments, "--dry-run", "--validate", str(count), "--out", str(tmp_path / "new")]) == 1
+    assert f"{name}: --validate: must be between 1 and 59999, got {count}." in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
