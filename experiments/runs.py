@@ -141,6 +141,26 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """Read what came out of a run; None if it is not finished.
+
+    Raises
+    ------
+    FileFormatError : result.json is not what a finished training writes.
+    """
+    path = folder / "result.json"
+    if not path.exists():
+        return None
+    names = ("step", "test_accuracy", "train_size", "seconds")
+    try:
+        result = read_json(path)
+        if missing := [name for name in names if not isinstance(result.get(name), (int, float))]:
+            raise FileFormatError(f"{path} is not of a finished run: expected numbers, found none for {', '.join(missing)}.")
+    except FileFormatError as error:
+        raise FileFormatError(f"{error} Move it away; --resume {folder} goes on from the last checkpoint then.") from None
+    return result
+
+
 def read_metrics(folder: Path) -> Iterator[dict[str, Any]]:
     """Give the lines of metrics.jsonl, one at a time, for there may be millions; one that a kill has torn is left out.
 

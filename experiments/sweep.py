@@ -17,7 +17,7 @@ import numpy as np
 
 from experiments import train
 from experiments.outputs import plt
-from experiments.runs import RunError, check_positive, environment, free_folder, read_json, write_json
+from experiments.runs import RunError, check_positive, environment, free_folder, read_json, read_result, write_json
 from tinygrad_lite import TinygradError
 
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
@@ -51,8 +51,7 @@ class Job:
 
     def result(self) -> dict[str, Any] | None:
         """Give what came out, None if the run is not finished."""
-        path = self.folder / "result.json"
-        return read_json(path) if path.exists() else None
+        return read_result(self.folder)
 
     def start(self) -> subprocess.Popen[str]:
         """Begin, or go on."""

@@ -15,7 +15,7 @@ from experiments.checkpoint import NAME, load_checkpoint, not_finite, remove_che
 from experiments.curves import draw_curves
 from experiments.progress import Progress
 from experiments.recipes import RECIPES, Recipe, setting
-from experiments.runs import Run, RunError, read_json
+from experiments.runs import Run, RunError, read_json, read_result
 from experiments.training import Training, arrays_of, evaluate
 from tinygrad_lite import FileFormatError, TinygradError, TrainingError
 from tinygrad_lite.serialize import save
@@ -76,7 +76,7 @@ def _recipe_in(config: dict[str, Any]) -> Recipe:
 
 def resume(folder: Path, stop: "Stop", quiet: bool, checkpoint_seconds: float) -> dict[str, Any]:
     """Go on with a run that was stopped: from here on it is, bit for bit, the run that it would have been."""
-    if (folder / "result.json").exists():
+    if read_result(folder) is not None:
         remove_checkpoints(folder)  # a kill may have come before
         raise RunError(f"--resume: {folder} is finished; its figures are in result.json.")
     config = read_json(folder / "config.json")

@@ -305,11 +305,32 @@ def test_resume_of_what_is_no_run(tmp_path, capsys, config, words):
 
 
 def test_resume_of_a_finished_run_says_so_and_tidies_up_after_a_kill(tmp_path, capsys):
-    for name in ("result.json", NAME, PREVIOUS, f".new-{NAME}.1234.part"):
+    for name in (NAME, PREVIOUS, f".new-{NAME}.1234.part"):
         (tmp_path / name).write_text("{}")
+    (tmp_path / "result.json").write_text('{"step": 12, "test_accuracy": 0.9, "train_size": 300, "seconds": 3.5}')
     assert train.main(["--resume", str(tmp_path)]) == 1
     assert "is finished" in capsys.readouterr().err
     assert os.listdir(tmp_path) == ["result.json"]
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ("", r"result\.json is damaged: .*"),
+        ('{"step": 12, "test_acc', r"result\.json is damaged: .*"),
+        ("[]", r"result\.json must hold a JSON object, found a list\."),
+        ("{}", r"is not of a finished run: expected numbers, found none for step, test_accuracy, train_size, seconds\."),
+        ('{"step": 2, "test_accuracy": null, "train_size": 3, "seconds": 1}', r"found none for test_accuracy\."),
+    ],
+)
+def test_a_result_that_says_of_no_finished_run_costs_no_checkpoint(tmp_path, capsys, result, words):
+    (tmp_path / "result.json").write_text(result)
+    for name in (NAME, PREVIOUS):
+        (tmp_path / name).write_text("a checkpoint")
+    assert train.main(["--resume", str(tmp_path)]) == 1
+    advice = rf" Move it away; --resume {tmp_path} goes on from the last checkpoint then\."
+    assert re.search(f"train: .*{words}{advice}", capsys.readouterr().err)
+    assert sorted(os.listdir(tmp_path)) == sorted([NAME, PREVIOUS, "result.json"])
 
 
 def test_damaged_data_files_are_refused_or_read_right(tmp_path):
