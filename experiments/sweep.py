@@ -61,12 +61,11 @@ class Job:
         return subprocess.Popen(command, env=one_thread, stderr=subprocess.PIPE, text=True)
 
 
-def run_all(jobs: list[Job], side_by_side: int, stop: train.Stop) -> None:
-    """Run what is not finished, some at a time.
+def run_all(jobs: list[Job], side_by_side: int, stop: train.Stop) -> list[str]:
+    """Run what is not finished, some at a time; say which runs failed, and why.
 
     Raises
     ------
-    RunError : runs failed; the others were finished first.
     StoppedError : Ctrl-C or SIGTERM; the runs wrote their checkpoints.
     """
     waiting = [job for job in jobs if job.result() is None]
@@ -98,8 +97,7 @@ def run_all(jobs: list[Job], side_by_side: int, stop: train.Stop) -> None:
             process.kill()
     if stop.signal:
         raise train.StoppedError("stopped; the same command with this --out goes on")
-    if failed:
-        raise RunError(f"{len(failed)} of {len(jobs)} runs failed. {' '.join(failed)}")
+    return failed
 
 
 def summary(variant: str, results: list[dict[str, Any]]) -> dict[str, Any]:
@@ -174,7 +172,12 @@ def draw(path: Path, rows: list[dict[str, Any]], published: dict[str, float], by
 
 
 def sweep(options: argparse.Namespace, stop: train.Stop) -> None:
-    """Train what is missing; write table, picture and figures."""
+    """Train what is missing; write table, picture and figures.
+
+    Raises
+    ------
+    RunError : runs failed; what the others gave was written.
+    """
     check_positive(options, "seeds", "jobs")
     published = dict(_published(text) for text in options.published)
     options.out = options.out or str(free_folder(Path("runs"), "sweep"))
@@ -184,14 +187,21 @@ def sweep(options: argparse.Namespace, stop: train.Stop) -> None:
     jobs = [Job(variant, seed, options) for seed in seeds for variant in variants]
     train.load_data(options.data_dir, options.validate)
     print(f"{len(jobs)} runs, {options.jobs} side by side, in {options.out}", flush=True)
-    run_all(jobs, options.jobs, stop)
+    failed = run_all(jobs, options.jobs, stop)
     results = {(job.variant, job.seed): job.result() for job in jobs}
-    rows = [summary(variant, [r for seed in seeds if (r := results[variant, seed])]) for variant in variants]
+    of_variant = {variant: [r for seed in seeds if (r := results[variant, seed])] for variant in variants}
+    rows = [summary(variant, found) for variant, found in of_variant.items() if found]
+    words = f"{len(failed)} of {len(jobs)} runs failed. {' '.join(failed)}"
+    if not rows:
+        raise RunError(words)
     where = f"the last {options.validate:,} training images" if options.validate else "the test images"
     print(f"Tested on {where}:\n{table(rows)}")
     draw(Path(options.out) / "sweep.png", rows, published, options.by_size, where)
-    write_json(Path(options.out) / "sweep.json", {"tested_on": where, "rows": rows, "environment": environment()})
+    content = {"tested_on": where, "rows": rows, "failed": failed, "environment": environment()}
+    write_json(Path(options.out) / "sweep.json", content)
     print(f"Written to {options.out}: sweep.json, sweep.png, and a folder for every run")
+    if failed:  # only now: what the others gave is not lost by it
+        raise RunError(words)
 
 
 def _published(text: str) -> tuple[str, float]:

@@ -74,14 +74,45 @@ def test_finished_runs_are_read_and_not_run_again(swept, few_digits, monkeypatch
     assert "seed-0 holds another run (its validate); give another folder" in capsys.readouterr().err
 
 
-def test_a_failed_run_is_named_and_the_others_finish(tmp_path, few_digits, capsys):
+def test_a_failed_run_is_named_and_the_others_finish_and_are_summed_up(tmp_path, few_digits, capsys):
     variants = ["origin:lr=1e25,steps=20,test_size=None", "origin:steps=2,test_size=None"]
     assert main([*variants, "--seeds", "1", "--jobs", "2", "--data-dir", few_digits, "--out", str(tmp_path)]) == 1
     seen = capsys.readouterr()
     assert f"sweep: 1 of 2 runs failed. {variants[0]}, seed 0: " in seen.err
     assert re.search(r"train: the loss is (nan|inf) at step \d+ with learning rate", seen.err)
     assert f"{variants[1]}, seed 0: " in seen.out
-    assert not (tmp_path / "sweep.json").exists()
+    written = json.loads((tmp_path / "sweep.json").read_text())
+    assert [row["variant"] for row in written["rows"]] == variants[1:]
+    assert [words.startswith(f"{variants[0]}, seed 0: train: the loss is ") for words in written["failed"]] == [True]
+    assert re.search(rf"Tested on the test images:\nvariant .*\n{variants[1]} +200 ", seen.out)
+    assert (tmp_path / "sweep.png").exists()
+
+
+def test_seeds_that_failed_leave_the_others_of_their_variant(tmp_path, few_digits, monkeypatch, capsys):
+    failing, start = {0, 1}, sweep.Job.start
+
+    def start_or_fail(job):
+        job.arguments += ["--lr", "-1"] if job.seed in failing else []
+        return start(job)
+
+    monkeypatch.setattr(sweep.Job, "start", start_or_fail)
+    variant, out = "origin:steps=2,test_size=None", tmp_path / "out"
+    arguments = [variant, "--seeds", "2", "--jobs", "1", "--data-dir", few_digits, "--out", str(out)]
+
+    def values():
+        (row,) = json.loads((out / "sweep.json").read_text())["rows"]
+        return row["test_accuracy"]["values"]
+
+    assert main(arguments) == 1
+    assert f"sweep: 2 of 2 runs failed. {variant}, seed 0: train: --lr: " in capsys.readouterr().err
+    assert not out.exists()
+    failing.remove(1)
+    assert main(arguments) == 1
+    assert f"sweep: 1 of 2 runs failed. {variant}, seed 0: train: --lr: " in capsys.readouterr().err
+    assert len(values()) == 1
+    failing.clear()
+    assert main(arguments) == 0
+    assert len(values()) == 2
 
 
 def test_part_of_the_test_set_has_a_line_of_its_own():
