@@ -11,10 +11,12 @@ Gradient checks are timed against PyTorch's by `python -m experiments.fuzz_stren
 """
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Sequence
@@ -45,50 +47,61 @@ TASKS = {  # name -> (what is done, sizes)
 ENOUGH = 10.0  # seconds for one contender and one piece of work; what is slower gets fewer turns
 REST = 0.1  # seconds before a turn, for OpenBLAS's and OpenMP's threads of the one before keep spinning for a while
 RIVAL = "PyTorch"  # all ratios are to it
+LAST = 10_000  # bytes of what a process said last, in which its reason for ending is looked for
 HOLDS = ("OPENBLAS_CORETYPE", "ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA")  # environment variables that hold kernels back
 
 
 class Runner:
-    """One contender's process."""
+    """One contender's process; one that ends at its work is named in `failures`, and another takes its place."""
 
     def __init__(self, name: str, threads: int) -> None:
         self.name = name
+        self.failures: list[str] = []
         count = str(threads)
-        environment = os.environ | {"OPENBLAS_NUM_THREADS": count, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
-        environment["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}"
+        self.environment = os.environ | {"OPENBLAS_NUM_THREADS": count, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
+        self.environment["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}"
+        self.start()
+
+    def start(self) -> None:
+        self.said = tempfile.TemporaryFile()  # a pipe that nobody empties would stop a process that warns much  # noqa: SIM115
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.contenders", name],
+            [sys.executable, "-m", "experiments.contenders", self.name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self.said,
             text=True,
-            env=environment,
+            env=self.environment,
         )
 
     def __call__(self, task: str, size: int, warm: int, repeats: int) -> dict[str, Any]:
-        """Have the work done, and give its seconds and memory."""
+        """Have the work done, and give its seconds and memory; no seconds where it failed or is not offered."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        assert self.process.stderr is not None
         try:
             self.process.stdin.write(json.dumps({"task": task, "size": size, "warm": warm, "repeats": repeats}) + "\n")
             self.process.stdin.flush()
             answer: dict[str, Any] = json.loads(self.process.stdout.readline())
         except (BrokenPipeError, json.JSONDecodeError):
-            last = self.process.stderr.read().strip().splitlines()[-1:]
-            raise RunError(f"{self.name} failed at {task} {size}: {' '.join(last) or 'its process ended'}") from None
+            self.failures.append(f"{self.name} failed at {task} {size}: {self.end() or 'its process ended'}")
+            self.start()
+            return {"seconds": [], "memory": 0}
         return answer
 
-    def end(self) -> None:
+    def end(self) -> str:
+        """End the process; give the last line that it wrote as an error."""
         self.process.kill()
         self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+        for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
-            pipe.close()
+            with contextlib.suppress(BrokenPipeError):  # an order that the process did not live to read
+                pipe.close()
+        with self.said as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LAST))
+            return " ".join(file.read().decode(errors="replace").strip().splitlines()[-1:])
 
 
 def measure(runners: dict[str, Runner], task: str, size: int, turns: int) -> dict[str, dict[str, float]]:
-    """Median seconds, their quartiles, and bytes, by contender; those that do not offer the task are left out."""
+    """Median seconds, their quartiles, and bytes, by contender; those that do not offer the task, or fail, are left out."""
     plan: dict[str, tuple[int, int]] = {}  # turns, and repeats in each
     seconds: dict[str, list[float]] = {}
     memory: dict[str, int] = {}
@@ -105,6 +118,8 @@ def measure(runners: dict[str, Runner], task: str, size: int, turns: int) -> dic
                 seconds[name] += runners[name](task, size, 1, repeats)["seconds"]
     table = {}
     for name, values in seconds.items():
+        if not values:
+            continue
         low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
         table[name] = {"median": median, "low": low, "high": high, "runs": len(values), "memory": memory[name]}
     return table
@@ -165,7 +180,12 @@ def draw(results: dict[str, dict[int, dict[str, dict[str, float]]]]) -> Figure:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure, print and write."""
+    """Measure, print and write.
+
+    Raises
+    ------
+    RunError : nothing could be measured, or contenders failed; what the others gave, and these before, was written then.
+    """
     here = available()
     unknown = [name for name in options.contenders or [] if name not in here]
     if unknown:
@@ -193,8 +213,15 @@ def run(options: argparse.Namespace) -> None:
         finally:
             for runner in runners.values():
                 runner.end()
-        outputs.json("benchmark.json", {"threads": options.threads, "held": held, "turns": options.turns, "results": results})
+        failed = [words for runner in runners.values() for words in runner.failures]
+        if not results:
+            nobody = f"--tasks: none of {', '.join(names)} offers {', '.join(tasks)}; give other --tasks or --contenders."
+            raise RunError("; ".join(failed) or nobody)
+        settings = {"threads": options.threads, "held": held, "turns": options.turns}
+        outputs.json("benchmark.json", {**settings, "results": results, "failed": failed})
         outputs.figure("benchmark.png", draw(results))
+    if failed:
+        raise RunError(f"the rest was measured, but {'; '.join(failed)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

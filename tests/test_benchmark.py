@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -43,6 +44,55 @@ def test_a_contender_that_fails_is_named(tmp_path, capsys, monkeypatch):
     argv = ["--tasks", "step", "--contenders", "tinygrad_lite", "--out", str(tmp_path / "new")]
     assert benchmark.main(argv) == 1
     assert "tinygrad_lite failed at step 1: out of paper" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+# Answers like a contender, but first does with size and turn what the test says.
+CONTENDER = """
+import json, sys
+for turn, line in enumerate(sys.stdin, 1):
+    order = json.loads(line)
+    {first}
+    print(json.dumps({{"seconds": [0.01] * order["repeats"], "memory": 1}}), flush=True)
+"""
+
+
+@pytest.mark.parametrize(("first", "runs"), [
+    ("if order['size'] == 100: sys.exit('out of paper')", 0),
+    ("if order['size'] == 100 and turn == 5: sys.exit('out of paper')", 20),  # of two turns, one was lost
+])  # fmt: skip
+def test_what_was_measured_before_and_after_a_failure_is_kept(tmp_path, capsys, monkeypatch, first, runs):
+    monkeypatch.setattr(benchmark.subprocess, "Popen", popen_of(CONTENDER.format(first=first)))
+    monkeypatch.setattr(benchmark, "REST", 0)
+    sizes = ["--sizes", "1", "100", "200"]
+    argv = ["--tasks", "step", *sizes, "--contenders", "tinygrad_lite", "--turns", "2", "--out", str(tmp_path)]
+    assert benchmark.main(argv) == 1
+    words = "tinygrad_lite failed at step 100: out of paper"
+    assert f"benchmark: the rest was measured, but {words}\n" in capsys.readouterr().err
+    written = json.loads((tmp_path / "benchmark.json").read_text())
+    assert written["failed"] == [words]
+    found = {size: table["tinygrad_lite"]["runs"] for size, table in written["results"]["step"].items()}
+    assert found == {"1": 40, "200": 40} | ({"100": runs} if runs else {})
+    assert (tmp_path / "benchmark.png").stat().st_size > 1000
+
+
+def test_a_contender_that_warns_much_does_not_hang(monkeypatch):
+    monkeypatch.setattr(benchmark.subprocess, "Popen", popen_of(CONTENDER.format(first="print('w' * 2**20, file=sys.stderr)")))
+    runner = benchmark.Runner("tinygrad_lite", 1)
+    timer = threading.Timer(20, runner.process.kill)
+    timer.start()
+    try:
+        assert runner("step", 1, 1, 3)["seconds"] == [0.01] * 3
+    finally:
+        timer.cancel()
+        runner.end()
+
+
+def test_tasks_that_no_contender_offers_are_refused(tmp_path, capsys):
+    argv = ["--dry-run", "--tasks", "deep", "node", "--contenders", "matrix products alone", "--out", str(tmp_path / "new")]
+    assert benchmark.main(argv) == 1
+    words = "benchmark: --tasks: none of matrix products alone offers deep, node; give other --tasks or --contenders.\n"
+    assert capsys.readouterr().err == words
     assert not (tmp_path / "new").exists()
 
 
