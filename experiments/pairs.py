@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.mnist import Digits
+from experiments.runs import RunError
 from experiments.training import as_input
 from models.lenet import LeNet
 from tinygrad_lite import no_grad
@@ -29,13 +30,21 @@ class Seen(NamedTuple):
 
 
 def look(model: LeNet, digits: Digits) -> Seen:
-    """Run a net over digits, in batches."""
+    """Run a net over digits, in batches.
+
+    Raises
+    ------
+    RunError : what the net gives is not finite, or too large to be compared.
+    """
     probs, features = [], []
-    with no_grad():
+    with no_grad(), np.errstate(over="ignore", invalid="ignore"):  # looked for below
         for start in range(0, len(digits.labels), 500):
             steps = model.activations(as_input(digits.images[start : start + 500]))
             probs.append(steps["fc2"].double().softmax(1).numpy())
             features.append(np.ascontiguousarray(steps["features"].numpy()))
+            largest = np.square(2 * features[-1]).sum(axis=1)  # no distance between two of them, squared, is larger
+            if not (np.isfinite(probs[-1]).all() and np.isfinite(largest).all()):
+                raise RunError("the net's numbers overflow, so nothing can be said of it; give other weights.")
     return Seen(digits, np.concatenate(probs), np.concatenate(features))
 
 
@@ -75,7 +84,7 @@ class Classes:
     def toward(self, images: NDArray[np.uint8], a: int, b: int) -> Floats:
         """Say how far images lie on the way from the mean a (0) to the mean b (1)."""
         way = (self.means[b] - self.means[a]).ravel()
-        along: Floats = (images.reshape(len(images), -1) / 255 - self.means[a].ravel()) @ way / (way @ way)
+        along: Floats = (images.reshape(len(images), -1) / 255 - self.means[a].ravel()) @ way / max(way @ way, 1e-12)
         return along
 
     def nearest(self, feature: Floats, among: NDArray[np.intp]) -> tuple[int, float]:
@@ -128,7 +137,7 @@ def _example(index: int, true: int, guess: int, seen: Seen, classes: Classes) ->
     own, own_distance = classes.nearest(feature, classes.members[true])
     other, other_distance = classes.nearest(feature, classes.members[guess])
     distances = np.linalg.norm(classes.train.features - feature, axis=1)
-    around = classes.train.digits.labels[np.argpartition(distances, NEAREST)[:NEAREST]]
+    around = classes.train.digits.labels[np.argpartition(distances, NEAREST - 1)[:NEAREST]]
     return {
         "index": index,
         "true": true,

@@ -2,6 +2,7 @@
 
 import json
 import re
+import struct
 
 import numpy as np
 import pytest
@@ -215,6 +216,41 @@ def test_what_cannot_be_done_is_said_and_nothing_written(tmp_path, capsys, weigh
     assert confusion.main(["--dry-run", "--weights", weights, "--out", str(out), *change]) == 1
     assert re.search(words, capsys.readouterr().err)
     assert not out.exists()
+
+
+def test_ten_training_images_are_enough(tmp_path, weights):
+    few = tmp_path / "few"
+    few.mkdir()
+    train, test = mnist.load()
+    first = [int(np.flatnonzero(train.labels == k)[0]) for k in range(10)]
+    chosen = {"train": mnist.Digits(train.images[first], train.labels[first]), "t10k": test.take(50)}
+    for part, (images, labels) in chosen.items():
+        (few / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">4I", 2051, *images.shape) + images.tobytes())
+        (few / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 2049, len(labels)) + labels.tobytes())
+    out = tmp_path / "new"
+    assert confusion.main(["--weights", weights, "--data-dir", str(few), "--pairs", "1", "--out", str(out)]) == 0
+    (pair,) = json.loads((out / "confusion.json").read_text())["pairs"]
+    for one in pair["examples"]:
+        assert (one["neighbours_true"], one["neighbours_guess"]) == (1, 1)  # all ten are the nearest ten
+
+
+@pytest.mark.parametrize(("inner", "last"), [(1e20, 1e-20), (1e3, 3e38)])  # features too far apart; logits that overflow
+def test_huge_weights_are_refused_and_give_no_nan(tmp_path, capsys, inner, last):
+    state = LeNet(np.random.default_rng(0)).state_dict()
+    state["fc1.weight"] *= np.float32(inner)
+    state["fc2.weight"] *= np.float32(last)
+    path, out = tmp_path / "huge.safetensors", tmp_path / "new"
+    serialize.save(state, path)
+    assert confusion.main(["--dry-run", "--weights", str(path), "--out", str(out)]) == 1
+    words = "confusion: the net's numbers overflow, so nothing can be said of it; give other weights.\n"
+    assert capsys.readouterr().err == words
+    assert not out.exists()
+
+
+def test_classes_with_the_same_mean_image_give_no_nan():
+    _, classes = world(test_features_like=7)
+    classes.means[4] = classes.means[6]
+    assert np.isfinite(classes.toward(np.zeros((1, 28, 28), np.uint8), 4, 6)).all()
 
 
 def test_a_net_without_errors():
