@@ -1,6 +1,7 @@
 """What the experiments that look at a net have in common: their options, and files that appear all at once or not at all."""
 
 import argparse
+import contextlib
 import os
 import shutil
 import tempfile
@@ -13,7 +14,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from experiments.runs import environment, free_folder, write_json, writing_to
+from experiments.runs import RunError, environment, free_folder, write_json, writing_to
 from models.load import WEIGHTS
 
 # One look for all pictures; numbers and labels readable when the picture is 1000 pixels wide.
@@ -41,7 +42,11 @@ class Outputs:
             self._aside = Path(tempfile.mkdtemp(prefix=".part-", dir=self.folder))
 
     def path(self, name: str) -> Path:
-        """Give the place where file `name` is to be written now."""
+        """Give the place where file `name` is to be written now. Raises RunError where a folder has this name."""
+        if (self.folder / name).is_dir():
+            raise RunError(
+                f"--out: {self.folder / name} is a folder, where a file is to go; move it away or give another --out."
+            )
         self.names.append(name)
         return self._aside / name
 
@@ -62,13 +67,17 @@ class Outputs:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            for name in self.names:
-                os.replace(self._aside / name, self.folder / name)
-            print(f"Written to {self.folder}: {', '.join(self.names)}")
-        shutil.rmtree(self._aside)
-        if kind is not None and self._made is not None:  # leave no trace of what failed
-            shutil.rmtree(self._made)
+        try:
+            if kind is None:
+                for name in self.names:
+                    os.replace(self._aside / name, self.folder / name)
+                print(f"Written to {self.folder}: {', '.join(self.names)}")
+        finally:
+            shutil.rmtree(self._aside)
+            if self._made is not None:  # leave no trace of what failed, and all that others have put there meanwhile
+                with contextlib.suppress(OSError):  # the first folder that holds something
+                    for folder in (self.folder, *self.folder.parents[: len(self.folder.parts) - len(self._made.parts)]):
+                        folder.rmdir()
 
 
 def parser(name: str, description: str, weights: bool = True) -> argparse.ArgumentParser:

@@ -1,6 +1,7 @@
 """What all experiments share: a folder that cannot be written to is said before the work, and words for what can be mended."""
 
 import argparse
+import contextlib
 import importlib
 
 import pytest
@@ -9,6 +10,7 @@ pytest.importorskip("cv2")
 pytest.importorskip("matplotlib")
 
 from experiments import fuzz_gradients
+from experiments.outputs import Outputs
 from experiments.runs import RunError, check_positive, run_main
 from tinygrad_lite import GradientError
 
@@ -63,3 +65,45 @@ def test_a_campaign_that_finds_a_wrong_gradient_fails_and_leaves_nothing(tmp_pat
     assert fuzz_gradients.main(["--dry-run", "--out", str(tmp_path / "new")]) == 1
     assert "fuzz_gradients: the gradient is wrong" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_what_fails_takes_away_its_own_folders_and_nothing_of_others(tmp_path):
+    def stopped(out, meanwhile):
+        with contextlib.suppress(KeyboardInterrupt), Outputs(out, "name") as files:
+            files.path("mine").write_text("half")
+            meanwhile()
+            raise KeyboardInterrupt
+
+    runs = tmp_path / "runs"
+
+    def training_finishes():
+        (runs / "quick-seed0-1").mkdir()
+        (runs / "quick-seed0-1" / "result.json").write_text("hours of work")
+
+    stopped(runs / "name-1" / "below", training_finishes)
+    assert [p.name for p in runs.rglob("*")] == ["quick-seed0-1", "result.json"]
+    stopped(runs / "name-1", lambda: (runs / "name-1" / "theirs").write_text(""))
+    assert [p.name for p in (runs / "name-1").iterdir()] == ["theirs"]
+    stopped(tmp_path / "a" / "b", lambda: None)
+    (tmp_path / "empty").mkdir()
+    stopped(tmp_path / "empty", lambda: None)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "runs"]
+
+
+def test_a_folder_in_a_file_s_place_is_said_and_nothing_is_replaced(tmp_path):
+    (tmp_path / "b.json").mkdir()
+    (tmp_path / "a.json").write_text("old")
+
+    def write(*names, meanwhile=None):
+        with Outputs(tmp_path, "name") as files:
+            for name in names:
+                files.json(name, {})
+            if meanwhile is not None:
+                meanwhile.mkdir()
+
+    with pytest.raises(RunError, match=r"--out: .*b\.json is a folder, where a file is to go"):
+        write("a.json", "b.json")
+    assert (tmp_path / "a.json").read_text() == "old"
+    with pytest.raises(OSError, match="late"):
+        write("late", meanwhile=tmp_path / "late")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "b.json", "late"]
