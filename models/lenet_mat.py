@@ -5,10 +5,12 @@ MATLAB counts the first index fastest and its images are transposed, so its h is
 channel there is (channel, row, column) in C order here, and a transposed `w` only needs another shape. The last `w` has nine
 rows: the logit of the digit 9 is always 0 there.
 
-`python -m models.lenet_mat FROM TO` converts between .mat and .safetensors or .npz.
+`python -m models.lenet_mat FROM TO` converts between .mat and .safetensors or .npz. What FROM was trained on pixels divided by
+goes into the first kernels; a net without ReLU after the convolutions goes to .safetensors only.
 """
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -17,8 +19,10 @@ from typing import Any
 
 import numpy as np
 import scipy.io
+import scipy.sparse
 
 from models.lenet import LeNet
+from models.load import read_state
 from tinygrad_lite import FileFormatError, ShapeError, TinygradError, _check, serialize
 from tinygrad_lite._files import whole_file
 from tinygrad_lite._types import Array
@@ -33,7 +37,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Array]:
     Parameters
     ----------
     path : file with `params` as described above; a last layer with all ten rows, biases as rows or columns, single precision,
-        a 9x1 cell array or a 1x9 struct array will do too
+        sparse matrices, a 9x1 cell array or a 1x9 struct array will do too
 
     Returns
     -------
@@ -96,7 +100,7 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str]) -> None:
     FileFormatError : the name does not end in .mat.
     """
     target = _check.path("lenet_mat", path)
-    if target.suffix != ".mat":
+    if target.suffix.lower() != ".mat":
         raise FileFormatError(f"lenet_mat: the name must end in .mat, got {target.name!r}.")
     _check.entries("lenet_mat", state, ())
     shapes, given = _shapes(), {name: np.shape(value) for name, value in state.items()}
@@ -150,7 +154,12 @@ def _field(layer: Any, key: str) -> Array:
     struct = np.asarray(layer)
     if struct.dtype.names is None or key not in struct.dtype.names or struct.size != 1:
         return np.zeros((0, 0))
-    return np.atleast_1d(np.asarray(struct.reshape(-1)[0][key]))
+    value = struct.reshape(-1)[0][key]
+    if scipy.sparse.issparse(value):
+        if 8 * math.prod(value.shape) > MAX_BYTES:  # a few bytes can announce any shape
+            raise FileFormatError(f"lenet_mat: a sparse array of shape {value.shape} is no weight of LeNet.")
+        value = value.toarray()
+    return np.atleast_1d(np.asarray(value))
 
 
 def _shapes() -> dict[str, tuple[int, ...]]:
@@ -165,11 +174,16 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         source, target = Path(options.source), Path(options.target)
-        state = load(source) if source.suffix == ".mat" else serialize.load(source)
-        if target.suffix == ".mat":
+        state, metadata = read_state(source)
+        if target.suffix != ".safetensors" and metadata.get("relu_after_conv") == "False":
+            raise FileFormatError(
+                f"{source} is a net without ReLU after the convolutions, which only .safetensors files can say, got "
+                f"{target.name!r}; read there it would be another net."
+            )
+        if target.suffix.lower() == ".mat":
             save(state, target)
         else:
-            serialize.save(state, target)
+            serialize.save(state, target, metadata)
     except (TinygradError, OSError) as error:
         print(f"lenet_mat: {error}", file=sys.stderr)
         return 1

@@ -8,6 +8,7 @@ import numpy as np
 from models.lenet import LeNet
 from models.pair import PairNet
 from tinygrad_lite import DtypeError, FileFormatError, ShapeError, _check, serialize
+from tinygrad_lite._types import Array
 
 WEIGHTS = Path(__file__).parent / "weights" / "lenet.safetensors"
 PAIR_WEIGHTS = WEIGHTS.with_name("pairs.safetensors")
@@ -41,8 +42,28 @@ def load_lenet(path: str | os.PathLike[str] = WEIGHTS) -> LeNet:
             f"load_lenet: {what} ({source}); give --weights FILE, such as the model.safetensors that "
             "`python -m experiments.train` writes."
         )
+    state, metadata = read_state(source)
+    model = LeNet(np.random.default_rng(0), relu_after_conv=metadata.get("relu_after_conv") != "False")
+    try:
+        with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinity, which is refused below
+            model.load_state_dict(state)
+    except (ShapeError, DtypeError) as error:
+        raise FileFormatError(f"load_lenet: {source} does not fit: {error}") from None
+    for name, parameter in model.named_parameters():
+        if not np.isfinite(parameter.data).all():
+            raise FileFormatError(f"load_lenet: {source}: {name} holds NaN or infinity; was its training broken off?")
+    return model.eval()
+
+
+def read_state(source: Path) -> tuple[dict[str, Array], dict[str, str]]:
+    """Read LeNet's weights for pixels / 255, and the metadata but for "pixel_scale", which is in the weights then.
+
+    Raises
+    ------
+    FileFormatError : damaged, of another kind, or with metadata that LeNet does not understand.
+    """
     metadata: dict[str, str] = {}
-    if source.suffix == ".mat":
+    if source.suffix.lower() == ".mat":
         from models import lenet_mat  # needs SciPy, which the other formats do not
 
         state = lenet_mat.load(source)
@@ -53,25 +74,22 @@ def load_lenet(path: str | os.PathLike[str] = WEIGHTS) -> LeNet:
             f"load_lenet: a weight file must end in .safetensors, .npz or .mat, got {source.name!r}; "
             "files with pickles in them (.pt, .pkl) could run code and are not read."
         )
-    model = LeNet(np.random.default_rng(0), relu_after_conv=metadata.get("relu_after_conv") != "False")
+    if (relu := metadata.get("relu_after_conv", "True")) not in ("True", "False"):
+        raise FileFormatError(
+            f"load_lenet: relu_after_conv in the metadata of {source} must be True or False, got {relu!r:.80}."
+        )
     try:
-        with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinity, which is refused below
-            model.load_state_dict(state)
-    except (ShapeError, DtypeError) as error:
-        raise FileFormatError(f"load_lenet: {source} does not fit: {error}") from None
-    try:
-        scale = _check.number("load_lenet", "pixel_scale", float(metadata.get("pixel_scale", 255)), 1e-3, 1e6)
+        scale = _check.number("load_lenet", "pixel_scale", float(metadata.pop("pixel_scale", 255)), 1e-3, 1e6)
     except ValueError as error:
         raise FileFormatError(
             f"load_lenet: {source} was trained on pixels divided by what is no such number: {error}"
         ) from None
-    if scale != 255:
+    first = state.get("conv1.weight")
+    if scale != 255 and first is not None and first.dtype.kind == "f":  # others are refused where they go into a net
+        wide = first.astype(np.result_type(first, np.float32))  # half precision could overflow
         with np.errstate(over="ignore"):
-            model.conv1.weight.data *= np.float32(255 / scale)  # w (x / scale) = (255 / scale) w (x / 255)
-    for name, parameter in model.named_parameters():
-        if not np.isfinite(parameter.data).all():
-            raise FileFormatError(f"load_lenet: {source}: {name} holds NaN or infinity; was its training broken off?")
-    return model.eval()
+            state["conv1.weight"] = wide * (255 / scale)  # w (x / scale) = (255 / scale) w (x / 255)
+    return state, metadata
 
 
 def load_pairs(path: str | os.PathLike[str] = PAIR_WEIGHTS) -> PairNet:

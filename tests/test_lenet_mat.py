@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.io
+import scipy.sparse
 
 from models import lenet_mat
 from models.lenet import LeNet
@@ -261,3 +262,19 @@ def test_load_lenet_follows_the_metadata(tmp_path):
     expected = caffe(images / np.float32(128)).numpy()
     logits = load_lenet(tmp_path / "w.safetensors")(images / np.float32(255)).numpy()
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_sparse_weights_and_names_in_capitals(tmp_path):
+    cells = random_params(16)
+    expected = lenet_mat.load(write(tmp_path / "dense.mat", cells))
+    for cell, fields in ((3, "wb"), (6, "w")):
+        cells = broken(cells, cell, **{key: scipy.sparse.csc_matrix(cells[0, cell][key]) for key in fields})
+    write(tmp_path / "SPARSE.MAT", broken(cells, 2, w=scipy.sparse.csc_matrix((0, 0))))
+    state = lenet_mat.load(tmp_path / "SPARSE.MAT")
+    assert all(np.array_equal(state[name], expected[name]) for name in expected)
+    assert load_lenet(tmp_path / "SPARSE.MAT").conv1.weight.data.any()
+    assert lenet_mat.main([str(tmp_path / "SPARSE.MAT"), str(tmp_path / "GOOD.MAT")]) == 0
+    assert np.array_equal(lenet_mat.load(tmp_path / "GOOD.MAT")["fc1.weight"], expected["fc1.weight"])
+    write(tmp_path / "huge.mat", broken(cells, 0, w=scipy.sparse.csc_matrix((1 << 30, 1 << 20))))
+    with pytest.raises(FileFormatError, match=r"a sparse array of shape \(1073741824, 1048576\) is no weight"):
+        lenet_mat.load(tmp_path / "huge.mat")
