@@ -6,10 +6,11 @@ the net saw them (NAME.inputs.png), and read.json. The steps are in experiments/
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import cv2
 import numpy as np
@@ -17,11 +18,13 @@ import numpy as np
 from experiments import mnist
 from experiments.paper import make_page
 from experiments.reader.draw import annotated, contact_sheet, save_png
-from experiments.reader.load import UnreadableImageError, load
+from experiments.reader.load import UnreadableImageError, holds_more, load
 from experiments.reader.page import Reader
 from experiments.reader.reading import Reading
 from experiments.runs import run_main, write_json, writing_to
 from models.load import WEIGHTS, load_lenet, load_pairs
+
+LONGEST = 150  # bytes of a picture's name before its ending
 
 
 def load_reader(weights: Path = WEIGHTS) -> Reader:
@@ -60,16 +63,17 @@ def read_file(reader: Reader, path: Path, out: Path, stem: str, *, single: bool)
     return as_json(str(path), reading, scale), reading
 
 
-def words(path: Path, reading: Reading) -> str:
-    """Say what was read on a file, and what a person should look at."""
+def words(result: dict[str, Any], reading: Reading) -> str:
+    """Say what was read on a file, and what a person should look at, in the file's own pixels."""
     if not reading.digits:
-        return f"{path}: no digits found"
-    unsure = [d for row in reading.rows for d in (reading.digits[i] for i in row) if d.unsure]
-    lines = [f"{path}: {len(reading.digits)} digit{'s' if len(reading.digits) > 1 else ''}"]
+        return f"{result['file']}: no digits found"
+    ordered = [reading.digits[i] for row in reading.rows for i in row]
+    unsure = [(d, shown["box"]) for d, shown in zip(ordered, result["digits"], strict=True) if d.unsure]
+    lines = [f"{result['file']}: {len(reading.digits)} digit{'s' if len(reading.digits) > 1 else ''}"]
     lines += [f"  {line}" for line in reading.lines()]
     lines += [
-        f"  unsure: {d.digit} ({d.confidence:.0%}), or {d.second} ({d.second_confidence:.0%}), at x={d.box[0]} y={d.box[1]}"
-        for d in unsure
+        f"  unsure: {d.digit} ({d.confidence:.0%}), or {d.second} ({d.second_confidence:.0%}), at x={x} y={y}"
+        for d, (x, y, _, _) in unsure
     ]
     return "\n".join(lines)
 
@@ -85,23 +89,42 @@ def run(options: argparse.Namespace) -> int:
         if options.dry_run:
             files = [_sample(Path(folder), options.seed), *files]
         taken: set[str] = set()
-        for path in files:
-            stem, number = path.stem, 1
-            while stem in taken:  # two files of one name from different folders, or of two kinds
-                number += 1
-                stem = f"{path.stem}-{number}"
-            taken.add(stem)
-            try:
-                result, reading = read_file(reader, path, options.out, stem, single=options.single)
-            except UnreadableImageError as error:
-                failed += 1
-                print(error, file=sys.stderr)
-                continue
-            results.append(result)
-            print(json.dumps(result) if options.json else words(path, reading), flush=True)
-        write_json(options.out / "read.json", results)
-    print(f"Wrote {2 * len(results)} pictures (NAME.read.png, NAME.inputs.png) and read.json to {options.out}.", file=said)
+        try:
+            for path in files:
+                stem, number = short(path.stem), 1
+                while stem in taken:  # two files of one name from different folders, or of two kinds
+                    number += 1
+                    stem = f"{short(path.stem)}-{number}"
+                taken.add(stem)
+                try:
+                    result, reading = read_file(reader, path, options.out, stem, single=options.single)
+                except UnreadableImageError as error:
+                    failed += 1
+                    print(error, file=sys.stderr)
+                    continue
+                results.append(result)
+                say(json.dumps(result) if options.json else words(result, reading))
+                if holds_more(path):
+                    print(f"{path}: only its first picture was read; save the others as files of their own.", file=sys.stderr)
+        finally:
+            if results or failed:  # of what was read before a stop, too
+                write_json(options.out / "read.json", results)
+    say(f"Wrote {2 * len(results)} pictures (NAME.read.png, NAME.inputs.png) and read.json to {options.out}.", said)
     return 1 if failed else 0
+
+
+def short(stem: str) -> str:
+    """Cut a name so that those of the pictures, which are longer, are none that the system refuses."""
+    while len(os.fsencode(stem)) > LONGEST:
+        stem = stem[:-1]
+    return stem
+
+
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print text with names of files in it, which may hold what this output cannot show."""
+    file = file or sys.stdout
+    encoding = file.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=file, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:

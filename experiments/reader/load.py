@@ -2,7 +2,9 @@
 
 import contextlib
 import importlib
+import stat
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -15,6 +17,7 @@ from tinygrad_lite.errors import FileFormatError
 LONG_SIDE = 1600  # pixels kept of a photograph: digits on a full page are still 30 pixels high
 MAX_PIXELS = 80_000_000  # decoded whole, this takes a quarter of a gigabyte
 VIDEO = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".3gp", ".mpg", ".mpeg", ".wmv"}
+MANY = ("TIFF", "GIF", "WEBP", "PNG")  # not MPO, phones' JPEGs: their further pictures are of the same scene
 
 
 class UnreadableImageError(FileFormatError):
@@ -27,7 +30,7 @@ def load(path: Path) -> tuple[NDArray[np.uint8], float]:
     Parameters
     ----------
     path : Path
-        JPEG, PNG, WebP, BMP, TIFF, GIF (its first frame): whatever Pillow reads, PostScript aside; HEIC, which iPhones
+        JPEG, PNG, WebP, BMP, TIFF, GIF (the first page or frame): whatever Pillow reads, PostScript aside; HEIC, which iPhones
         write, where pillow-heif is installed. Rotated as EXIF says; transparent pixels become whichever of white and black
         the ink stands out from; 16 bits a pixel are stretched to 8.
 
@@ -38,32 +41,43 @@ def load(path: Path) -> tuple[NDArray[np.uint8], float]:
 
     Raises
     ------
-    UnreadableImageError : missing, empty, not an image, truncated, too large, or a video.
+    UnreadableImageError : missing, empty, not an image, truncated, too large, a video, or closed to us.
     """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "is none" if path.exists() else "does not exist"
-        raise UnreadableImageError(f"load: expected an image file, {path} {what}; check the name.")
-    if path.stat().st_size == 0:
-        raise UnreadableImageError(f"load: expected an image file, {path} has 0 bytes; copy or export it again.")
-    if path.suffix.lower() in VIDEO:
-        raise UnreadableImageError(f"load: expected an image, {path} is a video; save one of its frames as PNG or JPEG.")
+    with opened(path) as file:
+        width, height = file.size
+        # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, which saves most of the time.
+        file.draft(None, (LONG_SIDE, LONG_SIDE))
+        file.load()
+        ImageOps.exif_transpose(file, in_place=True)
+        pixels = _rgb(file)
+    long_side = max(pixels.shape[:2])
+    if long_side > LONG_SIDE:
+        down, across = (max(LONG_SIDE / long_side, 1 / side) for side in pixels.shape[:2])  # to one pixel at least
+        pixels = np.asarray(cv2.resize(pixels, None, fx=across, fy=down, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.ascontiguousarray(pixels), max(width, height) / max(pixels.shape[:2])
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """Open a picture to decode it in this context: the one way to do so, in which no file has a program run.
+
+    Raises
+    ------
+    UnreadableImageError : see load(); of damage that is met in the context, too.
+    """
+    _check_file(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own warning about size: the check below is stricter
             with _open(path) as file:
                 width, height = file.size
                 if width * height > MAX_PIXELS:
-                    raise UnreadableImageError(
-                        f"load: expected at most {MAX_PIXELS // 1_000_000} megapixels, {path} has "
-                        f"{width * height / 1e6:.0f} ({width}x{height}); shrink it first."
-                    )
-                # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, which saves most of the time.
-                file.draft(None, (LONG_SIDE, LONG_SIDE))
-                file.load()
-                ImageOps.exif_transpose(file, in_place=True)
-                pixels = _rgb(file)
+                    raise _too_large(path, f"{width * height / 1e6:.0f} ({width}x{height})")
+                yield file
     except UnreadableImageError:
         raise
+    except Image.DecompressionBombError:  # twice Pillow's own limit: it does not say how wide and high
+        raise _too_large(path, f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000}") from None
     except UnidentifiedImageError:
         raise UnreadableImageError(
             f"load: expected an image, {path} is none that Pillow knows{_guess(path)}; save it as PNG or JPEG."
@@ -72,19 +86,56 @@ def load(path: Path) -> tuple[NDArray[np.uint8], float]:
         raise UnreadableImageError(
             f"load: {path} is damaged or incomplete ({str(error).strip()}); copy or export it again."
         ) from None
-    long_side = max(pixels.shape[:2])
-    if long_side > LONG_SIDE:
-        scale = LONG_SIDE / long_side
-        pixels = np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-    return np.ascontiguousarray(pixels), max(width, height) / max(pixels.shape[:2])
+
+
+def holds_more(path: Path) -> bool:
+    """Whether a file that load() takes holds more pictures than the first: pages of a TIFF, frames of an animation."""
+    try:
+        with opened(path) as file:
+            if file.format in MANY:
+                file.seek(1)
+                return True
+    except UnreadableImageError:  # there is no second, or none that can be read
+        pass
+    return False
+
+
+def _check_file(path: Path) -> None:
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # no name can hold the character 0
+        raise UnreadableImageError(f"load: expected an image file, {path} does not exist; check the name.") from None
+    except OSError as error:
+        raise _closed(path, error) from None
+    if not stat.S_ISREG(found.st_mode):
+        what = "is a folder" if stat.S_ISDIR(found.st_mode) else "is none"
+        raise UnreadableImageError(f"load: expected an image file, {path} {what}; check the name.")
+    if found.st_size == 0:
+        raise UnreadableImageError(f"load: expected an image file, {path} has 0 bytes; copy or export it again.")
+    if path.suffix.lower() in VIDEO:
+        raise UnreadableImageError(f"load: expected an image, {path} is a video; save one of its frames as PNG or JPEG.")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise _closed(path, error) from None
+
+
+def _closed(path: Path, error: OSError) -> UnreadableImageError:
+    return UnreadableImageError(f"load: {path} cannot be read ({error.strerror}); check the name and who may read it.")
+
+
+def _too_large(path: Path, megapixels: str) -> UnreadableImageError:
+    return UnreadableImageError(
+        f"load: expected at most {MAX_PIXELS // 1_000_000} megapixels, {path} has {megapixels}; shrink it first."
+    )
 
 
 def _open(path: Path) -> Image.Image:
-    """Open a file of any kind but EPS: those are programs, which Pillow has Ghostscript run."""
+    """Open a file of any kind but EPS: those are programs, which Pillow has Ghostscript run. IPTC may hold any other file."""
     for find_decoders in (Image.preinit, Image.init, _heif):  # the usual ones first: all of them take 0.1 s to import
         find_decoders()
         with contextlib.suppress(UnidentifiedImageError):
-            return Image.open(path, formats=[name for name in Image.ID if name != "EPS"])
+            return Image.open(path, formats=[name for name in Image.ID if name not in ("EPS", "IPTC")])
     raise UnidentifiedImageError
 
 
