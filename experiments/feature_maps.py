@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from experiments import mnist
 from experiments.outputs import Outputs, parser
@@ -17,7 +17,7 @@ from experiments.runs import RunError, run_main
 from experiments.training import as_input
 from models.lenet import LeNet
 from models.load import load_lenet
-from tinygrad_lite import FileFormatError, no_grad
+from tinygrad_lite import no_grad
 
 Floats = NDArray[np.floating]
 GAP = 1  # pixels between the maps of a mosaic
@@ -25,28 +25,25 @@ GAP = 1  # pixels between the maps of a mosaic
 
 def read_image(path: Path, model: LeNet) -> tuple[NDArray[np.uint8], str]:
     """Bring an image file to what the net sees, (28, 28) with light ink on black, and say what was done."""
-    try:
-        with Image.open(path) as file:
-            pixels = np.asarray(ImageOps.exif_transpose(file).convert("L")) if file.size == (28, 28) else None
-    except FileNotFoundError:
-        raise
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise FileFormatError(f"--image: {path} is no whole image file: {error}.") from None
-    if pixels is None:
-        return _read_photograph(path, model)
+    from experiments.reader.load import load  # needs OpenCV, which test digits do not
+
+    picture = load(path)[0]
+    name = path.name.encode(errors="backslashreplace").decode()  # what is no UTF-8 can be neither drawn nor printed
+    if picture.shape[:2] != (28, 28):
+        return _read_photograph(picture, path, model), f"{name}, as the reader normalised it"
+    pixels = np.asarray(Image.fromarray(picture).convert("L"))
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    return (255 - pixels, f"{path.name}, inverted") if np.median(border) > 127 else (pixels, path.name)
+    return (255 - pixels, f"{name}, inverted") if np.median(border) > 127 else (pixels, name)
 
 
-def _read_photograph(path: Path, model: LeNet) -> tuple[NDArray[np.uint8], str]:
+def _read_photograph(picture: NDArray[np.uint8], path: Path, model: LeNet) -> NDArray[np.uint8]:
     """Find the one digit on a larger picture, as experiments.read --single does."""
-    from experiments.reader.load import load
     from experiments.reader.page import Reader
 
-    found = Reader(model).read(load(path)[0], single=True).digits
+    found = Reader(model).read(picture, single=True).digits
     if not found:
         raise RunError(f"--image: found no digit on {path}; give a picture of one digit.")
-    return np.round(255 * found[0].image).astype(np.uint8), f"{path.name}, as the reader normalised it"
+    return np.round(255 * found[0].image).astype(np.uint8)
 
 
 def maps(model: LeNet, image: NDArray[np.uint8]) -> dict[str, Floats]:

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image
 
 from experiments import confusion, feature_maps, mnist
 from experiments.outputs import Outputs
+from experiments.reader.load import LONG_SIDE, load, opened
 from experiments.recipes import changed
 from experiments.runs import RunError, environment, read_json, run_main
 from experiments.train import load_data
 from models.load import load_lenet
 from tinygrad_lite import FileFormatError
 
-WIDEST = 1600  # pixels of an embedded photograph's longer side
+WIDEST = LONG_SIDE  # pixels of an embedded photograph's longer side
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 
 STYLE = """
@@ -52,25 +53,24 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 
 
 def picture(path: Path, words: str) -> str:
-    """Give an <img> that carries its file; pictures larger than WIDEST are made smaller, and are JPEG then.
+    """Give an <img> that carries its file; large ones, turned ones and what browsers do not show become JPEG.
 
     Raises
     ------
-    FileFormatError : the file is no whole image.
+    UnreadableImageError : the file is no whole image.
     """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            kind, data = (image.format or "").lower(), path.read_bytes()
-            if max(image.size) > WIDEST or kind not in ("png", "jpeg", "gif", "webp"):
-                image.thumbnail((WIDEST, WIDEST))
-                buffer = io.BytesIO()
-                image.convert("RGB").save(buffer, "JPEG", quality=88)
-                kind, data = "jpeg", buffer.getvalue()
-    except FileNotFoundError:
-        raise
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise FileFormatError(f"report: {path} is no whole image file: {error}.") from None
+    with opened(path) as image:
+        kind = (image.format or "").lower()
+        upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1  # not all browsers turn all kinds
+        as_it_is = upright and max(image.size) <= WIDEST and kind in ("png", "jpeg", "gif", "webp")
+        if as_it_is:
+            image.load()  # to see that it is whole
+    if as_it_is:
+        data = path.read_bytes()
+    else:
+        buffer = io.BytesIO()
+        Image.fromarray(load(path)[0]).save(buffer, "JPEG", quality=88)
+        kind, data = "jpeg", buffer.getvalue()
     return f'<img alt="{escape(words)}" src="data:image/{kind};base64,{base64.b64encode(data).decode()}">'
 
 

@@ -1,5 +1,6 @@
 """Picture files that are odd, in all that opens pictures: none runs a program, none ends a batch, none is shown otherwise."""
 
+import base64
 import io
 import json
 import os
@@ -13,7 +14,7 @@ pytest.importorskip("cv2", reason="OpenCV is not installed")
 Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
 from PIL import EpsImagePlugin  # noqa: E402
 
-from experiments import read  # noqa: E402
+from experiments import feature_maps, read, report  # noqa: E402
 from experiments.reader.load import UnreadableImageError, holds_more, load  # noqa: E402
 from experiments.reader.reading import Digit, Reading  # noqa: E402
 
@@ -35,8 +36,9 @@ def test_no_picture_runs_a_program(tmp_path, monkeypatch):
         with Image.open(path) as image:
             image.load()
         assert ran.pop()  # with bare Pillow it does
-        with pytest.raises(UnreadableImageError, match=r"none that Pillow knows"):
-            load(path)
+        for opening in load, lambda path: feature_maps.read_image(path, None), lambda path: report.picture(path, ""):
+            with pytest.raises(UnreadableImageError, match=r"none that Pillow knows"):
+                opening(path)
         assert not ran
 
 
@@ -167,3 +169,47 @@ def test_what_holds_more_than_one_picture_is_said(tmp_path, capsys, monkeypatch,
     assert [json.loads(line)["file"] for line in printed.out.splitlines()] == [str(tmp_path / name), str(alone)]
     assert printed.err.count("only its first picture was read") == 1
     assert f"{tmp_path / name}: only its first picture" in printed.err
+
+
+def test_a_small_picture_of_any_kind_gives_its_digit(tmp_path):
+    digit = np.zeros((28, 28), np.uint8)
+    digit[6:22, 12:16] = 255
+    sixteen = digit.astype(np.uint16) * 4 + 20_000
+    on_nothing = np.dstack([np.zeros((28, 28, 3), np.uint8), digit])
+    for name, picture in (
+        ("clear.png", Image.fromarray(on_nothing)),
+        ("floats.tiff", Image.fromarray(digit.astype(np.float32) / 255)),
+        ("sixteen.png", Image.fromarray(sixteen)),
+    ):
+        picture.save(tmp_path / name)
+        np.testing.assert_array_equal(feature_maps.read_image(tmp_path / name, None)[0], digit, err_msg=name)
+
+
+def shown(path):
+    """The picture that a page carries."""
+    kind, data = re.search(r"data:image/(\w+);base64,([^\"]*)", report.picture(path, "words")).groups()
+    with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+        assert image.format.lower() == kind
+        assert image.getexif().get(0x0112, 1) == 1
+        return np.asarray(image.convert("L"))
+
+
+@pytest.mark.parametrize("size", [(90, 60), (3000, 2000)])
+def test_the_report_shows_photographs_upright_and_in_their_shades(tmp_path, size):
+    turned = Image.Exif()
+    turned[0x0112] = 6  # what is left in the file is on top
+    wide = Image.new("L", size, 255)
+    wide.paste(0, (0, 0, size[0] // 3, size[1]))
+    wide.save(tmp_path / "turned.jpg", exif=turned)
+    wide.save(tmp_path / "upright.jpg")
+    picture = shown(tmp_path / "turned.jpg")
+    assert picture.shape[0] / picture.shape[1] == pytest.approx(1.5, rel=0.01)
+    assert picture[: len(picture) // 4].max() < 50 < 200 < picture[-len(picture) // 2 :].min()
+    assert shown(tmp_path / "upright.jpg")[:, :10].max() < 50
+    gray = np.asarray(wide)
+    Image.fromarray(np.dstack([np.zeros((*gray.shape, 3), np.uint8), 255 - gray])).save(tmp_path / "ink.tiff")
+    Image.fromarray(gray.astype(np.uint16) * 100 + 9000).save(tmp_path / "sixteen.tiff")
+    for name in ("ink.tiff", "sixteen.tiff"):
+        picture = shown(tmp_path / name)
+        third = picture.shape[1] // 3
+        assert picture[:, : third - 9].max() < 50 < 200 < picture[:, third + 9 :].min(), name
