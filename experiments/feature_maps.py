@@ -127,7 +127,14 @@ def _sheet(axes: Axes, tiles: Floats, columns: int, limit: float, title: str, nu
 
 def write(files: Outputs, model: LeNet, image: NDArray[np.uint8], name: str) -> dict[str, Any]:
     """Write feature_maps_1.png, feature_maps_2.png and feature_maps.json for one image (28, 28)."""
-    found = maps(model, image)
+    with np.errstate(over="ignore", invalid="ignore"):  # it is said below
+        found = maps(model, image)
+    for step, values in found.items():
+        if not np.isfinite(values).all():
+            raise RunError(
+                f"{step} of this net holds NaN or infinity, so there is nothing to draw; its weights are finite, "
+                f"and as large as {max(float(np.abs(p.data).max()) for p in model.parameters()):.3g}."
+            )
     order = np.argsort(-found["probs"], kind="stable")
     answer = f"read as {order[0]} ({found['probs'][order[0]]:.1%}), second guess {order[1]} ({found['probs'][order[1]]:.1%})"
     layers = {}

@@ -147,3 +147,14 @@ def test_what_cannot_be_done_is_said_and_nothing_written(tmp_path, capsys, weigh
     assert feature_maps.main(["--weights", weights, "--out", str(tmp_path / "maps"), *change]) == 1
     assert re.search(words, capsys.readouterr().err)
     assert not (tmp_path / "maps").exists()
+
+
+@pytest.mark.parametrize("size", [1e20, 3e37])
+def test_weights_so_large_that_the_maps_are_not_finite_are_refused_in_words(tmp_path, capsys, model, size):
+    state = {name: np.full_like(array, size) for name, array in model.state_dict().items()}
+    serialize.save(state, tmp_path / "w.safetensors")
+    asked = ["--weights", str(tmp_path / "w.safetensors"), "--out", str(tmp_path / "maps"), "--index", "7"]
+    assert feature_maps.main(asked) == 1
+    said = capsys.readouterr().err
+    assert re.search(r"feature_maps: (conv1|conv2|fc1) of this net holds NaN or infinity, .* as large as (1e\+20|3e\+37)", said)
+    assert not (tmp_path / "maps").exists()
