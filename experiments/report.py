@@ -3,7 +3,6 @@
 import argparse
 import base64
 import io
-import json
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ from experiments import confusion, feature_maps, mnist
 from experiments.outputs import Outputs
 from experiments.reader.load import LONG_SIDE, load, opened
 from experiments.recipes import changed
-from experiments.runs import RunError, environment, read_json, run_main
+from experiments.runs import RunError, environment, run_main
 from experiments.train import load_data
+from experiments.written import configuration, readings_in, training_facts
 from models.load import load_lenet
-from tinygrad_lite import FileFormatError
 
 WIDEST = LONG_SIDE  # pixels of an embedded photograph's longer side
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
@@ -116,7 +115,7 @@ def photographs(paths: list[Path]) -> str:
             if readings.is_file():
                 rows = [
                     (Path(one["file"]).name, "\n".join(one["rows"]) or "no digits", len(one["digits"]))
-                    for one in _list(readings)
+                    for one in readings_in(readings)
                 ]
                 parts.append(table(rows, ("file", "read as", "digits")))
             files = [file for file in path.iterdir() if file.suffix.lower() in IMAGES]
@@ -133,24 +132,18 @@ def photographs(paths: list[Path]) -> str:
     return section("Photographs", *parts)
 
 
-def _list(path: Path) -> list[dict[str, Any]]:
-    """Read read.json: a list of what was read on each file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        for one in content:
-            if not isinstance(one["file"], str) or not all(isinstance(row, str) for row in one["rows"]):
-                raise TypeError("file and rows must be texts")
-            len(one["digits"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise FileFormatError(f"report: {path} is not what experiments.read writes: {error!r}.") from None
-    return list(content)
-
-
 def page(folder: Path, files: Outputs, options: argparse.Namespace) -> str:
     """Analyse the run in `folder`, write the pictures, and give the page."""
-    config = read_json(folder / "config.json")
-    result = read_json(folder / "result.json") if (folder / "result.json").exists() else None
-    model = load_lenet(folder / "model.safetensors")
+    config, weights = configuration(folder), folder / "model.safetensors"
+    trained = training_facts(folder / "result.json") if (folder / "result.json").exists() else None
+    if not weights.exists():
+        why = (
+            "was it taken away?"
+            if trained
+            else f"the run has not finished, and `python -m experiments.train --resume {folder}` goes on with it."
+        )
+        raise RunError(f"there is no {weights}; {why}")
+    model = load_lenet(weights)
     photos = [photographs([Path(p) for p in options.photos])] if options.photos else []  # first: their files may be damaged
     train, test = load_data(config.get("data_dir"), config.get("validate"))
     used = train.take(config.get("train_size"))
@@ -162,8 +155,8 @@ def page(folder: Path, files: Outputs, options: argparse.Namespace) -> str:
     if options.dry_run:
         chosen = np.random.default_rng(options.seed).permutation(len(test.labels))[:200]
         used, test = used.take(500), mnist.Digits(test.images[chosen], test.labels[chosen])
+    maps = feature_maps.write(files, model, shown, name)  # first: it refuses weights so large that nothing is finite
     found = confusion.write(files, model, used, test, with_reasons=False)
-    maps = feature_maps.write(files, model, shown, name)
 
     overall, calibration = found["overall"], found["reliability"]
     what = "held-out training digits" if config.get("validate") else "test digits"
@@ -173,14 +166,13 @@ def page(folder: Path, files: Outputs, options: argparse.Namespace) -> str:
         (f"{calibration['expected_calibration_error']:.2%}", "expected calibration error"),
         (f"{model.parameter_count():,}", "parameters"),
     ]
-    if result:
-        facts += [(f"{result['step']:,}", "steps of training"), (f"{result['seconds']:,.0f} s", "training time")]
+    facts += trained or []
     recipe = config.get("recipe", "unknown")
     title = f"LeNet, recipe {recipe}, seed {config.get('seed')}"
     about = str(config.get("about", ""))
     if changes := changed(config):
         about += f" (changed: {', '.join(f'{name} = {value}' for name, value in changes.items())})"
-    note = "" if result else "This run has not finished: it has no result.json."
+    note = "" if trained else "This run has not finished: it has no result.json."
     if options.dry_run:
         note += " A dry run: figures of a few digits only, to see that everything works."
     curves = folder / "curves.png"
@@ -254,10 +246,11 @@ def _made_by(title: str, made: dict[str, Any]) -> list[str]:
 def run(options: argparse.Namespace) -> None:
     """Write the page and its pictures."""
     folder = Path(options.run)
-    read_json(folder / "config.json")  # before anything is made
+    configuration(folder)  # before anything is made
     with Outputs(options.out if options.out is not None else folder, "report") as files:
         html = page(folder, files, options)
-        files.path("report.html").write_text(html, encoding="utf-8")
+        # Names of files may hold what is no UTF-8, and JSON too.
+        files.path("report.html").write_text(html, encoding="utf-8", errors="backslashreplace")
 
 
 def main(argv: list[str] | None = None) -> int:
