@@ -5,6 +5,7 @@ import pytest
 
 import tinygrad_lite.functional as F
 from tinygrad_lite import GradientError, ShapeError, TapeError, Tensor, nn
+from tinygrad_lite.fuzz import fuzz_grad
 from tinygrad_lite.gradcheck import Target, check_grad
 from tinygrad_lite.gradcheck.check import Point, Verdict
 from tinygrad_lite.hessian import hessian, hvp
@@ -202,3 +203,29 @@ def test_a_function_that_refuses_numbers_near_by_is_judged_by_those_it_takes():
         of_whole_numbers, np.ones(3), properties=["forward"], reference=lambda x: 2 * x.sum(), raise_error=False
     )
     assert {failure.name for failure in report.failures} == {"forward"}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_steps_are_right_where_they_are_flat_and_jumps_do_not_count_against_them(seed):
+    def floor(x):
+        return np.floor(x), lambda g: np.zeros_like(g)
+
+    report = fuzz_grad(floor, seed=seed, raise_error=False)
+    assert report
+    assert report.kinds["jump"] > 20
+    assert not fuzz_grad(lambda x: (np.floor(x), lambda g: g), seed=seed, raise_error=False)
+
+
+def test_truth_values_have_the_gradient_0():
+    x = np.random.default_rng(0).normal(size=5)
+    assert check_grad(lambda a: (a > 0, lambda g: 0.0 * g), x)
+    assert not check_grad(lambda a: (a > 0, lambda g: 1.0 * g), x, raise_error=False)
+
+
+def test_outside_of_its_domain_the_way_back_may_refuse():
+    def slogdet(x):
+        return np.linalg.slogdet(x)[1], lambda g: g * np.linalg.inv(x).T
+
+    assert not check_grad(slogdet, np.zeros((2, 2)), raise_error=False).failures
+    assert check_grad(slogdet, np.array([[2.0, 1.0], [0.5, 3.0]]))
+    assert check_grad(lambda x: (np.sqrt(x), lambda g: g / np.zeros((2, 3))), np.ones(4), raise_error=False).failures

@@ -74,7 +74,7 @@ def fuzz_grad(
         Of the examples; by default one is drawn and reported.
     kinks, properties, reference, wrt, backend, surrogate, order : as for `check_grad`
     min_decided : float
-        Share of directions that must be decided (smooth or kink); less is a failure, as then nothing was checked.
+        Share of directions, jumps aside, that must be decided (smooth or kink); less is a failure, as nothing was checked.
     raise_error : whether a wrong gradient raises
     shrink : whether a failure is made small
 

@@ -51,9 +51,9 @@ class FuzzReport:
 
     @property
     def decided(self) -> float:
-        """Share of the directions that were smooth or at a kink."""
-        total = sum(self.kinds.values())
-        return (self.kinds["smooth"] + self.kinds["kink"]) / total if total else float(not self.outside)
+        """Share of the directions that were smooth or at a kink. Jumps do not count: a right floor has them everywhere."""
+        total = sum(self.kinds.values()) - self.kinds["jump"]
+        return (self.kinds["smooth"] + self.kinds["kink"]) / total if total else float(not (self.kinds or self.outside))
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.most_common()) or "nothing to decide"

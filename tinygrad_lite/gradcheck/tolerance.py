@@ -49,4 +49,4 @@ def slack_of(array: Array, v: Arrays, dtype: Any) -> float:
 def differ(one: Array, other: Array, allowed: Any) -> bool:
     """Whether two arrays differ by more than allowed anywhere both are finite."""
     both = np.isfinite(one) & np.isfinite(other)
-    return bool(np.any(both & (np.abs(np.where(both, one - other, 0.0)) > allowed)))
+    return bool(np.any(both & (np.abs(np.where(both, one, 0.0) - np.where(both, other, 0.0)) > allowed)))

@@ -80,9 +80,10 @@ def pow(a: Array, b: Array, *, needs: tuple[bool, ...] = BOTH) -> RuleResult:
             slope = b * _power(a, below.item() if exponent is not b else below)
             g_a = unbroadcast(g * slope, a)
         if needs[1]:  # d/db a^b = a^b log a, not a number for a < 0
-            with np.errstate(invalid="ignore"):
-                log_a = np.log(np.where(a == 0, 1, a))
-            g_b = unbroadcast(g * np.where((a == 0) & (b >= 0), 0, out) * log_a, b)
+            at_0 = (a == 0) & (b >= 0)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                log_a = np.log(np.where(at_0, 1, a))
+            g_b = unbroadcast(g * np.where(at_0, 0, out) * log_a, b)
         return g_a, g_b
 
     return out, vjp

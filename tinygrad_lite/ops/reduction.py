@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # those of a vjp would be evaluated at every call
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -74,15 +75,10 @@ def var(x: Array, *, axes: Axes, correction: int = 1, keepdim: bool = False) -> 
 @in_single
 def std(x: Array, *, axes: Axes, correction: int = 1, keepdim: bool = False) -> RuleResult:
     """Rule for the square root of `var`. Where all elements are equal the slope is 0, a subgradient, and not 0/0."""
-    count = _degrees("std", x, axes, correction)
-    centred = deviations(x, axes)
-    out = np.sqrt((centred * centred).sum(axis=axes, keepdims=True) / count)
-
-    def vjp(g: Array) -> tuple[Array, ...]:  # d std = d var / (2 std)
-        unit = centred / np.where(out == 0, 1, out)
-        return (g.reshape(out.shape) / count * unit,)
-
-    return out.reshape(out.shape if keepdim else _dropped(x.shape, axes)), vjp
+    root = math.sqrt(_degrees("std", x, axes, correction))
+    length, to_deviations = norm(deviations(x, axes), axes=axes, keepdim=keepdim)
+    # The gradient by the deviations is a multiple of them and sums to 0, so it is that by x.
+    return length / root, lambda g: to_deviations(g / root)
 
 
 @in_single

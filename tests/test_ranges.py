@@ -1,0 +1,36 @@
+"""Numbers at the ends of what a dtype holds: results are as wide and as exact as they can be."""
+
+import numpy as np
+import pytest
+
+import tinygrad_lite.functional as F
+from tinygrad_lite import Tensor
+
+
+def test_quotients_of_integers_beside_wider_floats_keep_their_digits():
+    large = np.array([16777217])
+    quotient = Tensor(large) / Tensor([1.0], dtype=np.float64)
+    assert (quotient.dtype, quotient.item()) == (np.float64, 16777217)
+    assert (np.array([16777217.0]) / Tensor(np.array([1]))).item() == 16777217
+    assert F.mse_loss(large, np.array([16777216.0])).item() == 1
+    assert (Tensor(np.array([1])) / Tensor(np.float16(2.0))).dtype == np.float16
+    assert (Tensor(np.array([1])) / Tensor(np.array([2]))).dtype == np.float32
+    assert F.mse_loss(np.array([1]), np.array([3])).dtype == np.float32
+    assert F.linear(np.zeros((2, 3, 0)), np.zeros((4, 0)), np.ones(4)).tolist() == [[[1.0] * 4] * 3] * 2
+
+
+@pytest.mark.parametrize("size", [1e20, 1.0, 1e-25])
+def test_standard_deviations_that_fit_into_float32_are_there(size):
+    numbers = np.array([1, -1, 3])
+    x, expected = Tensor(numbers * size, True, np.float32), np.std(numbers, ddof=1)
+    deviation = x.std()
+    deviation.backward()
+    np.testing.assert_allclose(deviation.item() / size, expected, rtol=1e-6)
+    np.testing.assert_allclose(x.grad, (numbers - 1) / 2 / expected, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_a_power_of_zero_has_a_slope_by_its_exponent():
+    b = Tensor([-1.0, 2.0, 0.0], requires_grad=True)
+    (Tensor([0.0, 0.0, 0.0]) ** b).sum().backward()
+    np.testing.assert_array_equal(b.grad, [-np.inf, 0, 0])
