@@ -87,7 +87,7 @@ def write(
     """
     missing = sorted(set(range(10)) - set(train.labels.tolist()))
     if missing:
-        raise RunError(f"confusion: needs training images of every digit, but has none of {missing}; use more of them.")
+        raise RunError(f"needs training images of every digit, but has none of {missing}; use more of them.")
     seen, classes = look(model, test), Classes(look(model, train))
     found = analyse(seen, classes, pairs)
     files.json("confusion.json", found)

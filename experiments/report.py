@@ -14,9 +14,9 @@ from experiments import confusion, feature_maps, mnist
 from experiments.outputs import Outputs
 from experiments.reader.load import LONG_SIDE, load, opened
 from experiments.recipes import changed
-from experiments.runs import RunError, environment, run_main
+from experiments.runs import RunError, environment, read_result, run_main
 from experiments.train import load_data
-from experiments.written import configuration, readings_in, training_facts
+from experiments.written import configuration, readings_in
 from models.load import load_lenet
 
 WIDEST = LONG_SIDE  # pixels of an embedded photograph's longer side
@@ -135,7 +135,8 @@ def photographs(paths: list[Path]) -> str:
 def page(folder: Path, files: Outputs, options: argparse.Namespace) -> str:
     """Analyse the run in `folder`, write the pictures, and give the page."""
     config, weights = configuration(folder), folder / "model.safetensors"
-    trained = training_facts(folder / "result.json") if (folder / "result.json").exists() else None
+    result = read_result(folder)
+    trained = result and [(f"{result['step']:,}", "steps of training"), (f"{result['seconds']:,.0f} s", "training time")]
     if not weights.exists():
         why = (
             "was it taken away?"

@@ -134,7 +134,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"there is no {path}; is {path.parent} the folder of a run?") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{path} is damaged: {error}.") from None
     if not isinstance(content, dict):
         raise FileFormatError(f"{path} must hold a JSON object, found a {type(content).__name__}.")

@@ -1,4 +1,7 @@
-"""What experiments.train and experiments.read wrote, read back for a page; what is damaged or foreign is refused in words."""
+"""What experiments.train and experiments.read wrote, read back for a page; what is damaged or foreign is refused in words.
+
+result.json has its place in experiments.runs, for trainings go on by it.
+"""
 
 import json
 from pathlib import Path
@@ -34,20 +37,6 @@ def configuration(folder: Path) -> dict[str, Any]:
     except TinygradError as error:
         raise FileFormatError(f"{folder / 'config.json'} is not what experiments.train writes: {error}") from None
     return config
-
-
-def training_facts(path: Path) -> list[tuple[str, str]]:
-    """Say from result.json how long a finished run trained: figures with what they are.
-
-    Raises
-    ------
-    FileFormatError : it is not what experiments.train writes.
-    """
-    result = read_json(path)
-    try:
-        return [(f"{result['step']:,}", "steps of training"), (f"{result['seconds']:,.0f} s", "training time")]
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise FileFormatError(f"{path} is not what experiments.train writes: {error!r}.") from None
 
 
 def readings_in(path: Path) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ def make_run(folder):
     }
     config = {"recipe": "quick", "seed": 3, "about": "a <test>", "train_size": 400, "steps": None, "environment": made}
     write_json(folder / "config.json", config)
-    write_json(folder / "result.json", {"step": 1234, "seconds": 5.6, "test_accuracy": 0.1, "test_loss": 2.3})
+    write_json(folder / "result.json", {"step": 1234, "seconds": 5.6, "train_size": 9, "test_accuracy": 0.1, "test_loss": 2.3})
     Image.fromarray(np.zeros((40, 100), np.uint8)).save(folder / "curves.png")
     photos = folder / "photos"
     photos.mkdir()

@@ -14,7 +14,8 @@ from PIL import Image
 
 from experiments import report
 from experiments.outputs import Outputs
-from experiments.written import configuration, readings_in, training_facts
+from experiments.runs import read_result
+from experiments.written import configuration, readings_in
 from tests.test_report import make_run, small
 from tinygrad_lite import FileFormatError
 
@@ -44,8 +45,14 @@ def test_configurations_of_other_programs(tmp_path, changes, words):
 @pytest.mark.parametrize("result", ["{}", '{"step": "1", "seconds": 1}', '{"step": 1, "seconds": null}'])
 def test_results_of_other_programs(tmp_path, result):
     (tmp_path / "result.json").write_text(result)
-    with pytest.raises(FileFormatError, match=rf"result\.json {FOREIGN}"):
-        training_facts(tmp_path / "result.json")
+    with pytest.raises(FileFormatError, match=r"result\.json is not of a finished run: expected numbers"):
+        read_result(tmp_path)
+
+
+def test_json_that_is_nested_without_end(tmp_path):
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(FileFormatError, match=r"config\.json is damaged"):
+        configuration(tmp_path)
 
 
 @pytest.mark.parametrize(
