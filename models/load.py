@@ -55,14 +55,14 @@ def load_lenet(path: str | os.PathLike[str] = WEIGHTS) -> LeNet:
     return model.eval()
 
 
-def read_state(source: Path) -> tuple[dict[str, Array], dict[str, str]]:
+def read_state(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
     """Read LeNet's weights for pixels / 255, and the metadata but for "pixel_scale", which is in the weights then.
 
     Raises
     ------
     FileFormatError : damaged, of another kind, or with metadata that LeNet does not understand.
     """
-    metadata: dict[str, str] = {}
+    source, metadata = _check.path("load_lenet", path), dict[str, str]()
     if source.suffix.lower() == ".mat":
         from models import lenet_mat  # needs SciPy, which the other formats do not
 

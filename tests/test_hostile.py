@@ -411,6 +411,7 @@ add("gradcheck.lay_out", gradcheck.lay_out, array=A((2, 3), tensor=False), layou
 add("fuzz.fuzz_grad", lambda fn, **o: bool(fuzz.fuzz_grad(fn, fuzz.tensors((2,)), max_examples=1, raise_error=False, **o)), fn=F.sigmoid, seed=0, kinks=None, properties="shape", wrt=None, backend=None)  # fmt: skip
 add("models.LeNet", lambda x, **o: lenet.LeNet(**o)(x), rng=RNG, relu_after_conv=True, dropout=0.5, x=A((1, 1, 28, 28)))
 add("models.load_lenet", load.load_lenet, path=load.WEIGHTS)
+add("models.read_state", load.read_state, path=load.WEIGHTS)
 add("models.load_pairs", load.load_pairs, path=load.PAIR_WEIGHTS)
 add("models.lenet_mat.load", lenet_mat.load, path=Path("/nowhere/net.mat"))
 add(
