@@ -15,15 +15,43 @@ from models.pair import WIDTH
 SMALLEST = 0.25  # digits 20 pixels high; lower ones that touch cannot be told apart
 
 
-def couple(pick: Picker, rng: np.random.Generator) -> tuple[Ink, tuple[int, int]]:
-    """Draw two digits that touch, of one hand: nearly the same size and height on the line."""
+def couple(pick: Picker, rng: np.random.Generator) -> tuple[Ink, tuple[int, int], NDArray[np.bool_]]:
+    """Draw two digits that touch, of one hand: nearly the same size and height on the line.
+
+    Returns
+    -------
+    (float32 (h, w), (int, int), bool (2, h, w))
+        Their ink, what they are, and which of the ink is the left one's and which the right one's.
+    """
     (left, a), (right, b) = pick(rng), pick(rng)
     scale, rise = float(np.exp(rng.normal(0, 0.09))), float(rng.normal(0, 6))
     middle = right.shape[0] / 2
     place = np.array([[scale, 0, (1 - scale) * middle], [0, scale, (1 - scale) * middle + rise]])
     right = np.asarray(cv2.warpAffine(right, place, right.shape[::-1], flags=cv2.INTER_LINEAR), np.float32)
     overlap = rng.uniform(-2, 5) if rng.random() < 0.8 else rng.uniform(-6, 12)
-    return touch(left, right, rng, overlap=overlap)[0], (a, b)
+    ink, start = touch(left, right, rng, overlap=overlap)
+    whose = np.zeros((2, *ink.shape), bool)
+    for mine, one, at in zip(whose, (left, right), (0, start), strict=True):
+        columns = np.flatnonzero(one.max(0) > 0.5)
+        if columns.size:
+            inked = one[:, columns[0] : columns[-1] + 1] > 0.5
+            mine[:, at : at + inked.shape[1]] = inked[:, : ink.shape[1] - at]
+    return ink, (a, b), whose
+
+
+def inner_edges(whose: NDArray[np.bool_], shear: float) -> NDArray[np.float32]:
+    """Say where the left digit of a pair ends and where the right one begins, from 0 to 1 of the pair; NaN if one is not there.
+
+    shear: as for `normalise`; the edges are those of the pair as it looks afterwards.
+    """
+    ends = []
+    for mine in whose:
+        rows, columns = np.nonzero(mine)
+        across = columns - shear * rows
+        ends.append((across.min(), across.max() + 1) if across.size else (np.nan, np.nan))
+    (first, stop), (start, last) = ends
+    first, last = np.minimum(first, start), np.maximum(stop, last)  # NaN of either
+    return np.array([(stop - first) / (last - first), (start - first) / (last - first)], np.float32)
 
 
 def no_couple(pick: Picker, rng: np.random.Generator) -> Ink:
@@ -42,7 +70,7 @@ def no_couple(pick: Picker, rng: np.random.Generator) -> Ink:
 
 def pair_examples(
     pick: Picker, count: int, rng: np.random.Generator, *, junk: float = 0.25
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
     """Make training examples.
 
     Parameters
@@ -52,23 +80,26 @@ def pair_examples(
 
     Returns
     -------
-    (uint8 (count, 28, 40), float32 (count, 2, 10))
-        Images, and for each the probability of every digit on the left and on the right.
+    (uint8 (count, 28, 40), float32 (count, 2, 10), float32 (count, 2))
+        Images; for each the probability of every digit on the left and on the right; and the inner edges, NaN for no pair.
     """
     images = np.zeros((count, 28, WIDTH), np.uint8)
     targets = np.full((count, 2, 10), 0.1, np.float32)
+    edges = np.full((count, 2), np.nan, np.float32)
     for i in range(count):
+        shear = rng.normal(0, 0.08)
         if rng.random() < junk:
             ink = no_couple(pick, rng)
         else:
-            ink, labels = couple(pick, rng)
+            ink, labels, whose = couple(pick, rng)
             targets[i] = np.eye(10, dtype=np.float32)[list(labels)]
+            edges[i] = inner_edges(whose, shear)
         image = normalise(
             photograph(ink, rng, smallest=SMALLEST),
             thickness=rng.normal(0, 0.4),
-            shear=rng.normal(0, 0.08),
+            shear=shear,
             shift=(rng.normal(0, 0.5), rng.normal(0, 0.5)),
             wide=WIDTH,
         )
         images[i] = np.round(image * 255)
-    return images, targets
+    return images, targets, edges

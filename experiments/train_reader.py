@@ -7,6 +7,7 @@ them. The test set is read once, at the end.
 """
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -34,7 +35,8 @@ from tinygrad_lite.serialize import save
 KEPT_OUT = 5_000
 CHUNK = 2_000  # examples made by one call of a worker, each with a seed of its own
 AVERAGE = 0.999  # of the weights, a step
-Examples = tuple[NDArray[np.uint8], NDArray[np.float32]]
+EDGES = 10.0  # the weight of the squared error of a pair's inner edges beside the cross entropy
+Examples = tuple[NDArray[np.uint8], NDArray[np.float32]] | tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]
 Net = LeNet | PairNet
 
 
@@ -71,21 +73,39 @@ def rounds(net: str, digits: mnist.Digits, seed: int, count: int, size: int, wor
         for number in range(count):
             made = [job.result() for job in waiting]
             waiting = order(number + 1) if number + 1 < count else []
-            yield np.concatenate([images for images, _ in made]), np.concatenate([targets for _, targets in made])
+            yield tuple(np.concatenate(parts) for parts in zip(*made, strict=True))
 
 
-def accuracy(net: Net, images: NDArray[np.uint8], labels: NDArray[np.integer[Any]]) -> float:
-    """Return the share of images read right, of pairs both digits; labels are (n,), of pairs (n, 2)."""
+def loss(net: Net, images: NDArray[np.uint8], targets: NDArray[np.float32], edges: NDArray[np.float32] | None = None) -> Tensor:
+    """Return the mean cross entropy of examples, and of pairs beside it how far their inner edges are off."""
+    out = net(as_input(images))
+    if edges is None:
+        return -F.sum(F.log_softmax(out, dim=-1) * targets) / len(images)
+    logits, places = out
+    off = places - np.nan_to_num(edges)
+    unlike = -F.sum(F.log_softmax(logits, dim=-1) * targets)
+    return (unlike + EDGES * F.sum(off * off * ~np.isnan(edges))) / len(images)
+
+
+def outputs(net: Net, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    """Return what a net gives for images in evaluation: the logits, and of pairs beside them the inner edges."""
     net.eval()
-    right = 0
+    found = []
     with no_grad():
         for i in range(0, len(images), 500):
-            same = net(as_input(images[i : i + 500])).numpy().argmax(-1) == labels[i : i + 500]
-            right += int(same.reshape(len(same), -1).all(1).sum())
+            out = net(as_input(images[i : i + 500]))
+            found.append([one.numpy() for one in (out if isinstance(out, tuple) else (out,))])
     net.train()
-    return right / len(images)
+    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
 
+def accuracy(logits: NDArray[np.float32], labels: NDArray[np.integer[Any]]) -> float:
+    """Return the share of images read right, of pairs both digits; labels are (n,), of pairs (n, 2)."""
+    same = logits.argmax(-1) == labels
+    return float(same.reshape(len(same), -1).all(1).mean())
+
+
+@np.errstate(over="ignore", invalid="ignore")  # a loss that is not finite is noticed
 def train(options: argparse.Namespace, training: mnist.Digits, kept_out: mnist.Digits) -> tuple[Net, list[dict[str, float]]]:
     """Train by the recipe; return the net with averaged weights, and figures for every round."""
     weights, order = (np.random.default_rng(s) for s in np.random.SeedSequence(options.seed).spawn(2))
@@ -105,37 +125,43 @@ def train(options: argparse.Namespace, training: mnist.Digits, kept_out: mnist.D
     # How well digits are read that were worn in the same way, but that no training example is made of.
     judges = np.random.default_rng((options.seed, 10**6))
     pick = Picker(*kept_out, drawn=0.0)
+    worn: Examples
     if options.net == "pairs":
-        worn, worn_targets = pair_examples(pick, options.check, judges, junk=0)
+        worn = pair_examples(pick, options.check, judges, junk=0)
     else:
-        worn, worn_targets = examples(pick, options.check, judges, junk=0, plain=0)
+        worn = examples(pick, options.check, judges, junk=0, plain=0)
     figures = []
     begun = time.perf_counter()
     made = rounds(options.net, training, options.seed, options.rounds, options.size, options.workers)
-    for number, (images, targets) in enumerate(made, 1):
+    for number, fresh in enumerate(made, 1):
         total = 0.0
         for _ in range(options.passes):
-            shuffled = order.permutation(len(images))
+            shuffled = order.permutation(options.size)
             for i in range(steps_a_pass):
                 batch = shuffled[i * options.batch_size : (i + 1) * options.batch_size]
-                log_probs = F.log_softmax(net(as_input(images[batch])), dim=-1)
-                loss = -F.sum(log_probs * targets[batch]) / len(batch)
+                error = loss(net, *(array[batch] for array in fresh))
+                if not math.isfinite(error.item()):
+                    raise RunError(
+                        f"the loss is {error.item()} in round {number}; nothing is written; lower --lr={options.lr:g}."
+                    )
                 optimizer.zero_grad()
-                loss.backward()
+                error.backward()
                 optimizer.step()
                 schedule.step()
-                total += loss.item()
+                total += error.item()
                 average.update_parameters(net)
-        figures.append(
-            {
-                "round": number,
-                "loss": round(total / (options.passes * steps_a_pass), 4),
-                "kept_out_worn": round(accuracy(averaged, worn, worn_targets.argmax(-1)), 4),
-                "seconds": round(time.perf_counter() - begun, 1),
-            }
-        )
-        if options.net == "digits":
-            figures[-1]["kept_out"] = round(accuracy(averaged, *kept_out), 4)
+        logits, *places = outputs(averaged, worn[0])
+        row = {
+            "round": number,
+            "loss": total / (options.passes * steps_a_pass),
+            "kept_out_worn": accuracy(logits, worn[1].argmax(-1)),
+            "seconds": time.perf_counter() - begun,
+        }
+        if places:
+            row["edges_off"] = float(np.nanmean(np.abs(places[0] - worn[2])))
+        else:
+            row["kept_out"] = accuracy(outputs(averaged, kept_out.images)[0], kept_out.labels)
+        figures.append({name: round(value, 4) for name, value in row.items()})
         print(", ".join(f"{name} {value:g}" for name, value in figures[-1].items()), flush=True)
     return averaged, figures
 
@@ -158,7 +184,7 @@ def run(options: argparse.Namespace) -> None:
         name = "pairs"
         if options.net == "digits":
             name = "lenet"
-            result["test_accuracy"] = accuracy(net, *test)
+            result["test_accuracy"] = accuracy(outputs(net, test.images)[0], test.labels)
             print(f"{result['test_accuracy']:.2%} of the {len(test.images):,} test digits read right.")
         metadata = {"recipe": "experiments.train_reader", **{name: str(value) for name, value in settings.items()}}
         save(net.state_dict(), files.path(f"{name}.safetensors"), metadata)

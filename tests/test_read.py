@@ -250,7 +250,7 @@ def test_other_weights_of_every_kind(tmp_path, clean, capsys):
         assert read.main([str(picture), "--json", "--weights", str(tmp_path / name), "--out", str(tmp_path / "out")]) == 0
     one, two = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert one["rows"] == two["rows"] == clean[1]
-    scaled = read.load_reader(tmp_path / "w.safetensors").net.conv1.weight.data
+    scaled = read.load_reader(tmp_path / "w.safetensors").nets.net.conv1.weight.data
     np.testing.assert_array_equal(scaled, state["conv1.weight"])
     serialize.save(state, tmp_path / "caffe.safetensors", {"relu_after_conv": "False"})
     assert not read.load_reader(tmp_path / "caffe.safetensors").net.relu_after_conv
@@ -794,8 +794,8 @@ def test_digits_on_the_lines_of_a_frame_are_not_lost_with_it(clean, reader):
 def test_what_was_read_surely_is_not_read_again(clean, reader, monkeypatch):
     ink = next(find.candidates(find.to_gray(find.fit(clean[0])[0])))
     seen: list[int] = []
-    real = reader.log_probs
-    monkeypatch.setattr(reader, "log_probs", lambda images: seen.append(len(images)) or real(images))
+    real = reader.nets.outputs
+    monkeypatch.setattr(reader.nets, "outputs", lambda images: seen.append(len(images)) or real(images))
     known: list[Known] = []
     first, *_ = reader._read_ink(ink, known)
     assert 8 <= len(known) <= len(first.digits) == 12
@@ -1023,6 +1023,14 @@ def give(found, likely, value=-0.01):
             h.log_probs[half, digit] = value
 
 
+def test_boxes_lie_in_the_picture_and_are_never_empty():
+    assert find.unfit((10, 20, 30, 41), 2.0, (40, 40, 3)) == (5, 10, 15, 20)
+    assert find.unfit((10, 20, 1, 1), 4.0, (40, 40)) == (2, 5, 1, 1)
+    assert find.unfit((79, 79, 1, 1), 2.0, (40, 40)) == (39, 39, 1, 1)  # half a pixel past the edge
+    assert find.unfit((0, 70, 81, 11), 2.0, (40, 40)) == (0, 35, 40, 5)
+    assert find.unfit((3, 4, 5, 6), 1.0, (40, 40)) == (3, 4, 5, 6)
+
+
 def test_best_runs_join_what_is_broken_and_cut_what_touches():
     cluster = cluster_of([-1.0, 0.5, -1.0, -1.0])
     found = split.hypotheses(cluster, 20.0)
@@ -1032,24 +1040,40 @@ def test_best_runs_join_what_is_broken_and_cut_what_touches():
     assert [(h.first, h.last) for h in split.best_runs(cluster, found, 400.0)] == [(1, 2), (3, 4)]
 
 
-def test_best_runs_take_a_pair_and_halve_it_where_the_halves_are_its_digits():
+def test_best_runs_take_a_pair_where_no_half_is_sure_enough():
     cluster = cluster_of([0.5, 0.5, 0.5, -1.0])
     found = split.hypotheses(cluster, 20.0, pairs=True)
     give(found, {(1, 4, True): [7, 4], (1, 1, False): [7], (2, 4, False): [4], (1, 2, False): [0], (3, 4, False): [6]}, -0.3)
-    for h in found:  # no half is sure enough to do without the pair
+    for h in found:
         if not h.pair:
             h.log_probs -= 1.5
     (pair,) = split.best_runs(cluster, found, 400.0)
     assert (pair.first, pair.last, pair.pair) == (1, 4, True)
-    # Usually a 7 is as wide as 0.86 of a 4, and both a fifth wider than their share of the 40: to 23.6, from 15.6 on.
-    assert [h.box for h in pair.halves] == [(0, 0, 18, 20), (13, 0, 27, 20)]
-    alone = split.Cluster((3, 5, 40, 20), np.ones((20, 40), np.int32), 1, [-1.0])  # nowhere to cut: the usual widths
-    alone.pieces[:5, 30:] = 0  # a lower right half
-    found = split.hypotheses(alone, 20.0, pairs=True)
-    give(found, {(1, 1, True): [1, 0]})
-    (pair,) = split.best_runs(alone, found, 400.0)
-    assert [h.box for h in pair.halves] == [(3, 5, 16, 20), (11, 5, 32, 20)]
-    assert [int(h.mask.sum()) for h in pair.halves] == [20 * 16, 20 * 32 - 5 * 10]
+
+
+def test_a_pair_is_halved_where_its_digits_end_and_begin():
+    mask = np.ones((20, 40), np.uint8)
+    mask[:5, 30:] = 0  # a lower right half
+    pair = split.Hypothesis((3, 5, 40, 20), mask, 2, 4, pair=True)
+    halves = split.halve(pair, np.array([0.5, 0.25]), 0.0)
+    assert [h.box for h in halves] == [(3, 5, 20, 20), (13, 5, 30, 20)]  # they overlap
+    assert [int(h.mask.sum()) for h in halves] == [20 * 20, 20 * 30 - 5 * 10]
+    assert [(h.first, h.last) for h in halves] == [(2, 4), (2, 4)]
+    low = split.halve(pair, np.array([0.8, 0.76]), 0.0)[1]
+    assert low.box == (3 + 31, 5 + 5, 9, 15)  # only as high as its ink
+    for edges in ((-0.2, 1.3), (0.0, 1.0)):  # neither half is ever empty
+        assert all(h.mask.any() for h in split.halve(pair, np.array(edges), 0.0))
+
+
+def test_a_leaning_pair_is_halved_as_it_looks_upright():
+    left, right = np.zeros((40, 50), np.uint8), np.zeros((40, 50), np.uint8)
+    for row in range(40):  # two strokes that lean to the left by half a pixel a pixel up
+        left[row, row // 2 : row // 2 + 8] = 1
+        right[row, 12 + row // 2 : 12 + row // 2 + 14] = 1
+    pair = split.Hypothesis((0, 0, 50, 40), left | right, pair=True)
+    halves = split.halve(pair, np.array([10 / 26, 10 / 26]), 0.5)
+    assert [h.box for h in halves] == [(0, 0, 27, 40), (12, 0, 33, 40)]
+    assert [int(h.mask.sum()) for h in halves] == [left.sum(), right.sum()]
 
 
 @pytest.mark.parametrize(
@@ -1225,27 +1249,6 @@ def test_what_reads_as_a_pair_is_no_single_digit_however_sure():
     for h in found:
         h.cost = 0.0 if h.pair else -0.5
     assert [h.pair for h in split.best_runs(cluster, found, 400.0)] == [True]
-
-
-@pytest.mark.parametrize(
-    ("digits", "cut", "left"),
-    [
-        # 0.33 of the pair is the 1's share, with a fifth more 15.9 columns; then 0.4 of the way from there to the cut.
-        ([1, 0], 10, (0, 0, 14, 20)),
-        ([0, 1], 30, (0, 0, 31, 20)),
-        ([0, 0], 20, (0, 0, 22, 20)),
-    ],
-)
-def test_a_pair_is_cut_where_its_digits_usual_widths_meet(digits, cut, left):
-    cluster = cluster_of([0.5, 0.5, 0.5, -1.0])
-    found = split.hypotheses(cluster, 20.0, pairs=True)
-    give(found, {(1, 4, True): digits})
-    for h in found:
-        h.cost = 0.0
-    (pair,) = split.best_runs(cluster, found, 400.0)
-    assert pair.halves[0].box == left
-    start, stop = pair.halves[1].box[0], pair.halves[0].box[2]
-    assert start < cut < stop  # they overlap
 
 
 def test_nothing_is_a_pair_where_no_part_is_too_wide_for_a_digit():

@@ -66,6 +66,14 @@ def fit(picture: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
     return np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=how), np.uint8), factor
 
 
+def unfit(box: Box, factor: float, shape: tuple[int, ...]) -> Box:
+    """Give the pixels of a picture of this shape that a box covers in what fit made of it: one each way at least."""
+    (x, y, w, h), (height, width) = box, shape[:2]
+    left, top = min(round(x / factor), width - 1), min(round(y / factor), height - 1)
+    right, bottom = min(round((x + w) / factor), width), min(round((y + h) / factor), height)
+    return left, top, max(1, right - left), max(1, bottom - top)
+
+
 def to_gray(picture: NDArray[np.uint8]) -> Floats:
     """Mix red, green and blue so that ink stands out most from the page around it, whatever the colours of both.
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-import tinygrad_lite.functional as F
 from experiments.reader import find, judge, order, split, stack
 from experiments.reader.find import Floats, Ink, Part
 from experiments.reader.judge import SURE
+from experiments.reader.nets import Nets
 from experiments.reader.normalise import SIZE, normalise, stroke_width
 from experiments.reader.reading import (
     UNSURE,
@@ -28,7 +28,6 @@ from experiments.reader.sheet import Sheet, find_sheet
 from experiments.reader.split import Hypothesis
 from models.lenet import LeNet
 from models.pair import WIDTH, PairNet
-from tinygrad_lite import no_grad
 
 GRAIN = 0.7  # below this mean confidence what was read may be the grain of a table
 FEW = 4  # digits, which may be a blot of the other polarity, or a table's grain
@@ -53,23 +52,7 @@ class Reader:
     """
 
     def __init__(self, net: LeNet, pairs: PairNet | None = None) -> None:
-        self.net = net.eval()
-        self.pairs = pairs and pairs.eval()
-
-    def log_probs(self, images: list[Floats]) -> list[Floats]:
-        """Read images, (28, 28) or of pairs (28, 40): the log-probabilities of each, (1, 10), or of a pair (2, 10)."""
-        results = [np.zeros((1, 10), np.float32)] * len(images)
-        for wide, net in ((SIZE, self.net), (WIDTH, self.pairs)):
-            which = [i for i, image in enumerate(images) if image.shape[1] == wide]
-            for start in range(0, len(which), 256):
-                some = which[start : start + 256]
-                # the batch innermost in memory, where conv2d wants it
-                batch = np.stack([images[i] for i in some], axis=-1).transpose(2, 0, 1)[:, None]
-                with no_grad():
-                    read = F.log_softmax(net(batch), dim=-1).numpy().reshape(len(some), -1, 10)
-                for i, log_probs in zip(some, read, strict=True):
-                    results[i] = log_probs
-        return results
+        self.nets = Nets(net, pairs)
 
     def read(self, picture: NDArray[np.uint8], *, single: bool = False) -> Reading:
         """Find and read the digits on a picture.
@@ -189,7 +172,7 @@ class Reader:
         if not (single or all_sure):
             best = completed(best, [reading for reading in readings[polarity] if reading is not best])
         for digit in best.digits:
-            digit.box = tuple(round(n / factor) for n in digit.box)
+            digit.box = find.unfit(digit.box, factor, picture.shape)
         return best, all_sure
 
     def _read_ink(self, ink: Ink, known: list[Known]) -> tuple[Reading, float, bool]:
@@ -206,7 +189,7 @@ class Reader:
         upright = -judge.lean(found, unit)
         parts, runs = self._runs(ink, [p for p, k in zip(found, same, strict=True) if k is None], before, unit, upright)
         digits = self._finish(ink, [h for run in runs for h in run], upright)
-        ends = np.cumsum([0] + [sum(len(h.halves or [h]) for h in run) for run in runs])
+        ends = np.cumsum([0] + [sum(2 if h.pair else 1 for h in run) for run in runs])
         read = [Known(part, run, digits[i:j]) for part, run, i, j in zip(parts, runs, ends, ends[1:], strict=False)]
         entries = before + [entry for entry in read if entry.chosen]
         chosen = [h for entry in entries for h in entry.chosen]
@@ -235,17 +218,17 @@ class Reader:
             return [], []
 
         def as_digits(parts: list[Part]) -> list[Floats]:
-            return self.log_probs([normalise(find.cut_out(ink, p.box, p.mask), shear=shear) for p in parts])
+            return self.nets.log_probs([normalise(find.cut_out(ink, p.box, p.mask), shear=shear) for p in parts])
 
         read = as_digits(found)
         unit = judge.usual_height(found, read, unit)
         found, read = stack.apart(found, read, as_digits, ink.contrast, unit)
         wholes = np.array([np.exp(log_probs.max()) for log_probs in read])
         complete = wholes.copy()
-        if self.pairs:  # what it reads as a pair is hardly one digit, however sure the other net is
+        if self.nets.pairs:  # what it reads as a pair is hardly one digit, however sure the other net is
             some = [i for i, p in enumerate(found) if judge.may_be_pair(p, unit)]
             views = [normalise(find.cut_out(ink, found[i].box, found[i].mask), shear=shear, wide=WIDTH) for i in some]
-            for i, log_probs in zip(some, self.log_probs(views), strict=True):
+            for i, log_probs in zip(some, self.nets.log_probs(views), strict=True):
                 wholes[i] *= 1 - split.both(log_probs)
                 complete[i] = max(wholes[i], split.both(log_probs))
         if judge.is_grain(found, complete, unit):
@@ -254,14 +237,14 @@ class Reader:
         for group in groups:
             cut = [judge.needs_cut(found[i], float(wholes[i]), unit) for i in group]
             clusters.append(split.make_cluster([found[i] for i in group], cut, ink.contrast))
-        by_cluster = [split.hypotheses(c, unit, pairs=self.pairs is not None) for c in clusters]
+        by_cluster = [split.hypotheses(c, unit, pairs=self.nets.pairs is not None) for c in clusters]
         unread = []
         for group, cluster, some in zip(groups, clusters, by_cluster, strict=True):
             if cluster.count == 1:  # read above
                 some[0].log_probs = read[group[0]]
             unread += some[cluster.count == 1 :]
         views = [normalise(find.cut_out(ink, h.box, h.mask), shear=shear, wide=WIDTH if h.pair else SIZE) for h in unread]
-        for guess, log_probs in zip(unread, self.log_probs(views), strict=True):
+        for guess, log_probs in zip(unread, self.nets.log_probs(views), strict=True):
             guess.log_probs = log_probs
         digit_like = [p.area for p, s in zip(found, wholes, strict=True) if judge.high_as_digit(p, unit) and s > 0.8]
         digit_like += [p.area for p in whole_digits(known)]
@@ -284,14 +267,18 @@ class Reader:
         return Reading(digits, how=ink.name), digits[0].confidence, digits[0].confidence > 0.97
 
     def _finish(self, ink: Ink, chosen: list[Hypothesis], upright: float = 0.0) -> list[Digit]:
-        """Read each digit, or pair, in a few views and take the mean."""
+        """Read each digit, or pair, in a few views and take the mean; say where either digit of a pair is."""
         inks = [(find.cut_out(ink, h.box, h.mask), WIDTH if h.pair else SIZE) for h in chosen]
         views = [normalise(one, thickness=t, shear=upright + s, wide=wide) for one, wide in inks for t, s in VIEWS]
-        read = self.log_probs(views)
+        outputs = self.nets.outputs(views)
         digits = []
         for k, one in enumerate(chosen):
             mine = slice(k * len(VIEWS), (k + 1) * len(VIEWS))
-            for half, prob in zip(one.halves or [one], np.mean(np.exp(read[mine]), axis=0), strict=True):
+            probs = np.mean([np.exp(log_probs) for log_probs, _ in outputs[mine]], axis=0)
+            if one.pair:
+                seen = [edges for (_, edges), (_, s) in zip(outputs[mine], VIEWS, strict=True) if not s]
+                one.halves = split.halve(one, np.mean(seen, axis=0), upright)
+            for half, prob in zip(one.halves or [one], probs, strict=True):
                 first, second = (int(i) for i in np.argsort(-prob, kind="stable")[:2])
                 digits.append(Digit(half.box, first, float(prob[first]), second, float(prob[second]), views[mine][0]))
         return digits

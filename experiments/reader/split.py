@@ -17,7 +17,6 @@ from experiments.reader.seams import evened, seams
 # Costs, in log-probability. Set on pages of MNIST's training digits (README of models/weights).
 CUT = 0.5  # a cut, however thin the ink there
 CUT_INK = 0.12  # and for each stroke width of ink that it crosses beyond the first
-ASIDE = 10.0  # a pair cut elsewhere than at its digits' usual widths, for the square of the distance as a share of the pair
 JOIN = 0.15  # parts joined, touching or not
 JOIN_GAP = 4.0  # and for each digit height between them
 WIDE = 1.5  # wider than high, for each height
@@ -27,12 +26,6 @@ TALL, HIGH = 1.0, 1.45  # higher than HIGH usual heights, for each of these
 SKIP = 0.4  # ink left out
 SKIP_INK = 5.0  # and for each usual digit's worth of it
 LONGEST = 25  # pieces in a digit at most: a digit that needed no cut must still be one of the choices
-
-# Where the digits of a touching pair are.
-WIDTHS = (0.89, 0.39, 0.93, 0.78, 0.78, 0.93, 0.71, 0.76, 0.75, 0.67)  # of 0 to 9, in heights: MNIST's geometric means
-LEAN = 0.1  # what a hand's lean adds to each
-OVERLAP = 1.2  # how much wider they are than their share of the pair
-USUAL = 0.6  # the weight of these usual edges beside those of the best cut
 
 
 @dataclass
@@ -161,11 +154,7 @@ def best_runs(cluster: Cluster, found: list[Hypothesis], usual_ink: float) -> li
             if total > best[last]:
                 best[last] = total
                 chosen[last] = [*chosen[one.first - 1], one]
-    runs = _long_ones(chosen[-1], found, cluster.cuts)
-    for one in runs:
-        if one.pair:
-            one.halves = _halve(one, found)
-    return runs
+    return _long_ones(chosen[-1], found, cluster.cuts)
 
 
 def _long_ones(runs: list[Hypothesis], found: list[Hypothesis], cuts: list[float]) -> list[Hypothesis]:
@@ -180,36 +169,26 @@ def _long_ones(runs: list[Hypothesis], found: list[Hypothesis], cuts: list[float
     return runs
 
 
-def _halve(pair: Hypothesis, found: list[Hypothesis]) -> list[Hypothesis]:
-    """Say where either digit of a pair is.
+def halve(pair: Hypothesis, edges: Floats, shear: float) -> list[Hypothesis]:
+    """Say where either digit of a pair is; strokes that both share, and what lies above one another, belong to both.
 
-    Its inner edge is between the best cut's, where the halves look most like the two digits that were read, and the
-    usual one of such digits. A cut alone gives a shared stroke to one of them; their boxes overlap.
+    Parameters
+    ----------
+    edges : (2,)
+        Where the left one ends and where the right one begins, 0 being the pair's left end and 1 its right end.
+    shear : float
+        Of the picture in which that is so: pixels to the right for each pixel up.
     """
-    a, b = pair.log_probs.argmax(1)
-    usual = (WIDTHS[a] + LEAN) / (WIDTHS[a] + WIDTHS[b] + 2 * LEAN)
-    lefts = {h.last: h for h in found if h.first == pair.first and h.last < pair.last and not h.pair}
-    rights = {h.first: h for h in found if h.last == pair.last and h.first > pair.first and not h.pair}
-
-    def fit(cut: int) -> float:
-        left, right = lefts[cut], rights[cut + 1]
-        edge = (left.box[0] + left.box[2] + right.box[0]) / 2
-        aside = (edge - pair.box[0]) / pair.box[2] - usual
-        sure = float(left.log_probs[0, a] + right.log_probs[0, b])
-        return sure - left.cost - right.cost - ASIDE * aside**2
-
-    x, _, w, _ = pair.box
-    stop, start = min(1.0, OVERLAP * usual) * w, max(0.0, 1 - OVERLAP * (1 - usual)) * w  # of the left, of the right
-    cut = max((last for last in lefts if last + 1 in rights), key=fit, default=None)
-    if cut is not None:
-        left, right = lefts[cut], rights[cut + 1]
-        stop = USUAL * stop + (1 - USUAL) * (left.box[0] + left.box[2] - x)
-        start = USUAL * start + (1 - USUAL) * (right.box[0] - x)
-    return [_columns(pair, 0, max(1, round(stop))), _columns(pair, min(w - 1, round(start)), w)]
+    rows, columns = np.nonzero(pair.mask)
+    across = columns - shear * rows
+    place = (across - across.min()) / (np.ptp(across) + 1)
+    stop, start = max(float(edges[0]), 1e-3), min(float(edges[1]), float(place.max()))  # some ink on either side
+    return [_part(pair, rows[mine], columns[mine]) for mine in (place < stop, place >= start)]
 
 
-def _columns(pair: Hypothesis, start: int, stop: int) -> Hypothesis:
-    """Take the ink of a pair between two of its columns."""
-    x, y, w, h = cv2.boundingRect(pair.mask[:, start:stop])
-    mask = pair.mask[y : y + h, start + x : start + x + w]
-    return Hypothesis((pair.box[0] + start + x, pair.box[1] + y, w, h), mask, pair.first, pair.last)
+def _part(pair: Hypothesis, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Hypothesis:
+    """Take some of a pair's pixels."""
+    y, x = int(rows.min()), int(columns.min())
+    mask = np.zeros((int(rows.max()) + 1 - y, int(columns.max()) + 1 - x), np.uint8)
+    mask[rows - y, columns - x] = 1
+    return Hypothesis((pair.box[0] + x, pair.box[1] + y, mask.shape[1], mask.shape[0]), mask, pair.first, pair.last)
