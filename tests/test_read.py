@@ -253,7 +253,7 @@ def test_other_weights_of_every_kind(tmp_path, clean, capsys):
     scaled = read.load_reader(tmp_path / "w.safetensors").nets.net.conv1.weight.data
     np.testing.assert_array_equal(scaled, state["conv1.weight"])
     serialize.save(state, tmp_path / "caffe.safetensors", {"relu_after_conv": "False"})
-    assert not read.load_reader(tmp_path / "caffe.safetensors").net.relu_after_conv
+    assert not read.load_reader(tmp_path / "caffe.safetensors").nets.net.relu_after_conv
 
 
 class Evil:
