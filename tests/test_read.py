@@ -1025,9 +1025,9 @@ def give(found, likely, value=-0.01):
 
 def test_boxes_lie_in_the_picture_and_are_never_empty():
     assert find.unfit((10, 20, 30, 41), 2.0, (40, 40, 3)) == (5, 10, 15, 20)
-    assert find.unfit((10, 20, 1, 1), 4.0, (40, 40)) == (2, 5, 1, 1)
+    assert find.unfit((10, 20, 1, 1), 8.0, (40, 40)) == (1, 2, 1, 1)
     assert find.unfit((79, 79, 1, 1), 2.0, (40, 40)) == (39, 39, 1, 1)  # half a pixel past the edge
-    assert find.unfit((0, 70, 81, 11), 2.0, (40, 40)) == (0, 35, 40, 5)
+    assert find.unfit((0, 70, 83, 13), 2.0, (40, 40)) == (0, 35, 40, 5)
     assert find.unfit((3, 4, 5, 6), 1.0, (40, 40)) == (3, 4, 5, 6)
 
 
@@ -1055,25 +1055,15 @@ def test_a_pair_is_halved_where_its_digits_end_and_begin():
     mask = np.ones((20, 40), np.uint8)
     mask[:5, 30:] = 0  # a lower right half
     pair = split.Hypothesis((3, 5, 40, 20), mask, 2, 4, pair=True)
-    halves = split.halve(pair, np.array([0.5, 0.25]), 0.0)
+    halves = split.halve(pair, np.array([0.5, 0.25]))
     assert [h.box for h in halves] == [(3, 5, 20, 20), (13, 5, 30, 20)]  # they overlap
     assert [int(h.mask.sum()) for h in halves] == [20 * 20, 20 * 30 - 5 * 10]
     assert [(h.first, h.last) for h in halves] == [(2, 4), (2, 4)]
-    low = split.halve(pair, np.array([0.8, 0.76]), 0.0)[1]
-    assert low.box == (3 + 31, 5 + 5, 9, 15)  # only as high as its ink
+    low = split.halve(pair, np.array([0.8, 0.76]))[1]
+    assert low.box == (3 + 30, 5 + 5, 10, 15)  # only as high as its ink
+    assert [h.box for h in split.halve(pair, np.array([1.2, -0.3]))] == [pair.box] * 2
     for edges in ((-0.2, 1.3), (0.0, 1.0)):  # neither half is ever empty
-        assert all(h.mask.any() for h in split.halve(pair, np.array(edges), 0.0))
-
-
-def test_a_leaning_pair_is_halved_as_it_looks_upright():
-    left, right = np.zeros((40, 50), np.uint8), np.zeros((40, 50), np.uint8)
-    for row in range(40):  # two strokes that lean to the left by half a pixel a pixel up
-        left[row, row // 2 : row // 2 + 8] = 1
-        right[row, 12 + row // 2 : 12 + row // 2 + 14] = 1
-    pair = split.Hypothesis((0, 0, 50, 40), left | right, pair=True)
-    halves = split.halve(pair, np.array([10 / 26, 10 / 26]), 0.5)
-    assert [h.box for h in halves] == [(0, 0, 27, 40), (12, 0, 33, 40)]
-    assert [int(h.mask.sum()) for h in halves] == [left.sum(), right.sum()]
+        assert all(h.mask.any() for h in split.halve(pair, np.array(edges)))
 
 
 @pytest.mark.parametrize(
@@ -1240,6 +1230,32 @@ def test_grain_is_not_taken_apart(reader, monkeypatch):
 def test_the_other_polarity_is_tried_where_the_first_reads_as_nothing(clean, reader, monkeypatch):
     monkeypatch.setattr(find, "_polarities", lambda gray, short: [True])  # as where most of the page lies in shadow
     assert reader.read(clean[0]).lines() == clean[1]
+
+
+@pytest.mark.parametrize("lean", [-0.5, 0.0, 0.5])
+def test_either_digit_of_a_pair_has_its_own_box(reader, digits, lean):
+    labels = digits.labels.tolist()
+    for left, right in ((1, 0), (7, 1), (2, 4)):
+        whose = np.zeros((2, 120, 300), np.uint8)  # as they are written: both lean to the left
+        for mine, label, start in zip(whose, (left, right), (0, 1), strict=True):
+            image = cv2.resize(digits.images[labels.index(label)], None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
+            shear = np.array([[1, lean, 60.0], [0, 1, 4]])
+            mine[...] = cv2.warpAffine(np.asarray(image > 127, np.uint8), shear, (300, 120))
+            columns = np.flatnonzero(mine.any(0))
+            mine[...] = np.roll(mine, -columns[0] + 20, 1)
+            if start:  # slid to the left one until they touch
+                meets = [k for k in range(200) if (np.roll(mine, k, 1) & whose[0]).any()]
+                mine[...] = np.roll(mine, max(meets) - 1, 1)
+        mask = whose[0] | whose[1]
+        box = cv2.boundingRect(mask)
+        x, y, w, h = box
+        strength = mask.astype(np.float32)
+        ink = find.Ink(strength, strength, 255 * (1 - strength), mask, light=False, name="drawn")
+        pair = split.Hypothesis(box, mask[y : y + h, x : x + w], pair=True)
+        found = reader._finish(ink, [pair], lean)
+        assert [d.digit for d in found] == [left, right]
+        for digit, mine in zip(found, whose, strict=True):
+            assert pages.overlap(digit.box, cv2.boundingRect(mine)) > 0.6
 
 
 def test_what_reads_as_a_pair_is_no_single_digit_however_sure():

@@ -270,15 +270,15 @@ class Reader:
         """Read each digit, or pair, in a few views and take the mean; say where either digit of a pair is."""
         inks = [(find.cut_out(ink, h.box, h.mask), WIDTH if h.pair else SIZE) for h in chosen]
         views = [normalise(one, thickness=t, shear=upright + s, wide=wide) for one, wide in inks for t, s in VIEWS]
-        outputs = self.nets.outputs(views)
+        read = self.nets.log_probs(views)
+        pairs = [(one, part) for one, (part, wide) in zip(chosen, inks, strict=True) if wide == WIDTH]
+        as_they_stand = self.nets.outputs([normalise(part, wide=WIDTH) for _, part in pairs])  # for boxes do
+        for (one, _), (_, edges) in zip(pairs, as_they_stand, strict=True):
+            one.halves = split.halve(one, edges)
         digits = []
         for k, one in enumerate(chosen):
             mine = slice(k * len(VIEWS), (k + 1) * len(VIEWS))
-            probs = np.mean([np.exp(log_probs) for log_probs, _ in outputs[mine]], axis=0)
-            if one.pair:
-                seen = [edges for (_, edges), (_, s) in zip(outputs[mine], VIEWS, strict=True) if not s]
-                one.halves = split.halve(one, np.mean(seen, axis=0), upright)
-            for half, prob in zip(one.halves or [one], probs, strict=True):
+            for half, prob in zip(one.halves or [one], np.mean(np.exp(read[mine]), axis=0), strict=True):
                 first, second = (int(i) for i in np.argsort(-prob, kind="stable")[:2])
                 digits.append(Digit(half.box, first, float(prob[first]), second, float(prob[second]), views[mine][0]))
         return digits

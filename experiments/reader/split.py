@@ -169,26 +169,18 @@ def _long_ones(runs: list[Hypothesis], found: list[Hypothesis], cuts: list[float
     return runs
 
 
-def halve(pair: Hypothesis, edges: Floats, shear: float) -> list[Hypothesis]:
+def halve(pair: Hypothesis, edges: Floats) -> list[Hypothesis]:
     """Say where either digit of a pair is; strokes that both share, and what lies above one another, belong to both.
 
-    Parameters
-    ----------
-    edges : (2,)
-        Where the left one ends and where the right one begins, 0 being the pair's left end and 1 its right end.
-    shear : float
-        Of the picture in which that is so: pixels to the right for each pixel up.
+    edges, (2,): where the left one ends and where the right one begins, 0 being the pair's left end and 1 its right end.
     """
-    rows, columns = np.nonzero(pair.mask)
-    across = columns - shear * rows
-    place = (across - across.min()) / (np.ptp(across) + 1)
-    stop, start = max(float(edges[0]), 1e-3), min(float(edges[1]), float(place.max()))  # some ink on either side
-    return [_part(pair, rows[mine], columns[mine]) for mine in (place < stop, place >= start)]
+    w = pair.box[2]
+    stop, start = (round(float(edge) * w) for edge in edges)
+    return [_columns(pair, 0, max(1, stop)), _columns(pair, min(max(0, start), w - 1), w)]
 
 
-def _part(pair: Hypothesis, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Hypothesis:
-    """Take some of a pair's pixels."""
-    y, x = int(rows.min()), int(columns.min())
-    mask = np.zeros((int(rows.max()) + 1 - y, int(columns.max()) + 1 - x), np.uint8)
-    mask[rows - y, columns - x] = 1
-    return Hypothesis((pair.box[0] + x, pair.box[1] + y, mask.shape[1], mask.shape[0]), mask, pair.first, pair.last)
+def _columns(pair: Hypothesis, start: int, stop: int) -> Hypothesis:
+    """Take the ink of a pair between two of its columns."""
+    x, y, w, h = cv2.boundingRect(pair.mask[:, start:stop])
+    mask = pair.mask[y : y + h, start + x : start + x + w]
+    return Hypothesis((pair.box[0] + start + x, pair.box[1] + y, w, h), mask, pair.first, pair.last)
