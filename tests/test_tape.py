@@ -463,7 +463,10 @@ def test_no_grad_refuses_what_runs_later():
     def later():
         yield
 
-    for wrong in (later, 3, "with"):
+    async def much_later():
+        yield
+
+    for wrong in (later, much_later, 3, "with"):
         with pytest.raises(DtypeError, match="no_grad: decorates functions that are no generators, got"):
             no_grad()(wrong)
 
