@@ -84,7 +84,8 @@ class Batches:
                 place = self.rng.choice(self.size, min(self.batch_size, self.size), replace=False)
             elif order is not None:
                 place = order[place]
-            batch = tuple(a[place].copy() if order is None else a[place] for a in self.arrays)  # never a view of them
+            # Never a view of them, which a slice alone would be.
+            batch = tuple(a[place].copy() if isinstance(place, slice) else a[place] for a in self.arrays)
             yield self.transform(*batch) if self.transform else batch
 
     def state_dict(self) -> dict[str, Any]:

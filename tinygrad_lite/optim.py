@@ -30,7 +30,7 @@ class Optimizer:
     groups : list of dict, each with "params" and its own value of every option (lr and so on; may be changed at any time)
     """
 
-    takes_complex = True
+    takes_complex = True  # whether parameters may be complex
     keeps: tuple[str, ...] = ()  # names in the state of a parameter after its first step; () leaves them unchecked
 
     def __init__(self, params: Params, **defaults: Any) -> None:
@@ -184,7 +184,7 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    params : Tensors or groups
+    params : real Tensors or groups
     lr : float >= 0, default 1e-3
     betas : (float, float) in [0, 1), decay of the mean gradient and of the mean squared gradient
     eps : float, keeps the divisor off 0

@@ -271,7 +271,7 @@ class Reader:
         inks = [(find.cut_out(ink, h.box, h.mask), WIDTH if h.pair else SIZE) for h in chosen]
         views = [normalise(one, thickness=t, shear=upright + s, wide=wide) for one, wide in inks for t, s in VIEWS]
         read = self.nets.log_probs(views)
-        pairs = [(one, part) for one, (part, wide) in zip(chosen, inks, strict=True) if wide == WIDTH]
+        pairs = [(one, part) for one, (part, _) in zip(chosen, inks, strict=True) if one.pair]
         as_they_stand = self.nets.outputs([normalise(part, wide=WIDTH) for _, part in pairs])  # for boxes do
         for (one, _), (_, edges) in zip(pairs, as_they_stand, strict=True):
             one.halves = split.halve(one, edges)
