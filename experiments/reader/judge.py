@@ -85,9 +85,13 @@ def lean(found: list[Part], unit: float) -> float:
     return float(np.clip(beyond, -MOST_LEAN, MOST_LEAN)) if abs(beyond) > LEANING else 0.0
 
 
-def is_grain(found: list[Part], sure: Floats, unit: float) -> bool:
-    """Say whether the parts are the grain of a table or page: many are as high as digits, and most read as none."""
-    read = [s for part, s in zip(found, sure, strict=True) if high_as_digit(part, unit)]
+def is_grain(known: list[Part], found: list[Part], sure: Floats, unit: float) -> bool:
+    """Say whether the parts are the grain of a table or page: many are as high as digits, and most read as none.
+
+    Those known from before were read surely.
+    """
+    read = [1.0 for part in known if high_as_digit(part, unit)]
+    read += [float(s) for part, s in zip(found, sure, strict=True) if high_as_digit(part, unit)]
     return len(read) > 15 and float(np.median(read)) < 0.4
 
 

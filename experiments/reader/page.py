@@ -197,6 +197,7 @@ class Reader:
         reading = Reading(how=ink.name)
         if not chosen:
             return reading, 0.0, False
+        left_out = len(before) < len(found) and not runs  # as grain
         written = [h.halves or [h] for h in chosen]
         odd = judge.unlike([one for some in written for one in some], ink, [d.confidence for d in digits])
         # Of a touching pair the half that is less odd speaks for both: no rule or stain is half a digit.
@@ -208,7 +209,7 @@ class Reader:
         reading.digits = [replace(d) for d, o, r in judged if judge.accept(d.digit, d.confidence, float(o), in_row=bool(r))]
         rejected = len(digits) - len(reading.digits)
         sure = min((d.confidence for d in reading.digits), default=0.0) > 0.8
-        return reading, reading.score(), not rejected and sure
+        return reading, reading.score(), sure and not (rejected or left_out)
 
     def _runs(
         self, ink: Ink, found: list[Part], known: list[Known], unit: float, shear: float
@@ -231,7 +232,7 @@ class Reader:
             for i, log_probs in zip(some, self.nets.log_probs(views), strict=True):
                 wholes[i] *= 1 - split.both(log_probs)
                 complete[i] = max(wholes[i], split.both(log_probs))
-        if judge.is_grain(found, complete, unit):
+        if judge.is_grain([p for k in known if (p := k.part)], found, complete, unit):
             return [], []
         groups, clusters = judge.link(found, complete, unit), []
         for group in groups:
