@@ -174,7 +174,11 @@ def ink_strength(gray: Floats, width: int, *, light: bool) -> Floats:
     page = cv2.morphologyEx(small, operation, np.ones((size, size), np.uint8), borderType=cv2.BORDER_REPLICATE)
     if scale < 1:
         page = cv2.resize(page, gray.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    away = (gray - page) / np.maximum(255 - page, 40) if light else (page - gray) / np.maximum(page, 25)
+    if light:
+        usual = float(np.median(page[::4, ::4]))
+        away = (gray - page) * ((usual + 16) / max(255 - usual, 40)) / (page + 16)
+    else:
+        away = (page - gray) / np.maximum(page, 25)
     return np.asarray(np.clip(away, 0, 1), np.float32)
 
 
