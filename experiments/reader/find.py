@@ -134,14 +134,16 @@ def guess(gray: Floats, width: int, factor: float, *, light: bool) -> Ink | None
     light : bool
         The ink is lighter than the page.
     """
+    smooth, noisy = gray, np.ones(gray.shape, np.bool_)
     for blur in (1.0, 1.8, 3.0):  # more only where the noise asks for it
-        smooth = cv2.GaussianBlur(gray, (0, 0), blur)
+        smooth = np.where(noisy, cv2.GaussianBlur(gray, (0, 0), blur), smooth)
         strength = ink_strength(smooth, width, light=light)
         found = threshold(strength, min(gray.shape), factor)
-        if found is None or found[2]:
+        if found is None:
+            return None
+        noisy &= found[2]
+        if not noisy.any():
             break
-    if found is None:
-        return None
     evened, mask, _ = found
     name = f"{'light' if light else 'dark'} ink, page {width}, threshold {factor:g}, blur {blur:g}"
     return Ink(evened, strength, smooth, mask, light, name)
@@ -182,12 +184,12 @@ def ink_strength(gray: Floats, width: int, *, light: bool) -> Floats:
     return np.asarray(np.clip(away, 0, 1), np.float32)
 
 
-def threshold(strength: Floats, short: int, factor: float = 1.0) -> tuple[Floats, Mask, bool] | None:
+def threshold(strength: Floats, short: int, factor: float = 1.0) -> tuple[Floats, Mask, NDArray[np.bool_]] | None:
     """Tell ink from page.
 
     Returns
     -------
-    (strength with ink near 1, mask, whether the ink is well above the noise), or None where nothing stands out.
+    (strength with ink near 1, mask, where the ink is not well above the noise), or None where nothing stands out.
     """
     dx, dy = cv2.Sobel(strength, cv2.CV_32F, 1, 0), cv2.Sobel(strength, cv2.CV_32F, 0, 1)
     edges = dx * dx + dy * dy
@@ -202,10 +204,18 @@ def threshold(strength: Floats, short: int, factor: float = 1.0) -> tuple[Floats
         page, full = seen[seen <= middle], seen[seen > middle]
         if share * (1 - share) * (full.mean() - page.mean()) ** 2 > 0.85 * seen.var():  # two levels: a digit fills the picture
             seen = page
-    noise = float(np.median(seen))
-    spread = float(np.median(np.abs(seen - noise))) * 1.5
-    floor = max(noise + 4 * spread, 0.03)
-    level = max(factor * middle, floor)
+    if seen.ndim == 2:
+        reach = min(round(0.3 * min(seen.shape)), 120) | 1
+        fine = np.clip(seen * 1000, 0, 255).astype(np.uint8)  # thousandths: noise above a quarter is none
+        noise = cv2.medianBlur(cv2.copyMakeBorder(fine, *(reach // 2,) * 4, cv2.BORDER_REFLECT), reach)[reach // 2 : -(reach // 2), reach // 2 : -(reach // 2)]
+        spread = cv2.medianBlur(cv2.copyMakeBorder(cv2.absdiff(fine, noise), *(reach // 2,) * 4, cv2.BORDER_REFLECT), reach)[reach // 2 : -(reach // 2), reach // 2 : -(reach // 2)]
+        floor = np.maximum((noise.astype(np.float32) + 4 * spread) / 1000, 0.03)
+        floor = cv2.resize(floor, strength.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    else:
+        noise = float(np.median(seen))
+        spread = float(np.median(np.abs(seen - noise))) * 1.5
+        floor = np.full(strength.shape, max(noise + 4 * spread, 0.03), np.float32)
+    level = np.maximum(factor * middle, floor)
     # Local strength: the strongest ink within about a digit, carried a little further than the stroke.
     scale = min(1.0, 200 / short)
     small = cv2.resize(strength, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -213,9 +223,9 @@ def threshold(strength: Floats, short: int, factor: float = 1.0) -> tuple[Floats
     near = cv2.dilate(small, np.ones((reach, reach), np.uint8))
     near = cv2.GaussianBlur(near, (0, 0), reach / 3)
     near = cv2.resize(near, strength.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    local = np.clip(0.5 * near * factor, max(0.5 * level, floor), 1.5 * level)
+    local = np.clip(0.5 * near * factor, np.maximum(0.5 * level, floor), 1.5 * level)
     mask = (strength > local).astype(np.uint8)
-    return np.asarray(np.clip(strength / np.maximum(2 * local, 1e-3), 0, 1), np.float32), mask, floor < 0.6 * middle
+    return np.asarray(np.clip(strength / np.maximum(2 * local, 1e-3), 0, 1), np.float32), mask, floor >= 0.6 * middle
 
 
 def parts(mask: Mask) -> list[Part]:

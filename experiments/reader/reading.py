@@ -73,13 +73,16 @@ class Reading:
         By size, for a digit in pieces, each of them read as something, must not count for more than the whole. Where most
         digits are unsure all count for much less: hundreds of pieces of squares are no page.
         """
-        total = sum((d.confidence - 0.5) * max(d.box[2:]) for d in self.digits)
-        return total * min(1.0, max(0.0, self.confidence() - 0.5) / (SURE - 0.5)) ** 2
+        return self._clear() * sum((d.confidence - 0.5) * max(d.box[2:]) for d in self.digits)
 
     def worth(self) -> float:
         """Return how much there is to it, sure digits counting most; of ones, as grain is read, only so many as of others."""
         ones, others = (sum(d.confidence - 0.5 for d in self.digits if (d.digit == 1) is one) for one in (True, False))
-        return others + min(ones, 1 + 2 * max(0.0, others))
+        return self._clear() * (others + min(ones, 1 + 2 * max(0.0, others)))
+
+    def _clear(self) -> float:
+        """Return 1 where digits are sure on the whole, 0 where they are as likely something else."""
+        return min(1.0, max(0.0, self.confidence() - 0.5) / (SURE - 0.5)) ** 2
 
     def certain(self) -> list[Digit]:
         """Return the digits that were read surely, without ones, as which pieces of rules are read."""
