@@ -16,8 +16,11 @@ REJECT = 0.25  # below this confidence it is taken for something else than a dig
 REJECT_ODD = 0.90  # the same for what is unlike the page's other digits in size, pen or darkness
 
 
-def plausible(found: list[Part], shape: tuple[int, ...]) -> tuple[list[Part], float]:
-    """Drop what cannot be part of a digit; return the rest and the usual height of a digit, pixels."""
+def plausible(found: list[Part], shape: tuple[int, ...], known: list[float] = []) -> tuple[list[Part], float]:
+    """Drop what cannot be part of a digit; return the rest and the usual height of a digit, pixels.
+
+    `known` are the heights of digits that were read surely.
+    """
     height, width = shape
 
     def at_border(part: Part) -> bool:
@@ -38,6 +41,8 @@ def plausible(found: list[Part], shape: tuple[int, ...]) -> tuple[list[Part], fl
     by_height = np.argsort(heights)
     weights = np.cumsum(heights[by_height] ** 2)
     unit = float(heights[by_height][np.searchsorted(weights, weights[-1] / 2)])
+    if len(known) > 2:
+        unit = float(np.median(known))
     if unit < LOWEST:
         return [], 1.0
     result = []

@@ -180,7 +180,8 @@ class Reader:
 
         What is known from other guesses is taken over, and what is now read surely is added to it.
         """
-        found, unit = judge.plausible(find.parts(ink.mask), ink.mask.shape)
+        heights = [d.box[3] for k in known for d in k.digits if d.digit != 1]
+        found, unit = judge.plausible(find.parts(ink.mask), ink.mask.shape, heights)
         if not found:
             return Reading(), 0.0, False
         found = sorted(found, key=lambda p: -p.area)[:MOST_PARTS]

@@ -82,7 +82,7 @@ class Reading:
 
     def _clear(self) -> float:
         """Return 1 where digits are sure on the whole, 0 where they are as likely something else."""
-        return min(1.0, max(0.0, self.confidence() - 0.5) / (SURE - 0.5)) ** 2
+        return min(1.0, max(0.0, self.confidence() - 0.5) / (SURE - 0.5)) ** 4
 
     def certain(self) -> list[Digit]:
         """Return the digits that were read surely, without ones, as which pieces of rules are read."""
