@@ -153,7 +153,7 @@ def accept(digit: int, confidence: float, odd: float, *, in_row: bool) -> bool:
 
     What stands in a row with other digits is one more likely than not.
     """
-    if odd > 5 or (odd > (4 if in_row else 1) and digit == 1):
+    if odd > (4 if in_row else 1 if digit == 1 else 3):
         return False
     return confidence >= (REJECT_ODD if odd > 1 and not in_row else REJECT)
 

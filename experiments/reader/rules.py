@@ -227,5 +227,5 @@ def variants(ink: Ink) -> Iterator[Ink]:
         if strong is not None:
             yield replace(ink, mask=strong, name=f"{ink.name}, the darkest")
         yield replace(ink, mask=bare, name=f"{ink.name}, rules removed")
-        ink = replace(ink, rules=ink.mask & (1 - bare))
+        ink = replace(ink, rules=ink.mask & (1 - (bare if strong is None else bare & strong)))
     yield ink
