@@ -16,10 +16,10 @@ REJECT = 0.25  # below this confidence it is taken for something else than a dig
 REJECT_ODD = 0.90  # the same for what is unlike the page's other digits in size, pen or darkness
 
 
-def plausible(found: list[Part], shape: tuple[int, ...], known: list[float] = []) -> tuple[list[Part], float]:
+def plausible(found: list[Part], shape: tuple[int, ...], known: list[int]) -> tuple[list[Part], float]:
     """Drop what cannot be part of a digit; return the rest and the usual height of a digit, pixels.
 
-    `known` are the heights of digits that were read surely.
+    `known` are the heights of digits that were read surely before.
     """
     height, width = shape
 
@@ -41,8 +41,7 @@ def plausible(found: list[Part], shape: tuple[int, ...], known: list[float] = []
     by_height = np.argsort(heights)
     weights = np.cumsum(heights[by_height] ** 2)
     unit = float(heights[by_height][np.searchsorted(weights, weights[-1] / 2)])
-    if len(known) > 2:
-        unit = float(np.median(known))
+    unit = float(np.median(known)) if len(known) > 2 else unit
     if unit < LOWEST:
         return [], 1.0
     result = []
@@ -58,12 +57,12 @@ def plausible(found: list[Part], shape: tuple[int, ...], known: list[float] = []
     return result, unit
 
 
-def usual_height(found: list[Part], read: list[Floats], unit: float) -> float:
+def usual_height(found: list[Part], read: list[Floats], unit: float, known: list[int]) -> float:
     """Correct the usual height by what reads surely as a digit: digits in one piece with those above them are no measure.
 
-    A 1 may be a piece of a rule.
+    A 1 may be a piece of a rule. `known` are the heights of digits that were read surely before.
     """
-    heights = [p.box[3] for p, some in zip(found, read, strict=True) if some.max() > np.log(SURE) and some.argmax() != 1]
+    heights = known + [p.box[3] for p, some in zip(found, read, strict=True) if some.max() > np.log(SURE) and some.argmax() != 1]
     return float(np.median(heights)) if len(heights) > 2 else unit
 
 

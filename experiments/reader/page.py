@@ -17,6 +17,7 @@ from experiments.reader.reading import (
     Known,
     Reading,
     completed,
+    heights,
     loses,
     off_rules,
     surer,
@@ -180,8 +181,7 @@ class Reader:
 
         What is known from other guesses is taken over, and what is now read surely is added to it.
         """
-        heights = [d.box[3] for k in known for d in k.digits if d.digit != 1]
-        found, unit = judge.plausible(find.parts(ink.mask), ink.mask.shape, heights)
+        found, unit = judge.plausible(find.parts(ink.mask), ink.mask.shape, heights(known))
         if not found:
             return Reading(), 0.0, False
         found = sorted(found, key=lambda p: -p.area)[:MOST_PARTS]
@@ -223,7 +223,7 @@ class Reader:
             return self.nets.log_probs([normalise(find.cut_out(ink, p.box, p.mask), shear=shear) for p in parts])
 
         read = as_digits(found)
-        unit = judge.usual_height(found, read, unit)
+        unit = judge.usual_height(found, read, unit, heights(known))
         found, read = stack.apart(found, read, as_digits, ink.contrast, unit)
         wholes = np.array([np.exp(log_probs.max()) for log_probs in read])
         complete = wholes.copy()

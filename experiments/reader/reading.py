@@ -175,3 +175,8 @@ def shared(a: Box, b: Box) -> float:
 def whole_digits(known: list[Known]) -> list[Part]:
     """List the parts that are known to be one digit each."""
     return [k.part for k in known if k.part and len(k.digits) == 1]
+
+
+def heights(known: list[Known]) -> list[int]:
+    """List how high the known digits are, without ones, as which pieces of rules are read."""
+    return [digit.box[3] for k in known for digit in k.digits if digit.digit != 1]
