@@ -203,18 +203,8 @@ def threshold(strength: Floats, short: int, factor: float = 1.0) -> tuple[Floats
     if share > 0.4:
         page, full = seen[seen <= middle], seen[seen > middle]
         if share * (1 - share) * (full.mean() - page.mean()) ** 2 > 0.85 * seen.var():  # two levels: a digit fills the picture
-            seen = page
-    if seen.ndim == 2:
-        reach = min(round(0.3 * min(seen.shape)), 120) | 1
-        fine = np.clip(seen * 1000, 0, 255).astype(np.uint8)  # thousandths: noise above a quarter is none
-        noise = cv2.medianBlur(cv2.copyMakeBorder(fine, *(reach // 2,) * 4, cv2.BORDER_REFLECT), reach)[reach // 2 : -(reach // 2), reach // 2 : -(reach // 2)]
-        spread = cv2.medianBlur(cv2.copyMakeBorder(cv2.absdiff(fine, noise), *(reach // 2,) * 4, cv2.BORDER_REFLECT), reach)[reach // 2 : -(reach // 2), reach // 2 : -(reach // 2)]
-        floor = np.maximum((noise.astype(np.float32) + 4 * spread) / 1000, 0.03)
-        floor = cv2.resize(floor, strength.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    else:
-        noise = float(np.median(seen))
-        spread = float(np.median(np.abs(seen - noise))) * 1.5
-        floor = np.full(strength.shape, max(noise + 4 * spread, 0.03), np.float32)
+            seen = np.where(seen > middle, np.median(page), seen)
+    floor = cv2.resize(_noise(seen), strength.shape[::-1], interpolation=cv2.INTER_LINEAR)
     level = np.maximum(factor * middle, floor)
     # Local strength: the strongest ink within about a digit, carried a little further than the stroke.
     scale = min(1.0, 200 / short)
@@ -226,6 +216,21 @@ def threshold(strength: Floats, short: int, factor: float = 1.0) -> tuple[Floats
     local = np.clip(0.5 * near * factor, np.maximum(0.5 * level, floor), 1.5 * level)
     mask = (strength > local).astype(np.uint8)
     return np.asarray(np.clip(strength / np.maximum(2 * local, 1e-3), 0, 1), np.float32), mask, floor >= 0.6 * middle
+
+
+def _noise(seen: Floats) -> Floats:
+    """Give the strength that the page's noise rarely reaches in each part of it, (h, w): where it is dark it is noisier."""
+    reach = min(round(0.3 * min(seen.shape)), 120) | 1  # most of it is page, not ink
+    fine = np.clip(seen * 1000, 0, 255).astype(np.uint8)  # above a quarter it is no noise
+
+    def usual(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        half = reach // 2
+        around = cv2.copyMakeBorder(values, half, half, half, half, cv2.BORDER_REFLECT)
+        return np.asarray(cv2.medianBlur(around, reach)[half : half + len(values), half : half + values.shape[1]], np.uint8)
+
+    page = usual(fine)
+    spread = usual(cv2.absdiff(fine, page))  # 4 of them: 2.7 standard deviations
+    return np.maximum((page.astype(np.float32) + 4 * spread) / 1000, 0.03)
 
 
 def parts(mask: Mask) -> list[Part]:
