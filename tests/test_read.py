@@ -21,7 +21,7 @@ from experiments import mnist, pages, read  # noqa: E402
 from experiments.paper import make_page  # noqa: E402
 from experiments.reader import find, order, seams, split, stack  # noqa: E402
 from experiments.reader import page as steps  # noqa: E402
-from experiments.reader.judge import accept, in_line, is_grain, lean, link, usual_height  # noqa: E402
+from experiments.reader.judge import accept, in_line, is_grain, lean, link, plausible, usual_height  # noqa: E402
 from experiments.reader.load import LONG_SIDE, UnreadableImageError, load  # noqa: E402
 from experiments.reader.page import Reader  # noqa: E402
 from experiments.reader.reading import Digit, Known, Reading, completed, loses, off_rules, surer, written_on  # noqa: E402
@@ -421,7 +421,7 @@ def test_a_sheet_on_a_table_is_found(clean, reader, monkeypatch):
         patch.setattr(Sheet, "has_all", lambda *_: False)
         assert reader.read(table).lines() == clean[1]
     whole = find.fit(table)[0].shape[:2]
-    grain = [ink.light for ink in tried if ink.mask.shape == whole and "rules" not in ink.name]
+    grain = [ink.light for ink in tried if ink.mask.shape == whole and "rules" not in ink.name and "darkest" not in ink.name]
     assert sorted(grain) == [False, True]  # not again and again
     monkeypatch.setattr(Sheet, "has_all", lambda *_: False)
     one = Digit((5, 7, 20, 30), 3, 1.0, 5, 0.0, np.zeros((28, 28), np.float32))
@@ -626,8 +626,11 @@ def test_ones_alone_are_worth_little_for_grain_is_read_as_ones():
     assert worth(*[1] * 16) == worth(1, 1) == 1.0
     assert worth(7, 1, 1, 1, 1) == worth(7, 1, 1, 1, 1, 1) == 2.5
     assert worth(7, 7, 8, 3, 1, 5, 0) == 3.5
-    assert Reading([one_read(7, 0, 0, confidence=0.2), one_read(1, 0, 0)]).worth() == pytest.approx(0.2)
+    few = Reading([one_read(7, 0, 0, confidence=0.6), one_read(1, 0, 0)])
+    assert few.worth() == pytest.approx(0.6 * (0.3 / 0.4) ** 4)
     assert Reading().worth() == 0
+    strip = Reading([one_read(7, 40 * k, 0, confidence=0.74) for k in range(21)])  # squares in a lit strip of a dark page
+    assert strip.worth() < 0.2 * Reading([one_read(3, 40 * k, 0) for k in range(13)]).worth()
 
 
 def test_hundreds_of_pieces_read_worse_than_a_page_of_digits():
@@ -636,7 +639,7 @@ def test_hundreds_of_pieces_read_worse_than_a_page_of_digits():
     one_more = Reading([*page.digits, one_read(3, 40 * 28, 0, confidence=0.6)])
     assert one_more.score() > page.score()
     pieces = Reading([one_read(4, 40 * k, 0, 20, 25, confidence=0.62) for k in range(276)])
-    assert pieces.score() == pytest.approx(276 * 25 * 0.12 * 0.3**2)
+    assert pieces.score() == pytest.approx(276 * 25 * 0.12 * 0.3**4)
     assert Reading([one_read(4, 40 * k, 0, confidence=0.4) for k in range(9)]).score() == 0
     assert Reading().score() == 0
 
@@ -913,6 +916,27 @@ def test_a_hard_shadow_is_not_ink():
     assert find.ink_strength(gray, 31, light=False)[145, 60:340].min() > 0.5
 
 
+def test_chalk_is_as_strong_in_shadow_as_in_light():
+    gray = np.full((300, 400), 40, np.float32)
+    gray[140:150, 50:350] = 160
+    gray[:, 200:] *= 0.3
+    strength = find.ink_strength(gray, 31, light=True)[145, 60:340]
+    assert strength[160:].min() > 0.5 * strength[:120].max() > 0.15
+
+
+def test_noise_hides_ink_only_where_it_is():
+    rng = np.random.default_rng(0)
+    gray = np.full((600, 800), 200, np.float32)
+    for x in range(50, 800, 100):
+        gray[100:500, x : x + 8] *= 0.75
+    wanted = gray < 180
+    gray += rng.normal(0, np.where(np.arange(800) < 500, 1, 24), gray.shape).astype(np.float32)
+    ink = find.guess(gray.clip(0, 255), 31, 1.0, light=False)
+    assert ink.mask[:, :500][wanted[:, :500]].mean() > 0.95
+    assert ink.mask[:, 500:][wanted[:, 500:]].mean() > 0.7
+    assert ink.mask[cv2.dilate(wanted.astype(np.uint8), np.ones((9, 9))) == 0].mean() < 0.02
+
+
 def test_shadows_as_wide_as_a_finger_hide_no_digit(digits, reader):
     page = make_page(*digits, list(range(12, 36)), "clean", np.random.default_rng(0))
     height, width = page.image.shape[:2]
@@ -1005,8 +1029,16 @@ def test_the_usual_height_is_that_of_what_reads_surely():
 
     sure = [(part(h), read(7, 0.99)) for h in (30, 32, 34)]
     others = [(part(99), read(7, 0.5)), (part(99), read(1, 0.99)), (part(90), read(1, 0.99)), (part(95), read(1, 0.99))]
-    assert usual_height(*zip(*sure, *others, strict=True), 90.0) == 32
-    assert usual_height(*zip(*sure[:2], *others, strict=True), 90.0) == 90
+    assert usual_height(*zip(*sure, *others, strict=True), 90.0, []) == 32
+    assert usual_height(*zip(*sure[:2], *others, strict=True), 90.0, []) == 90
+    assert usual_height(*zip(*sure[:2], *others, strict=True), 90.0, [40, 40, 40]) == 40
+
+
+def test_a_blot_higher_than_the_known_digits_makes_them_no_specks():
+    digits = [find.Part((50 + 40 * k, 300, 20, 30), np.ones((30, 20), np.uint8)) for k in range(10)]
+    blot = find.Part((500, 100, 200, 300), np.ones((300, 200), np.uint8))
+    assert plausible([*digits, blot], (800, 1000), [30] * 3) == (digits, 30.0)
+    assert plausible([*digits, blot], (800, 1000), [30] * 2) == ([blot], 300.0)
 
 
 def cluster_of(cuts):
@@ -1146,7 +1178,10 @@ def test_what_stands_in_a_row_is_believed_though_it_is_odd(digits, reader, monke
     assert accept(1, 0.5, 0.9, in_row=False)
     assert not accept(1, 0.99, 1.1, in_row=False)
     assert not accept(1, 0.99, 4.5, in_row=True)  # a line
-    assert not accept(5, 0.99, 5.5, in_row=True)  # a stain
+    assert not accept(5, 0.99, 4.5, in_row=True)  # a stain
+    assert accept(5, 0.99, 3.5, in_row=True)
+    assert not accept(5, 0.99, 3.5, in_row=False)  # a corner of squares
+    assert accept(5, 0.99, 2.5, in_row=False)
     assert not accept(5, 0.2, 0.0, in_row=True)
     order = [int(np.flatnonzero(digits.labels == label)[0]) for label in (0, 2, 1, 3)]
     page = make_page(*digits, order, "clean", np.random.default_rng(1))
@@ -1210,9 +1245,24 @@ def test_how_far_a_hand_leans(by, expected):
 def test_many_parts_that_read_as_nothing_are_grain():
     parts = [find.Part((20 * k, 0, 15, 20 if k < 16 else 50), np.ones((20, 15), np.uint8)) for k in range(20)]
     nothing = np.where(np.arange(20) < 16, 0.39, 0.99)
-    assert is_grain(parts, nothing, 20.0)
-    assert not is_grain(parts, nothing + 0.02, 20.0)
-    assert not is_grain(parts[1:], nothing[1:], 20.0)  # a few
+    assert is_grain([], parts, nothing, 20.0)
+    assert not is_grain([], parts, nothing + 0.02, 20.0)
+    assert not is_grain([], parts[1:], nothing[1:], 20.0)  # a few
+    assert is_grain(parts[:15], parts, nothing, 20.0)
+    assert not is_grain(parts[:16] + parts[:1], parts, nothing, 20.0)  # with more digits that were read before
+
+
+def test_what_is_left_out_as_grain_may_be_read_in_another_guess(clean, reader, monkeypatch):
+    gray = find.to_gray(find.fit(clean[0])[0])
+    guesses = list(guesses_at_ink(gray, single=False))[:2]
+    known: list[Known] = []
+    assert reader._read_ink(guesses[0], known)[2]
+    del known[-2:]
+    assert reader._read_ink(guesses[0], list(known))[2]
+    monkeypatch.setattr(steps.judge, "is_grain", lambda *_: True)
+    reading, _, sure = reader._read_ink(guesses[0], known)
+    assert len(reading.digits) == 10
+    assert not sure
 
 
 def test_grain_is_not_taken_apart(reader, monkeypatch):
