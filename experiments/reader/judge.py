@@ -62,7 +62,8 @@ def usual_height(found: list[Part], read: list[Floats], unit: float, known: list
 
     A 1 may be a piece of a rule. `known` are the heights of digits that were read surely before.
     """
-    heights = known + [p.box[3] for p, some in zip(found, read, strict=True) if some.max() > np.log(SURE) and some.argmax() != 1]
+    heights = [p.box[3] for p, some in zip(found, read, strict=True) if some.max() > np.log(SURE) and some.argmax() != 1]
+    heights += known
     return float(np.median(heights)) if len(heights) > 2 else unit
 
 
