@@ -22,6 +22,7 @@ from experiments.reader.reading import (
     off_rules,
     surer,
     whole_digits,
+    without_lonely_ones,
     written_on,
 )
 from experiments.reader.rules import guesses_at_ink, variants
@@ -209,6 +210,7 @@ class Reader:
         judged = zip(digits, odd, judge.in_line([d.box for d in digits], certain), strict=True)
         reading.digits = [replace(d) for d, o, r in judged if judge.accept(d.digit, d.confidence, float(o), in_row=bool(r))]
         rejected = len(digits) - len(reading.digits)
+        reading.digits = without_lonely_ones(reading.digits)
         sure = min((d.confidence for d in reading.digits), default=0.0) > 0.8
         return reading, reading.score(), sure and not (rejected or left_out)
 

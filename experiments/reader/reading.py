@@ -14,6 +14,7 @@ UNSURE = 0.75  # below this confidence a digit is marked as unsure
 WELL = 0.5  # the part of the best guess's score above which another guess is believed too
 RULED = 0.5  # the part of a digit's ink above which it is but a piece of the rules
 TAKEN = 0.3  # the part of a box above which another digit is in its place
+MANY = 10  # ones that are in no row with other digits
 ONE = 0.99  # above this confidence a picture may be one digit
 
 
@@ -140,6 +141,14 @@ def off_rules(digits: list[Digit], ink: Ink) -> list[Digit]:
         return bool(ink.rules[here].sum() > RULED * ink.mask[here].sum())
 
     return digits if ink.rules is None else [d for d in digits if not ruled(d.box)]
+
+
+def without_lonely_ones(digits: list[Digit]) -> list[Digit]:
+    """Give the digits without ones in no row with others, where they are many: pieces of rules."""
+    others = [d for d in digits if d.digit != 1]
+    in_row = in_line([d.box for d in digits], [d.box for d in others], least=1)
+    kept = [d for d, near in zip(digits, in_row, strict=True) if d.digit != 1 or near]
+    return kept if len(digits) - len(kept) > max(MANY, len(others) / 2) else digits
 
 
 def surer(one: Reading, pieces: Reading, *, within: bool) -> bool:
