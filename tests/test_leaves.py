@@ -87,6 +87,75 @@ def test_a_gradient_has_the_shape_and_dtype_of_its_leaf():
         optim.SGD([x], lr=0.1).step()
 
 
+@pytest.mark.parametrize("change", ["step", "operator", "load", "average"])
+def test_what_used_the_values_before_a_change_in_place_cannot_go_back(change):
+    model, x = nn.Linear(3, 1, bias=False), np.ones((2, 3), np.float32)
+    optimizer, average = optim.SGD(model.parameters(), lr=0.1), optim.AveragedModel(model)
+    model(x).sum().backward()
+    used = average.module if change == "average" else model
+    first = used.weight.data.copy()
+    loss = (used(x) * used.weight.sum()).sum()
+    match change:
+        case "step":
+            optimizer.step()
+        case "operator":
+            with no_grad():
+                used.weight += 1
+        case "load":
+            used.load_state_dict({"weight": first + 1})
+        case "average":
+            optimizer.step()
+            average.update_parameters(model)
+    assert (used.weight.data != first).all()
+    before = None if used.weight.grad is None else used.weight.grad.copy()
+    for _ in range(2):  # and it changes nothing, so that it may be tried again
+        with pytest.raises(TapeError, match="a leaf of this graph has changed in place since it was used"):
+            loss.backward()
+    np.testing.assert_array_equal(used.weight.grad, before)
+    used.zero_grad()
+    (used(x) * used.weight.sum()).sum().backward()
+    w = used.weight.data.astype(np.float64)
+    np.testing.assert_allclose(used.weight.grad, np.full((1, 3), 4 * w.sum()), rtol=1e-5)
+
+
+def test_a_frozen_leaf_that_was_changed_in_place_cannot_go_back_either():
+    x = leaf([1.0, 2.0])
+    (3 * x).sum().backward()
+    y = (x * x).sum()
+    x.requires_grad = False
+    with no_grad():
+        x *= 5
+    x.requires_grad = True
+    with pytest.raises(TapeError, match="changed in place"):
+        y.backward()
+    np.testing.assert_array_equal(x.grad, [3, 3])  # what it had stays
+
+
+def test_a_leaf_that_changes_during_backward_loses_no_gradient_without_a_word():
+    x = leaf([1.0, 2.0])
+
+    def rule(a):
+        def vjp(g):
+            with no_grad():
+                x.__imul__(2)
+            return (g,)
+
+        return a * 1, vjp
+
+    with pytest.raises(TapeError, match="changed in place"):
+        apply(rule, x).sum().backward()
+
+
+def test_a_step_that_moves_nothing_leaves_the_graph_alone():
+    x, other = leaf([1.0, 2.0]), leaf([1.0])
+    y = (x * x).sum()
+    optimizer = optim.SGD([x, other], lr=0.1)
+    (other * 2).backward()
+    optimizer.step()
+    y.backward()
+    np.testing.assert_array_equal(x.grad, [2, 4])
+
+
 def test_only_leaves_are_copied_and_pickled():
     x = leaf()
     for same in (copy.deepcopy(x), pickle.loads(pickle.dumps(x)), copy.copy(x)):

@@ -78,7 +78,7 @@ class Optimizer:
                 group[option] = _check.number(function, option, group[option], 0)
 
     def step(self) -> None:
-        """Move every parameter that has a gradient, in place."""
+        """Move every parameter that has a gradient, in place. What was computed from it before cannot go backward any more."""
         if sum(len(group["params"]) for group in self.groups) != len(self.state):
             raise ShapeError(f"{type(self).__name__}: parameters were added or removed; make a new optimiser of them.")
         states = iter(self.state)
@@ -87,6 +87,7 @@ class Optimizer:
                 state = next(states)
                 if p.grad is not None:
                     self._update(p.data, p.grad, group, state)
+                    p._changed()
 
     def _update(self, data: Array, grad: Array, group: Mapping[str, Any], state: dict[str, Any]) -> None:
         raise NotImplementedError
@@ -308,6 +309,7 @@ class AveragedModel:
         decay = min(self.decay, self.n_averaged / (self.n_averaged + 10))
         for mean, p in zip(self.module.parameters(), model.parameters(), strict=True):
             mean.data += (1 - decay) * (p.data - mean.data)
+            mean._changed()
         for (_, kept), (_, buffer) in zip(self.module.named_buffers(), model.named_buffers(), strict=True):
             kept[...] = buffer
 

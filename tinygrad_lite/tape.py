@@ -43,13 +43,20 @@ class Node:
 
 
 class Leaf(Node):
-    """Where a gradient ends: it is collected here."""
+    """Where a gradient ends: it is collected here. `stale` once the values that it stands for were changed in place."""
 
-    __slots__ = ("grad",)
+    __slots__ = ("grad", "stale")
 
     def __init__(self) -> None:
-        super().__init__((), None)
+        self.parents, self.vjp, self.stale = (), None, False
         self.grad: Array | None = None
+
+    def successor(self) -> "Leaf":
+        """Give a leaf for the changed values, with the gradient so far; what used the old ones finds this one stale."""
+        fresh = Leaf()
+        with _collecting:
+            fresh.grad, self.grad, self.stale = self.grad, None, True
+        return fresh
 
 
 class _State(threading.local):
@@ -122,6 +129,8 @@ def backward(root: Node, cotangent: Array, only: Collection[Node] | None = None)
             leaf, g, references = _take(leaves)
             if only is not None and leaf not in only:
                 continue
+            if leaf.stale:  # since the start of this backward, by another thread or a rule
+                raise _gone(leaf)
             if leaf.grad is not None:
                 leaf.grad = np.asarray(leaf.grad + g)  # a sum of 0-d arrays is none
             elif references == _ALONE and type(g) is np.ndarray and g.base is None and g.flags.writeable:
@@ -186,11 +195,8 @@ def _uses(root: Node) -> dict[Node, int]:
     uses, stack = {root: 0}, [root]
     while stack:
         node = stack.pop()
-        if node.vjp is None and not isinstance(node, Leaf):
-            raise TapeError(
-                "backward: this graph was already gone through once and has been freed; "
-                "compute the result again before calling backward() a second time."
-            )
+        if node.vjp is None and (not isinstance(node, Leaf) or node.stale):
+            raise _gone(node)
         for parent in node.parents:
             if parent is not None:
                 if parent in uses:
@@ -199,6 +205,19 @@ def _uses(root: Node) -> dict[Node, int]:
                     uses[parent] = 1
                     stack.append(parent)
     return uses
+
+
+def _gone(node: Node) -> TapeError:
+    """Word why there is no way back through a node."""
+    if isinstance(node, Leaf):
+        return TapeError(
+            "backward: a leaf of this graph has changed in place since it was used (by an optimiser's step, load_state_dict or "
+            "an operator under no_grad()), and its gradient would be wrong; call backward() before that, or compute it again."
+        )
+    return TapeError(
+        "backward: this graph was already gone through once and has been freed; "
+        "compute the result again before calling backward() a second time."
+    )
 
 
 def _as_tuple(node: Node, gradients: Any) -> tuple[Array | None, ...]:

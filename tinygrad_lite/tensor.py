@@ -156,7 +156,7 @@ class Tensor:
         Raises
         ------
         TapeError : nothing was recorded (no leaf requires a gradient, or under no_grad), or the graph is freed already;
-            one of the inputs is no leaf that requires a gradient.
+            a leaf was changed in place since it was used; one of the inputs is no leaf that requires a gradient.
         ShapeError : no cotangent for more than one element, or one of another shape.
         """
         if not state.recording:
@@ -371,7 +371,16 @@ class Tensor:
         if not np.can_cast(result.dtype, self.dtype, "same_kind"):
             raise DtypeError(f"in place: the result has dtype={result.dtype}, which does not go into {self.dtype}.")
         np.copyto(self.data, result.data, casting="same_kind")
+        self._changed()
         return self
+
+    def _changed(self) -> None:
+        """Say that the values of this leaf were changed in place: what was computed from the old ones cannot go back."""
+        leaf = cast("tape.Leaf | None", self._node or self._frozen)
+        if leaf is not None:
+            self._frozen = fresh = leaf.successor()
+            if self._node is not None:
+                self._node = fresh
 
     def __neg__(self) -> "Tensor":
         return apply(elementwise.neg, self)

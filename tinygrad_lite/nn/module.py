@@ -158,6 +158,8 @@ class Module:
                 raise DtypeError(f"load_state_dict: {name} has dtype {given[name].dtype}, expected {value.dtype}.")
         for name, value in own.items():
             np.copyto(value, given[name], casting="same_kind")
+        for parameter in self.parameters():
+            parameter._changed()
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode (dropout drops, batch norm uses the batch) here and inside."""
