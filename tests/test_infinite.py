@@ -36,3 +36,16 @@ def test_roots_and_logarithms_of_what_was_cut_off_have_no_gradient():
     image = Tensor(np.array([[[[0.0, -1.0], [-2.0, -3.0]]]]), requires_grad=True)
     F.max_pool2d(image, 2).sqrt().sum().backward()
     np.testing.assert_array_equal(image.grad, [[[[np.inf, 0], [0, 0]]]])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_gradient_goes_through_where_nothing_was_cut_off_but_a_nan_came(dtype):
+    x = Tensor(np.array([-1, np.nan, 2, np.nan], dtype), requires_grad=True)
+    y = Tensor(np.array([1, 2, np.nan, np.nan], dtype), requires_grad=True)
+    x.relu().backward(np.full(4, 3))
+    np.testing.assert_array_equal(x.grad, [0, 3, 3, 3])
+    for act, first, second in ((F.maximum, [0, 3, 3, 3], [3, 3, 3, 3]), (F.minimum, [3, 3, 3, 3], [0, 3, 3, 3])):
+        x.zero_grad(), y.zero_grad()
+        act(x, y).backward(np.full(4, 3))
+        np.testing.assert_array_equal(x.grad, first)
+        np.testing.assert_array_equal(y.grad, second)

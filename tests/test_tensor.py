@@ -222,6 +222,13 @@ def test_functions_take_arrays_lists_and_numbers():
         assert F.matmul(X, X.T).shape == (2, 2)
 
 
+@pytest.mark.parametrize("name", ["max", "min", "maximum", "minimum", "relu", "norm", "logsumexp"])
+def test_the_repr_names_the_operation(name):
+    x = Tensor(X, requires_grad=True)
+    y = getattr(x, name)(*[0] * (name in {"maximum", "minimum", "logsumexp"}))
+    assert f"made by {name})" in repr(y)
+
+
 # -- indexing ----------------------------------------------------------------------------------------------------------
 
 A = np.arange(24.0).reshape(2, 3, 4)

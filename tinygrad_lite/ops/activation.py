@@ -78,18 +78,18 @@ def relu(x: Array, *, needs: tuple[bool, ...] = (True,)) -> RuleResult:
     if not needs[0]:
         threads.each(_above, x, out)
         return out, lambda g: (None,)
-    positive = np.empty_like(x, dtype=bool)
+    through = np.empty_like(x, dtype=bool)
 
-    def forward(x: Array, out: Array, positive: Array) -> None:
+    def forward(x: Array, out: Array, through: Array) -> None:
         _above(x, out)
-        np.greater(out, 0, out=positive)
+        np.not_equal(out, 0, out=through)  # positive, or NaN, whose gradient goes through as in PyTorch
 
     def vjp(g: Array) -> tuple[Array, ...]:
-        g_x = np.empty_like(positive, dtype=g.dtype)
-        threads.each(keep, g, positive, g_x)
+        g_x = np.empty_like(through, dtype=g.dtype)
+        threads.each(keep, g, through, g_x)
         return (g_x,)
 
-    threads.each(forward, x, out, positive)
+    threads.each(forward, x, out, through)
     return out, vjp
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_lite._types import Array, RuleResult, Vjp
+from tinygrad_lite._types import Array, RuleResult
 from tinygrad_lite.ops.half import HALF
 
 BOTH, LEFT, RIGHT, NEITHER = (True, True), (True, False), (False, True), (False, False)  # which gradients are wanted
@@ -158,24 +158,19 @@ def clip(x: Array, *, min: float | None = None, max: float | None = None) -> Rul
 
 def maximum(a: Array, b: Array, *, needs: tuple[bool, ...] = BOTH) -> RuleResult:
     """Rule for the larger of a and b; at a tie each gets half the cotangent, as in PyTorch. NaN on either side stays."""
-    return np.maximum(a, b), _to_the_winner(a, b, a > b, needs)
+    return np.maximum(a, b), lambda g: _but_to_the_loser(g, a, b, np.less, needs)
 
 
 def minimum(a: Array, b: Array, *, needs: tuple[bool, ...] = BOTH) -> RuleResult:
     """Rule for the smaller of a and b; at a tie each gets half the cotangent, as in PyTorch. NaN on either side stays."""
-    return np.minimum(a, b), _to_the_winner(a, b, a < b, needs)
+    return np.minimum(a, b), lambda g: _but_to_the_loser(g, a, b, np.greater, needs)
 
 
-def _to_the_winner(a: Array, b: Array, a_wins: Array, needs: tuple[bool, ...]) -> Vjp:
-    ties = a == b
-
-    def vjp(g: Array) -> tuple[Array | None, ...]:
-        halves = np.where(ties, g / 2, 0)
-        g_a = unbroadcast(np.where(a_wins, g, halves), a) if needs[0] else None
-        g_b = unbroadcast(np.where(a_wins | ties, halves, g), b) if needs[1] else None
-        return g_a, g_b
-
-    return vjp
+def _but_to_the_loser(g: Array, a: Array, b: Array, loses: np.ufunc, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+    share = np.where(a == b, g / 2, g)
+    g_a = unbroadcast(np.where(loses(a, b), 0, share), a) if needs[0] else None
+    g_b = unbroadcast(np.where(loses(b, a), 0, share), b) if needs[1] else None
+    return g_a, g_b  # beside NaN neither loses: both get g, as in PyTorch
 
 
 def where(a: Array, b: Array, *, condition: Array) -> RuleResult:

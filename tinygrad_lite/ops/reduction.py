@@ -98,12 +98,14 @@ def norm(x: Array, *, axes: Axes, keepdim: bool = False) -> RuleResult:
 
 def max(x: Array, *, axes: Axes, keepdim: bool = False) -> RuleResult:
     """Rule for the largest element over `axes`; of equal ones the first, in C order, takes the cotangent. NaN stays."""
-    return _extreme("max", x, axes, keepdim)
+    out, back = _extreme("max", x, axes, keepdim)
+    return out, lambda g: back(g)
 
 
 def min(x: Array, *, axes: Axes, keepdim: bool = False) -> RuleResult:
     """Rule for the smallest element over `axes`; of equal ones the first, in C order, takes the cotangent. NaN stays."""
-    return _extreme("min", x, axes, keepdim)
+    out, back = _extreme("min", x, axes, keepdim)
+    return out, lambda g: back(g)
 
 
 def _extreme(name: str, x: Array, axes: Axes, keepdim: bool) -> RuleResult:
