@@ -430,6 +430,7 @@ IN_PLACE = ("F.batch_norm", "optim.")  # change what they are given
 REFUSES = {
     "models.lenet_mat.save",
     "models.lenet_mat.load",
+    "np.asarray",
     "np.square",
     "np.sum",
     "optim.Optimizer",

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from models.lenet import LeNet
 from models.load import WEIGHTS
-from tinygrad_lite import DtypeError, FileFormatError, ShapeError, _check, serialize
+from tinygrad_lite import DtypeError, FileFormatError, ShapeError, _check, nn, serialize
 
 SUFFIXES = [".safetensors", ".npz"]
 
@@ -370,3 +370,10 @@ def test_two_writes_at_once_leave_one_of_the_two(tmp_path, suffix, monkeypatch):
     serialize.save({"first": np.zeros(100)}, path)
     assert list(serialize.load(path)) == ["first"]
     assert os.listdir(tmp_path) == [path.name]
+
+
+def test_parameters_are_saved_as_their_values(tmp_path):
+    layer = nn.Linear(3, 2)
+    for suffix in SUFFIXES:
+        serialize.save(dict(layer.named_parameters()), tmp_path / f"w{suffix}")
+        np.testing.assert_array_equal(serialize.load(tmp_path / f"w{suffix}")["weight"], layer.weight.data)

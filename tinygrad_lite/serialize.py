@@ -64,7 +64,8 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Map
         raise FileFormatError(f"save: {OURS!r} is a reserved name in metadata, where the checksum goes; rename this entry.")
     arrays = {}
     for name, value in state.items():
-        array = _check.array("save", f"the value of {name!r:.80}", value)
+        plain = value.numpy() if hasattr(value, "numpy") else value  # a Tensor, whose gradient is not wanted here
+        array = _check.array("save", f"the value of {name!r:.80}", plain)
         if not _is_text(name) or array.dtype.kind not in "biufc":
             raise DtypeError(f"save: expected names with arrays of numbers, got {name!r:.80} with dtype {array.dtype}.")
         if name == "__metadata__" and target.suffix == ".safetensors":

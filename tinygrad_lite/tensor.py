@@ -222,6 +222,8 @@ class Tensor:
     # -- as Python and NumPy see it ------------------------------------------------------------------------------
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
+        if self._node is not None and state.recording:
+            self._refuse_if_recorded("np.asarray", self)
         return np.array(self.data, dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -244,7 +246,7 @@ class Tensor:
         if lost := [tensor.shape for tensor in _tensors_in(values) if tensor.requires_grad]:
             raise DtypeError(
                 f"{function}: would lose the gradient of a tensor that requires one (shape={lost[0]}); use the operation of "
-                "the same name of Tensor or tinygrad_lite.functional, or x.detach() where no gradient is wanted."
+                "the same name of Tensor or tinygrad_lite.functional, or x.detach() or x.numpy() where no gradient is wanted."
             )
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -705,12 +707,12 @@ def _to_array(data: Any) -> Array:
     else:
         try:
             array = np.asarray(data)
+        except DtypeError:
+            raise DtypeError("Tensor: a list of tensors would lose their gradients; join them with F.stack or F.cat.") from None
         except ValueError:
             raise ShapeError(
                 f"Tensor: nested lists must all have the same lengths, got {data!r:.80}; pad the shorter ones."
             ) from None
-        if state.recording and any(tensor.requires_grad for tensor in _tensors_in(data)):  # no list in itself comes so far
-            raise DtypeError("Tensor: a list of tensors would lose their gradients; join them with F.stack or F.cat.")
         first = data
         while isinstance(first, (list, tuple)) and first:
             first = first[0]
