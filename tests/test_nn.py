@@ -5,7 +5,7 @@ import pytest
 
 import tinygrad_lite.functional as F
 from models.lenet import LeNet
-from tinygrad_lite import Tensor, nn, optim
+from tinygrad_lite import ShapeError, Tensor, nn, optim
 from tinygrad_lite.nn import init
 
 
@@ -148,3 +148,18 @@ def test_the_average_has_the_models_buffers():
     for name, buffer in seen.items():
         np.testing.assert_array_equal(kept[name], buffer)
         assert not np.shares_memory(kept[name], buffer)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_without_running_values_uses_the_batch_always_and_has_no_state_of_them(training):
+    model = nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(2)).train(training)
+    model[0].running_mean = model[0].running_var = None
+    x = np.random.default_rng(0).standard_normal((5, 2)).astype(np.float32)
+    np.testing.assert_allclose(model[0](x).data, (x - x.mean(0)) / x.std(0), rtol=1e-3, atol=1e-4)
+    assert [*model.state_dict()] == ["0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var"]
+    model.load_state_dict(model.state_dict())
+    optim.AveragedModel(model).update_parameters(model)
+    assert model.to(np.float64)[1].running_mean.dtype == np.float64
+    model[1].running_var = None
+    with pytest.raises(ShapeError, match="running_mean and running_var go together, got no running_var"):
+        model[1](x.astype(np.float64))

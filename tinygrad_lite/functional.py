@@ -497,6 +497,9 @@ def batch_norm(
             raise DtypeError(f"batch_norm: {name} must be an array of floats that can be written, got {running!r:.80}.")
         if running is not None and running.shape != (channels,):
             raise ShapeError(f"batch_norm: {name} must have shape ({channels},), got {running.shape}.")
+    if (running_mean is None) != (running_var is None):
+        missing = "running_mean" if running_mean is None else "running_var"
+        raise ShapeError(f"batch_norm: running_mean and running_var go together, got no {missing}; give both or neither.")
     if _check.flag("batch_norm", "training", training):
         if count < 2:
             raise ShapeError(
@@ -510,8 +513,7 @@ def batch_norm(
 
         return _apply_wanted(norm_rules.batch_norm, tensor, scale, shift, eps=eps, seen=remember)
     if running_mean is None or running_var is None:
-        missing = "running_mean" if running_mean is None else "running_var"
-        raise ShapeError(f"batch_norm: needs running_mean and running_var unless training=True, got no {missing}.")
+        raise ShapeError("batch_norm: needs running_mean and running_var unless training=True, got None.")
     real = tensor.data.real.dtype
     per_channel = (channels, *(1,) * (tensor.ndim - 2))
     scale = scale * (1 / np.sqrt(running_var.astype(real) + eps))

@@ -12,7 +12,7 @@ import numpy as np
 
 import tinygrad_lite.functional as F
 from tinygrad_lite import _check
-from tinygrad_lite._types import Pair
+from tinygrad_lite._types import Array, Pair
 from tinygrad_lite.errors import DtypeError, ShapeError
 from tinygrad_lite.nn import init
 from tinygrad_lite.nn.module import Module, Parameter
@@ -179,6 +179,11 @@ class _BatchNorm(Module):
     eps : float, added to the variance
     momentum : float in [0, 1], weight of the newest batch in the running mean and variance
     affine : bool, whether weight and bias are learned
+
+    Attributes
+    ----------
+    running_mean, running_var : ndarray (num_features,)
+        Set both to None to use the batch's own while evaluating, too.
     """
 
     buffers_ = ("running_mean", "running_var")
@@ -193,8 +198,8 @@ class _BatchNorm(Module):
         affine = _check.flag(name, "affine", affine)
         self.weight = Parameter(np.ones(num_features, np.float32)) if affine else None
         self.bias = Parameter(np.zeros(num_features, np.float32)) if affine else None
-        self.running_mean = np.zeros(num_features, np.float32)
-        self.running_var = np.ones(num_features, np.float32)
+        self.running_mean: Array | None = np.zeros(num_features, np.float32)
+        self.running_var: Array | None = np.ones(num_features, np.float32)
 
     def forward(self, x: Any) -> Tensor:
         """X (n, c, ...) -> the same shape."""
@@ -204,8 +209,9 @@ class _BatchNorm(Module):
             raise ShapeError(
                 f"{type(self).__name__}: expected {self.num_features} channels, got {tensor.shape[1]} (x.shape={tensor.shape})."
             )
+        of_batch = self.training or (self.running_mean is None and self.running_var is None)
         return F.batch_norm(
-            tensor, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
+            tensor, self.running_mean, self.running_var, self.weight, self.bias, of_batch, self.momentum, self.eps
         )
 
     def extra_repr(self) -> str:

@@ -34,7 +34,7 @@ class Module:
     """Base of layers and models. Assign parameters and modules to attributes, and write `forward`.
 
     Those in lists, tuples and dicts are found too. Arrays that are state but are not learned (a running mean) are named in
-    `buffers_`: they are saved with the parameters.
+    `buffers_`: they are saved with the parameters, but for one that is None.
 
     Examples
     --------
@@ -86,7 +86,7 @@ class Module:
         """
         children: list[tuple[str, Module]] = []
         for name, value in vars(self).items():
-            if isinstance(value, Parameter) or name in self.buffers_:
+            if isinstance(value, Parameter) or (name in self.buffers_ and value is not None):
                 yield prefix + name, value, self
             elif isinstance(value, Module):
                 children.append((name, value))
