@@ -211,6 +211,20 @@ def test_one_cycle_without_one_of_its_parts(warmup):
     assert values[0] == (1.0 if warmup == 0 else 0.04)
 
 
+@pytest.mark.parametrize(("total", "warmup"), [(10, 0.15), (5, 0.3), (5, 0.5), (937, 0.3), (2, 0.15)])
+def test_one_cycle_falls_at_every_step_where_its_top_lies_between_two(total, warmup):
+    values = np.array([optim.one_cycle(total, warmup)(n) for n in range(total + 1)])
+    top = warmup * total
+    assert np.all(np.diff(values[: int(top) + 1]) > 0)
+    assert np.all(np.diff(values[int(top) + 1 :]) < 0)
+    n = np.arange(int(top) + 1, total + 1)
+    np.testing.assert_allclose(values[n], 0.5 + 0.5 * np.cos(np.pi * (n - top) / (total - top)), rtol=1e-12, atol=1e-15)
+
+
+def test_one_cycle_that_only_rises_stays_up():
+    assert [optim.one_cycle(10, warmup=1.0)(n) for n in (10, 11, 100)] == [1, 1, 1]
+
+
 def test_scheduler_sets_every_group_and_goes_on():
     def make():
         optimizer = optim.SGD([{"params": [parameter()], "lr": 1.0}, {"params": [parameter()]}], lr=0.5)

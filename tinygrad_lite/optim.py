@@ -405,17 +405,20 @@ def cosine(total: int, final: float = 0.0) -> Schedule:
 def one_cycle(total: int, warmup: float = 0.3, start: float = 0.04, final: float = 0.0) -> Schedule:
     """From `start` up to 1 in the first `warmup` part of `total` steps, then down to `final`, both along half a cosine.
 
+    The part may end between two steps. With `warmup=1` it stays at 1 afterwards.
+
     Source: Smith & Topin 2018.
     """
     length = _check.integer("one_cycle", "total", total, 1)
     rise = _check.number("one_cycle", "warmup", warmup, 0, 1) * length
     first = _check.number("one_cycle", "start", start, 0)
-    fall = cosine(max(1, round(length - rise)), _check.number("one_cycle", "final", final, 0))
+    last = _check.number("one_cycle", "final", final, 0)
 
     def schedule(step: int) -> float:
         if step < rise:
             return first + (1 - first) * 0.5 * (1 - math.cos(math.pi * step / rise))
-        return fall(round(step - rise))
+        fallen = min((step - rise) / (length - rise), 1.0) if rise < length else 0.0
+        return last + (1 - last) * 0.5 * (1 + math.cos(math.pi * fallen))
 
     return schedule
 
