@@ -229,6 +229,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "nll_loss": {"targets": A((4,), "i")},
     "cross_entropy": {"targets": A((4,), "i")},
     "mse_loss": {"targets": IMAGES},
+    "norm": {"p": 2},
 }
 for name in public(F):
     if inspect.isfunction(getattr(F, name)):
@@ -252,7 +253,7 @@ for name in public(Tensor):
             sizes=list(SPLAT[name]),
         )
     elif name != "backward":
-        add(f"Tensor.{name}", method(Tensor, name), vars(Tensor)[name], x=x)
+        add(f"Tensor.{name}", method(Tensor, name), vars(Tensor)[name], x=x, **OVERRIDES.get(name, {}))
 for name in ("add", "sub", "mul", "truediv", "pow", "matmul", "eq", "ne", "lt", "le", "gt", "ge"):
     add(
         f"Tensor.__{name}__",

@@ -163,3 +163,12 @@ def test_batch_norm_without_running_values_uses_the_batch_always_and_has_no_stat
     model[1].running_var = None
     with pytest.raises(ShapeError, match="running_mean and running_var go together, got no running_var"):
         model[1](x.astype(np.float64))
+
+
+def test_a_slice_of_a_sequential_is_one_of_the_same_layers():
+    model = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1))
+    head, last = model[:-1], model[-1]
+    x = np.ones((4, 3), np.float32)
+    assert isinstance(head, nn.Sequential)
+    assert [*head] == [model[0], model[1]]
+    np.testing.assert_array_equal(last(head(x)).data, model(x).data)

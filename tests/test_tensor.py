@@ -10,6 +10,7 @@ import pytest
 import tinygrad_lite.functional as F
 from tinygrad_lite import DtypeError, ShapeError, Tensor, no_grad
 from tinygrad_lite.nn import Parameter
+from tinygrad_lite.tensor import _ELSEWHERE
 
 X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], np.float32)
 
@@ -233,6 +234,23 @@ def test_the_repr_names_the_operation(name):
     x = Tensor(X, requires_grad=True)
     y = getattr(x, name)(*[0] * (name in {"maximum", "minimum", "logsumexp"}))
     assert f"made by {name})" in repr(y)
+
+
+def test_pytorchs_names_say_what_stands_for_them_here():
+    x = Tensor(X)
+    for name, hint in (
+        ("view", r"\.reshape\(\)"),
+        ("numel", r"\.size"),
+        ("clone", "Tensor"),
+        ("clamp", r"\.clip"),
+        ("cpu", "x itself"),
+    ):
+        with pytest.raises(AttributeError, match=rf"Tensor has no attribute '{name}'; use {hint}"):
+            getattr(x, name)
+    with pytest.raises(AttributeError, match=r"Tensor has no attribute 'nothing'\.$"):
+        _ = x.nothing
+    assert not any(hasattr(Tensor, name) for name in _ELSEWHERE)
+    assert not hasattr(x * 2, "_frozen")
 
 
 # -- indexing ----------------------------------------------------------------------------------------------------------

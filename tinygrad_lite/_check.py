@@ -106,7 +106,8 @@ def listed(function: str, name: str, values: Any) -> list[Any]:
     try:
         return list(values)
     except TypeError:
-        raise DtypeError(f"{function}: {name} must be a list or an iterator, got {type(values).__name__}.") from None
+        hint = "; give its .parameters()" if hasattr(values, "parameters") else ""
+        raise DtypeError(f"{function}: {name} must be a list or an iterator, got {type(values).__name__}{hint}.") from None
 
 
 def array(function: str, name: str, value: Any) -> Array:

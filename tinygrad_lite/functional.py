@@ -132,7 +132,7 @@ def where(condition: Data, x: Data, other: Data) -> Tensor:
 
 
 # -- reductions --------------------------------------------------------------------------------------------------------
-# dim is an axis, several axes, or None for all; negative ones count from the end. keepdim leaves reduced axes at size 1.
+# dim is an axis, several, () for none, or None for all; negative ones count from the end. keepdim leaves reduced ones at 1.
 
 
 def sum(x: Data, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -161,9 +161,12 @@ def std(x: Data, dim: Dims = None, correction: int = 1, keepdim: bool = False) -
     return as_tensor(x).std(dim, correction, keepdim)
 
 
-def norm(x: Data, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Euclidean norm over `dim`, without overflow. Its slope at the zero vector is 0. Of complex x: sqrt(sum(x x))."""
-    return as_tensor(x).norm(dim, keepdim)
+def norm(x: Data, p: Any = 2, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Euclidean norm over `dim`, without overflow. Its slope at the zero vector is 0. Of complex x: sqrt(sum(x x)).
+
+    `p` stands where PyTorch has it, and is 2 or "fro".
+    """
+    return as_tensor(x).norm(p, dim, keepdim)
 
 
 def max(x: Data, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -369,7 +372,8 @@ def conv2d(
 def max_pool2d(x: Data, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1) -> Tensor:
     """Largest pixel of each window. x (n, c, h, w) -> (n, c, h_out, w_out), sizes as for conv2d.
 
-    stride defaults to kernel_size; the border is -inf and never wins; of equal pixels the first, row by row, gets the gradient.
+    stride defaults to kernel_size; the border is -inf and beats no number; of equal pixels the first, row by row, gets the
+    gradient.
 
     Raises
     ------

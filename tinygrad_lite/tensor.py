@@ -6,7 +6,7 @@ This file is long because Python wants all methods and operators of a class in o
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -249,6 +249,13 @@ class Tensor:
                 "the same name of Tensor or tinygrad_lite.functional, or x.detach() or x.numpy() where no gradient is wanted."
             )
 
+    if not TYPE_CHECKING:  # a type checker would take it for a promise
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what stands here for a name of PyTorch's."""
+            hint = f"; use {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{hint}.", name=name, obj=self)
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Copy and pickle leaves; a copy of a computed tensor would send its gradient to copies of the leaves."""
         if not self.is_leaf:
@@ -293,6 +300,9 @@ class Tensor:
         return self.item()
 
     def __getitem__(self, key: Any) -> "Tensor":
+        """Index as NumPy does: in x[0, :, [1, 2]], a number apart from an array, the array's axis comes first;
+        in PyTorch it stays in its place.
+        """
         plain = tuple(_plain_index(part) for part in key) if isinstance(key, tuple) else _plain_index(key)
         try:
             return apply(shape.index, self, key=plain)
@@ -477,8 +487,10 @@ class Tensor:
         axes = _check.axes(name, dim, self.data.ndim)
         return apply(rule, self, axes=axes, keepdim=_check.flag(name, "keepdim", keepdim), **static)
 
-    def norm(self, dim: Dims = None, keepdim: bool = False) -> "Tensor":
-        """Euclidean norm over `dim`."""
+    def norm(self, p: Any = 2, dim: Dims = None, keepdim: bool = False) -> "Tensor":
+        """Euclidean norm over `dim`; `p` stands where PyTorch has it, and is 2 or "fro"."""
+        if not isinstance(p, (int, float, str)) or p not in (2, "fro"):
+            raise ShapeError(f"norm: only the Euclidean norm is there, p=2, got p={p!r:.80}; an axis goes by name, dim=0.")
         return _floating(self)._over(reduction.norm, dim, keepdim)
 
     def max(self, dim: Dims = None, keepdim: bool = False) -> "Tensor":
@@ -604,6 +616,15 @@ class Tensor:
 
 
 _new, _ndarray = Tensor.__new__, np.ndarray  # looked up once, not at every operation
+_ELSEWHERE = {  # PyTorch's names, and what there is for them
+    "view": ".reshape()", "clone": "Tensor(x) for a copy, 1 * x for one on the tape", "clamp": ".clip()", "numel": ".size",
+    "dim": ".ndim", "t": ".T", "pow": "**", "mm": "@", "bmm": "@", "matmul": "@", "repeat": ".expand() or F.cat",
+    "argmin": "(-x).argmax()", "long": ".to(np.int64)", "int": ".to(np.int32)", "half": ".to(np.float16)", "bool": ".to(bool)",
+    "any": ".numpy().any()", "all": ".numpy().all()", "requires_grad_": "x.requires_grad = True", "grad_fn": "repr(x)",
+    "cpu": "x itself: there is one device", "cuda": "x itself: there is one device", "device": "nothing: there is one device",
+    "contiguous": "x itself: any memory order will do", "fill_": "x.data[...] =", "zero_": "x.data[...] = 0",
+    "copy_": "x.data[...] =",
+}  # fmt: skip
 _NOT_IMPLEMENTED = cast(Tensor, NotImplemented)  # Python then asks the other operand, and words the error
 _COMPARISONS = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
 _UFUNCS = {name: name for name in ("exp", "sqrt", "log", "tanh", "maximum", "minimum", *_COMPARISONS)} | {

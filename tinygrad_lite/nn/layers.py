@@ -411,8 +411,10 @@ class Sequential(Module):
     def __len__(self) -> int:
         return len(list(iter(self)))
 
-    def __getitem__(self, i: int) -> Any:
+    def __getitem__(self, i: int | slice) -> Any:
         layers = list(iter(self))
+        if isinstance(i, slice):
+            return Sequential(*layers[i])
         return layers[_check.axis("Sequential", "place", i, len(layers))]
 
     def forward(self, x: Any) -> Any:
