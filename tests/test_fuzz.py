@@ -354,6 +354,21 @@ def test_strategies_reach_what_breaks_gradients():
     assert found >= wanted | {"empty", "zero", "large", "ties", "constant", "tiny", "readonly", "reversed", "F"}
 
 
+def test_a_row_a_column_or_a_bias_beside_a_matrix_is_drawn_often():
+    partly = []
+
+    @given(broadcast(2))
+    @settings(max_examples=300, database=None, derandomize=True)
+    def draw(arguments):
+        small, large = sorted(arguments[0], key=lambda a: (a.ndim, a.size))
+        aligned = (1,) * (large.ndim - small.ndim) + small.shape
+        repeated = [one != side for one, side in zip(aligned, large.shape, strict=True) if side > 1]
+        partly.append(large.size > 0 and any(repeated) and not all(repeated))
+
+    draw()
+    assert np.mean(partly) > 0.25
+
+
 @pytest.mark.parametrize("mutant", CATALOGUE, ids=lambda mutant: mutant.name)
 def test_wrong_rules_are_caught_small_and_reproducible(mutant):
     report = mutant.fuzz(max_examples=300, seed=0)

@@ -120,12 +120,24 @@ def broadcast(
         shapes: Sequence[tuple[int, ...]] = [draw(SHAPES)]
     else:
         full, any_side = (
-            hnp.mutually_broadcastable_shapes(num_shapes=number, min_dims=0, max_dims=3, min_side=side, max_side=3)
+            hnp.mutually_broadcastable_shapes(num_shapes=number, min_dims=0, max_dims=3, min_side=side, max_side=3).map(
+                lambda drawn: drawn.input_shapes
+            )
             for side in (1, 0)
         )
         equal = hnp.array_shapes(min_dims=1, max_dims=2, max_side=3).map(lambda shape: [shape] * number)
-        shapes = draw(st.one_of(equal, *(some.map(lambda drawn: drawn.input_shapes) for some in (full, full, any_side))))
+        often = (_stretched(number) for _ in range(2))  # chance alone seldom gives a matrix and a bias, a row or a column
+        shapes = draw(st.one_of(equal, full, any_side, *often))
     return tuple(draw(tensors(shape, **options)) for shape in shapes), draw(kwargs) if kwargs is not None else {}
+
+
+@st.composite
+def _stretched(draw: st.DrawFn, /, number: int) -> list[tuple[int, ...]]:
+    """Shapes of which one is full and the others lack axes or have sides of 1: as biases, rows and columns beside a matrix."""
+    full = draw(hnp.array_shapes(min_dims=2, max_dims=3, min_side=2, max_side=3))
+    ones = (1,) * (len(full) - 1)
+    parts = (full[1:], full[-1:], (1, *full[1:]), (*full[:-1], 1), (full[0], 1, *full[2:]), (full[0], *ones))
+    return draw(st.permutations([full, *(draw(st.sampled_from(parts)) for _ in range(number - 1))]))
 
 
 @st.composite
