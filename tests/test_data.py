@@ -120,3 +120,16 @@ def test_batches_are_no_views(rng):
     for (batch,) in Batches(images, batch_size=2, rng=rng):
         batch *= 10
     assert (images == 1).all()
+
+
+@pytest.mark.parametrize("kind", [np.random.PCG64, np.random.MT19937, np.random.Philox, np.random.SFC64])
+def test_the_state_of_every_kind_of_generator_is_fit_for_json(kind):
+    def make(seed):
+        return Batches(np.arange(10), batch_size=4, rng=np.random.Generator(kind(seed)))
+
+    batches, again = make(0), make(1)
+    next(iter(batches))
+    again.load_state_dict(json.loads(json.dumps(batches.state_dict())))
+    batches.load_state_dict(batches.state_dict())
+    for _ in range(2):  # the rest of the pass, and the next one
+        assert [b.tolist() for (b,) in again] == [b.tolist() for (b,) in batches]

@@ -168,6 +168,20 @@ def test_only_leaves_are_copied_and_pickled():
         assert act((x * 2).detach()) is not None
 
 
+def test_a_shallow_copy_shares_the_data_and_not_the_gradient():
+    for x in (leaf([1.0, 2.0]), nn.Parameter([1.0, 2.0])):
+        (2 * x).sum().backward()
+        y = copy.copy(x)
+        assert type(y) is type(x)
+        assert np.shares_memory(x.data, y.data)
+        assert y.grad is None
+        (3 * y).sum().backward()
+        assert (x.grad.tolist(), y.grad.tolist()) == ([2, 2], [3, 3])
+    assert not copy.copy(x.detach()).requires_grad
+    with pytest.raises(TapeError, match="copy: only tensors"):
+        copy.copy(x * 2)
+
+
 def test_threads_that_share_a_leaf_lose_no_gradient():
     x, g = leaf(np.zeros(300_000)), np.ones(300_000)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models.lenet import LeNet
-from tinygrad_lite import DtypeError, ShapeError, Tensor, nn
+from tinygrad_lite import DtypeError, ShapeError, Tensor, nn, optim
 
 
 def rng(seed=0):
@@ -172,3 +172,30 @@ def test_zero_grad():
     assert all(p.grad is not None for p in net.parameters())
     net.zero_grad()
     assert all(p.grad is None for p in net.parameters())
+
+
+class Masked(nn.Module):
+    buffers_ = ("mask",)
+
+    def __init__(self, mask):
+        self.weight, self.mask = nn.Parameter([1.0, 2.0]), mask
+
+    def forward(self, x):
+        return x * self.weight * self.mask
+
+
+def test_buffers_may_be_tensors():
+    model, other = Masked(Tensor([1.0, 0.0])), Masked(Tensor([0.0, 0.0]))
+    other.load_state_dict(model.state_dict())
+    assert (type(other.mask), other.mask.tolist()) == (Tensor, [1, 0])
+    average = optim.AveragedModel(model)
+    model.mask.data[...] = [0, 1]
+    average.update_parameters(model)
+    assert average.module.mask.tolist() == [0, 1]
+    assert (type(model.to(np.float64).mask), model.mask.dtype) == (Tensor, np.float64)
+
+
+@pytest.mark.parametrize("value", [3, [1.0, 2.0], "a", np.float32(1)])
+def test_a_buffer_that_is_no_array_is_said(value):
+    with pytest.raises(DtypeError, match=rf"Masked: the buffer mask must be an array or a Tensor, got {type(value).__name__}"):
+        Masked(value).state_dict()

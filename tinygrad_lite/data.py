@@ -90,7 +90,7 @@ class Batches:
 
     def state_dict(self) -> dict[str, Any]:
         """Where in which pass we are, and the generator's state, all of it plain numbers (fit for JSON)."""
-        state = None if self.rng is None else self.rng.bit_generator.state
+        state = None if self.rng is None else _plain(self.rng.bit_generator.state)
         return {"epoch": self.epoch, "position": self.position, "order_seed": self._order_seed, "rng": state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -108,3 +108,10 @@ class Batches:
         self.epoch, self.position = (_check.integer("load_state_dict", n, state[n], 0) for n in ("epoch", "position"))
         self._order_seed = seed
         self._resuming = 0 < self.position < len(self)
+
+
+def _plain(state: Any) -> Any:
+    """Give a generator's state with lists in the place of arrays, which some kinds of generator have."""
+    if isinstance(state, dict):
+        return {name: _plain(value) for name, value in state.items()}
+    return state.tolist() if isinstance(state, (np.ndarray, np.generic)) else state

@@ -262,6 +262,14 @@ class Tensor:
             raise TapeError("copy: only tensors that were not computed from others can be copied or pickled; use x.detach().")
         return super().__reduce_ex__(protocol)
 
+    def __copy__(self) -> "Tensor":
+        """Give a leaf of its own, with the same data (not a copy), and no gradient yet."""
+        self.__reduce_ex__(4)  # refuses what was computed
+        result = _new(type(self))
+        result.data, result._node, result._frozen = self.data, None, None
+        result.requires_grad = self.requires_grad
+        return result
+
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
 

@@ -34,7 +34,7 @@ class Module:
     """Base of layers and models. Assign parameters and modules to attributes, and write `forward`.
 
     Those in lists, tuples and dicts are found too. Arrays that are state but are not learned (a running mean) are named in
-    `buffers_`: they are saved with the parameters, but for one that is None.
+    `buffers_`: they are saved with the parameters, but for one that is None. They may be Tensors, too.
 
     Examples
     --------
@@ -86,8 +86,10 @@ class Module:
         """
         children: list[tuple[str, Module]] = []
         for name, value in vars(self).items():
-            if isinstance(value, Parameter) or (name in self.buffers_ and value is not None):
+            if isinstance(value, Parameter):
                 yield prefix + name, value, self
+            elif name in self.buffers_ and value is not None:
+                yield prefix + name, self._buffer(name, value), self
             elif isinstance(value, Module):
                 children.append((name, value))
             elif isinstance(value, (list, tuple, dict)):
@@ -100,6 +102,13 @@ class Module:
         for name, child in children:
             if not any(child is one for one in outer):
                 yield from child._named(f"{prefix}{name}.", outer)
+
+    def _buffer(self, name: str, value: Any) -> Array:
+        array = value.data if isinstance(value, Tensor) else value
+        if not isinstance(array, np.ndarray):
+            what = f"{type(self).__name__}: the buffer {name}"
+            raise DtypeError(f"{what} must be an array or a Tensor, got {type(value).__name__}; make it with np.array().")
+        return array
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Every parameter with its full name, such as "conv1.weight"; a shared one once."""
@@ -186,7 +195,11 @@ class Module:
                 value.zero_grad()
                 value.data = value.data.astype(dtype)
             elif value.dtype.kind == "f":
-                setattr(owner, name.rsplit(".", 1)[-1], value.astype(dtype))
+                attribute = name.rsplit(".", 1)[-1]
+                if isinstance(tensor := getattr(owner, attribute), Tensor):
+                    tensor.data = value.astype(dtype)
+                else:
+                    setattr(owner, attribute, value.astype(dtype))
         return self
 
     def profile(self, *inputs: Any, steps: int = 20) -> "Profile":
