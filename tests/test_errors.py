@@ -200,6 +200,7 @@ CASES = [
     (lambda: optim.LRScheduler(optim.SGD([nn.Parameter(1.0)], lr=0.1), lambda n: -1.0), ShapeError, "must lie in"),
     (lambda: optim.SGD([Tensor([1.0])], lr=0.1), DtypeError, "leaf Tensors that require a gradient, got none that does"),
     (lambda: optim.SGD([f32(2) * 2], lr=0.1), DtypeError, "params must be leaf Tensors"),
+    (lambda: optim.SGD(nn.Sequential(nn.Linear(2, 2)), lr=0.1), DtypeError, "SGD: params must be leaf Tensors .*, got Linear"),
     (lambda: optim.SGD(nn.Linear(2, 1), lr=0.1), DtypeError, r"a list or an iterator, got Linear; give its \.parameters"),
     (lambda: f32(2, 3).norm(1), ShapeError, r"norm: only the Euclidean norm is there, p=2, got p=1; an axis"),
     (lambda: F.norm(f32(2, 3), 1), ShapeError, "norm: only the Euclidean norm"),

@@ -218,11 +218,6 @@ def test_norm_of_a_zero_vector_and_of_huge_and_tiny_ones():
         assert gradient(F.norm, x, dtype=np.float32) == pytest.approx([0.6, 0.8], rel=1e-6)
 
 
-@pytest.mark.parametrize("call", [lambda x: x.norm(2, 1), lambda x: x.norm("fro", dim=1), lambda x: F.norm(x, p=2.0, dim=1)])
-def test_norm_takes_p_where_pytorch_has_it(call):
-    assert call(Tensor([[0.0, 0.0], [3.0, -4.0]])).tolist() == [0, 5]
-
-
 def test_logsumexp_of_nothing_but_minus_infinity():
     assert F.logsumexp([-np.inf, -np.inf], 0).item() == -np.inf
     assert F.logsumexp([-np.inf, 2.0], 0).item() == 2.0
