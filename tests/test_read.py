@@ -24,7 +24,17 @@ from experiments.reader import page as steps  # noqa: E402
 from experiments.reader.judge import accept, in_line, is_grain, lean, link, plausible, usual_height  # noqa: E402
 from experiments.reader.load import LONG_SIDE, UnreadableImageError, load  # noqa: E402
 from experiments.reader.page import Reader  # noqa: E402
-from experiments.reader.reading import Digit, Known, Reading, completed, loses, off_rules, surer, written_on  # noqa: E402
+from experiments.reader.reading import (  # noqa: E402
+    Digit,
+    Known,
+    Reading,
+    completed,
+    loses,
+    off_rules,
+    surer,
+    without_lonely_ones,
+    written_on,
+)
 from experiments.reader.rules import guesses_at_ink, painted_over, variants, without_frames, without_rules  # noqa: E402
 from experiments.reader.sheet import Sheet, find_sheet  # noqa: E402
 from models import lenet_mat  # noqa: E402
@@ -577,7 +587,7 @@ def test_what_a_table_is_taken_for_is_not_on_the_sheet():
     assert written_on(sheet, [*on, next_in_row]) == [*on, next_in_row]
     for no_digit in (one_read(1, 305, 155), one_read(6, 305, 155, confidence=0.8), one_read(6, 305, 330)):
         assert written_on(sheet, [*on, no_digit]) == on
-    many = [one_read(k % 10, 110 + 30 * (k % 5), 110 + 40 * (k // 5)) for k in range(20)]
+    many = [one_read(k % 10, 110 + 30 * (k % 5), 110 + 40 * (k // 5)) for k in range(22)]
     in_shadow = [one_read(k, 305 + 30 * k, 330) for k in (0, 2, 3)]
     assert written_on(sheet, [*many, *in_shadow]) == [*many, *in_shadow]
     assert written_on(sheet, [*many, *in_shadow, one_read(1, 335, 330)])[-1].box[0] == 335
@@ -631,6 +641,15 @@ def test_ones_alone_are_worth_little_for_grain_is_read_as_ones():
     assert Reading().worth() == 0
     strip = Reading([one_read(7, 40 * k, 0, confidence=0.74) for k in range(21)])  # squares in a lit strip of a dark page
     assert strip.worth() < 0.2 * Reading([one_read(3, 40 * k, 0) for k in range(13)]).worth()
+
+
+def test_many_ones_in_no_row_are_pieces_of_rules():
+    row = [one_read(digit, 30 * k, 400) for k, digit in enumerate((5, 1, 3, 1, 7))]
+    rules = [one_read(1, 500, 50 * k) for k in range(11)]
+    assert without_lonely_ones(row + rules) == row
+    assert without_lonely_ones(row + rules[1:]) == row + rules[1:]  # a column of ones, maybe
+    others = [one_read(4, 30 * k, 900) for k in range(22)]
+    assert without_lonely_ones(others + rules) == others + rules  # few beside so many
 
 
 def test_hundreds_of_pieces_read_worse_than_a_page_of_digits():
@@ -1243,7 +1262,7 @@ def test_how_far_a_hand_leans(by, expected):
 
 
 def test_many_parts_that_read_as_nothing_are_grain():
-    parts = [find.Part((20 * k, 0, 15, 20 if k < 16 else 50), np.ones((20, 15), np.uint8)) for k in range(20)]
+    parts = [find.Part((20 * k, 0, 15, 20 if k < 16 else 50), np.ones((20, 15), np.uint8)) for k in range(22)]
     nothing = np.where(np.arange(20) < 16, 0.39, 0.99)
     assert is_grain([], parts, nothing, 20.0)
     assert not is_grain([], parts, nothing + 0.02, 20.0)
