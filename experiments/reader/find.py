@@ -176,7 +176,7 @@ def ink_strength(gray: Floats, width: int, *, light: bool) -> Floats:
     page = cv2.morphologyEx(small, operation, np.ones((size, size), np.uint8), borderType=cv2.BORDER_REPLICATE)
     if scale < 1:
         page = cv2.resize(page, gray.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    if light:
+    if light:  # a shadow dims ink and page alike, so as a share of the page there; 16: for black has noise, too
         usual = float(np.median(page[::4, ::4]))
         away = (gray - page) * ((usual + 16) / max(255 - usual, 40)) / (page + 16)
     else:
