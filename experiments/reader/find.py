@@ -1,7 +1,7 @@
 """Where the ink is: a picture to a few candidate masks of ink, and a mask to the parts that digits are made of.
 
 No single rule finds the ink on every page, so a few are tried, and the reader keeps the one whose parts the net reads
-best (`reader.read_page`). What they share: the page is estimated by a grey closing, which follows a shadow's hard edge
+best (`Reader.read`). What they share: the page is estimated by a grey closing, which follows a shadow's hard edge
 where a blur or a median would smear it into a false stroke; the threshold lies half way up the strokes' own edges
 (Kittler, Illingworth & Foeglein 1985), where Otsu's drifts when ink covers a hundredth of the page; and it follows the
 local strength of the ink, so that faint pencil survives beside a marker.
