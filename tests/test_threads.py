@@ -38,6 +38,7 @@ def small_parts():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threads, "ENOUGH", 2)  # neither empty arrays nor numbers
         patch.setattr(threads, "BLAS_SHARES", 0)
+        patch.setattr(threads, "BLAS_SHARES_VECTOR", 0)
         patch.setattr(threads, "BLAS_SHARES_VECTORS", 0)
         patch.setattr(_blas, "SMALL", 20)
         patch.setattr(threads._Cores, "count", lambda self: 3)
@@ -133,9 +134,10 @@ def test_openblas_has_its_threads_back_afterwards():
 @pytest.mark.parametrize(
     ("first", "second", "held"),
     [
-        ((1, 9001), (9001, 1), 1), ((9001,), (9001,), 1), ((100, 91), (91,), 1), ((1, 91), (91, 100), 1),
-        ((3, 4, 1000), (1000, 1), 1), ((65, 64), (64, 64), 1), ((3, 64, 64), (64, 64), 1),
-        ((1, 9000), (9000, 1), 0), ((100, 90), (90,), 0), ((60, 60), (60, 60), 0), ((3, 4, 700), (700, 1), 0),
+        ((1, 9001), (9001, 1), 1), ((9001,), (9001,), 1), ((500, 921), (921,), 1), ((1, 921), (921, 500), 1),
+        ((3, 4, 40_000), (40_000, 1), 1), ((65, 64), (64, 64), 1), ((3, 64, 64), (64, 64), 1),
+        ((1, 9000), (9000, 1), 0), ((500, 920), (920,), 0), ((1, 920), (920, 500), 0), ((60, 60), (60, 60), 0),
+        ((3, 4, 30_000), (30_000, 1), 0),
     ],
 )  # fmt: skip
 def test_what_openblas_would_share_out_is_held_to_one_thread(first, second, held, monkeypatch):

@@ -34,7 +34,8 @@ PRODUCT = 16  # multiply-adds in the time of one element
 SCRATCH = 4 << 20  # bytes of passing arrays that one core may hold
 WHOLE = 8  # of several tasks, the factor below which each is left in one piece: fewer and longer calls of NumPy
 BLAS_SHARES = 1 << 18  # multiply-adds above which OpenBLAS would use its own threads,
-BLAS_SHARES_VECTORS = 9000  # and those of a matrix or a vector by a vector
+BLAS_SHARES_VECTOR = 460_000  # those of a matrix by a vector, since OpenBLAS 0.3.27,
+BLAS_SHARES_VECTORS = 9000  # and of a vector by a vector
 
 
 class _Cores:
@@ -199,7 +200,7 @@ def products(multiply_adds: int, largest: int, scratch: int, *tasks: tuple[Calla
 
 def _blas_would_share(multiply_adds: int, n: int, m: int) -> bool:
     """Whether OpenBLAS would use its own threads for a product with a result of n x m."""
-    return multiply_adds > (BLAS_SHARES if n > 1 and m > 1 else BLAS_SHARES_VECTORS)
+    return multiply_adds > (BLAS_SHARES if n > 1 < m else BLAS_SHARES_VECTORS if n == m else BLAS_SHARES_VECTOR)
 
 
 def matmul(a: Array, b: Array) -> Array:
