@@ -1,4 +1,7 @@
-"""Optimisers and schedules against closed forms; state that goes on where it was."""
+"""Optimisers and schedules against closed forms; state that goes on where it was.
+
+This file is long because it follows `optim.py`, where optimisers and schedules stand together.
+"""
 
 import math
 
@@ -130,6 +133,18 @@ def test_saved_state_goes_on_as_an_unbroken_run(make):
     assert steps(second, gradients[4:]) == whole[4:]
 
 
+def test_the_momentum_of_complex_parameters_is_saved_too():
+    p = nn.Parameter(np.array([1 + 1j, 2]))
+    optimizer = optim.SGD([p], lr=0.1, momentum=0.5)
+    for p.grad in ([2j, 1], [0, 0]):
+        optimizer.step()
+        optimizer.load_state_dict(optimizer.state_dict())
+    np.testing.assert_allclose(p.data, [1 + 0.7j, 1.85], rtol=1e-14)
+    state = {**optimizer.state_dict(), "state": [{"velocity": np.ones(2)}]}
+    with pytest.raises(ShapeError, match=r"velocity of parameter 0 must be complex numbers of shape \(2,\), got .* float64"):
+        optimizer.load_state_dict(state)
+
+
 def stepped(kind, **options):
     optimizer = kind([parameter([1.0, 2.0])], lr=0.1, **options)
     optimizer.groups[0]["params"][0].grad = np.ones(2)
@@ -243,6 +258,16 @@ def test_clipping_scales_all_gradients_together():
     assert [*p.grad, q.grad.item()] == pytest.approx([1.0, 1.5, 3.0], rel=1e-14)
     assert optim.clip_grad_norm([p, q], 10.0) == pytest.approx(3.5, rel=1e-14)
     assert [*p.grad, q.grad.item()] == pytest.approx([1.0, 1.5, 3.0], rel=1e-14)
+
+
+def test_clipping_leaves_what_gradients_were_set_from_alone():
+    p, q = parameter([0.0, 0.0]), parameter([0.0, 0.0])
+    g, single = np.array([0.0, 3.0]), np.broadcast_to(4.0, 2)  # which cannot be written
+    p.grad, q.grad = g, single
+    optim.clip_grad_norm([p], 1.0)
+    optim.clip_grad_norm([q], math.sqrt(2))
+    assert [*p.grad, *q.grad] == pytest.approx([0, 1, 1, 1], rel=1e-14)
+    assert [*g, *single] == [0, 3, 4, 4]
 
 
 # -- average -----------------------------------------------------------------------------------------------------------

@@ -128,9 +128,12 @@ class Optimizer:
             for k, v in s.items():
                 if k == "step" and k in self.keeps:
                     _check.integer("load_state_dict", k, v, 0)
-                elif k in self.keeps and not (isinstance(v, np.ndarray) and v.shape == p.shape and v.dtype.kind == "f"):
+                elif k in self.keeps and not (
+                    isinstance(v, np.ndarray) and v.shape == p.shape and v.dtype.kind == p.dtype.kind
+                ):
+                    wanted = "complex numbers" if p.dtype.kind == "c" else "floats"
                     got = f"shape {v.shape} and dtype {v.dtype}" if isinstance(v, np.ndarray) else type(v).__name__
-                    raise ShapeError(f"load_state_dict: {k} of parameter {i} must be floats of shape {p.shape}, got {got}.")
+                    raise ShapeError(f"load_state_dict: {k} of parameter {i} must be {wanted} of shape {p.shape}, got {got}.")
         for group, chosen in zip(self.groups, options, strict=True):
             group.update(chosen)
         self.state = [{k: v.copy() if isinstance(v, np.ndarray) else v for k, v in s.items()} for s in states]
@@ -446,5 +449,5 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
         raise TinygradError(f"clip_grad_norm: the gradients' norm is {norm}; lower the learning rate or look for the cause.")
     if norm > limit:
         for p in with_grad:
-            p.grad *= limit / norm  # type: ignore[operator]
+            p.grad = p.grad * (limit / norm)  # type: ignore[operator]  # a new array: the user may hold the old one
     return norm
