@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tinygrad_lite.functional as F
-from tinygrad_lite import Tensor, optim
+from tinygrad_lite import DtypeError, Tensor, optim
 
 
 @pytest.mark.parametrize("function", [
@@ -14,6 +14,8 @@ from tinygrad_lite import Tensor, optim
     lambda x: F.log_softmax(x / 1000, 0), lambda x: F.avg_pool2d(x.reshape(1, 3, 50, 100), 50),
     lambda x: x[0] / 1000 + np.zeros((5000, 3), x.dtype),
     lambda x: F.linear(np.ones((5000, 3), x.dtype), x[:2] / 1000, x[2, :2]),
+    lambda x: F.conv2d(np.ones((1, 3, 5000, 1), x.dtype), x[:2].reshape(2, 3, 1, 1) / 1000, x[2, :2] / 1000),
+    lambda x: F.batch_norm(x, np.full(3, 1e3, np.float32), np.full(3, 1e5, np.float32)),
 ])  # fmt: skip
 def test_float16_is_added_up_in_float32(function):
     rng = np.random.default_rng(0)
@@ -35,3 +37,23 @@ def test_the_norm_of_float16_gradients_does_not_over_or_underflow(size):
     np.testing.assert_allclose(optim.clip_grad_norm([p], size), 2 * size, rtol=1e-3)
     np.testing.assert_allclose(p.grad, size / 2, rtol=1e-2)
     assert p.grad.dtype == np.float16
+
+
+@pytest.mark.parametrize("kind", [optim.Adam, optim.AdamW])
+@pytest.mark.parametrize("size", [300, 1e-3])
+def test_the_squares_of_float16_gradients_do_not_over_or_underflow(kind, size):
+    half, single = (Tensor(np.ones(2, dtype), requires_grad=True) for dtype in (np.float16, np.float32))
+    for p in (half, single):
+        optimizer = kind([p], lr=0.01)
+        for _ in range(5):
+            p.grad = np.array([size, 0], p.dtype)
+            optimizer.step()
+    assert half.dtype == np.float16
+    np.testing.assert_allclose(half.data, single.data, rtol=2e-3)
+
+
+def test_a_convolution_refuses_float16_beside_float32():
+    for dtypes in ((np.float16, np.float32), (np.float32, np.float16)):
+        x, weight = (np.ones((1, 1, 2, 2), dtype) for dtype in dtypes)
+        with pytest.raises(DtypeError, match="conv2d: all arrays must have the same dtype"):
+            F.conv2d(x, weight)

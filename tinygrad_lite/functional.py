@@ -520,7 +520,7 @@ def batch_norm(
         raise ShapeError("batch_norm: needs running_mean and running_var unless training=True, got None.")
     real = tensor.data.real.dtype
     per_channel = (channels, *(1,) * (tensor.ndim - 2))
-    scale = scale * (1 / np.sqrt(running_var.astype(real) + eps))
+    scale = scale * (1 / np.sqrt(running_var.astype(np.float64) + eps)).astype(real)  # float16 may not hold the variance
     centred = tensor - running_mean.astype(real).reshape(per_channel)
     return centred * scale.reshape(per_channel) + shift.reshape(per_channel)
 

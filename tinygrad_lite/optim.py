@@ -223,15 +223,16 @@ class Adam(Optimizer):
 
     def _update(self, data: Array, grad: Array, group: Mapping[str, Any], state: dict[str, Any]) -> None:
         (beta1, beta2), lr, decay = group["betas"], group["lr"], group["weight_decay"]
+        wide = np.result_type(data, np.float32)  # the squares of float16 do not fit into it
         if not state:
-            state.update(step=0, mean=np.zeros_like(data), square=np.zeros_like(data))
+            state.update(step=0, mean=np.zeros_like(data, wide), square=np.zeros_like(data, wide))
         state["step"] += 1
         # p -= lr m_hat / (sqrt(s_hat) + eps); the corrections of the first steps' bias to 0, c1 and c2, are in rate and eps
         c1, c2 = 1 - beta1 ** state["step"], math.sqrt(1 - beta2 ** state["step"])
         rate, eps = lr * c2 / c1, group["eps"] * c2
 
         def some(data: Array, grad: Array, mean: Array, square: Array) -> None:
-            scratch = np.empty_like(data)
+            scratch, grad = np.empty_like(data, wide), grad.astype(wide, copy=False)
             if decay and self.decoupled:
                 data *= 1 - lr * decay
             elif decay:

@@ -18,6 +18,7 @@ from tinygrad_lite import _blas, _check
 from tinygrad_lite import _threads as threads
 from tinygrad_lite._types import Array, Pair, RuleResult
 from tinygrad_lite.errors import ShapeError
+from tinygrad_lite.ops.half import in_single
 from tinygrad_lite.ops.windows import layout, runs, taps
 
 
@@ -49,6 +50,7 @@ def _side_by_side(rows: Array) -> Array:
     return rows.swapaxes(1, 2).reshape(groups, width, count * L)
 
 
+@in_single
 def conv2d(
     x: Array,
     weight: Array,

@@ -11,13 +11,13 @@ HALF = np.dtype(np.float16)
 
 
 def in_single(rule: Rule) -> Rule:
-    """Make a rule compute in float32 where its first array is float16, and give results and gradients in float16."""
+    """Make a rule compute in float32 where its arrays are float16, and give results and gradients in float16."""
 
     @functools.wraps(rule)
     def widened(*arrays: Array, **static: Any) -> RuleResult:
-        if arrays[0].dtype is not HALF:
+        if arrays[0].dtype is not HALF or any(a.dtype is not HALF for a in arrays):  # a mixture is the rule's to refuse
             return rule(*arrays, **static)
-        out, vjp = rule(*[a.astype(np.float32) if a.dtype == HALF else a for a in arrays], **static)
+        out, vjp = rule(*[a.astype(np.float32) for a in arrays], **static)
 
         def narrow(array: Array | None) -> Array | None:
             with np.errstate(over="ignore"):  # beyond 65504 there is only infinity
