@@ -57,3 +57,8 @@ def test_a_convolution_refuses_float16_beside_float32():
         x, weight = (np.ones((1, 1, 2, 2), dtype) for dtype in dtypes)
         with pytest.raises(DtypeError, match="conv2d: all arrays must have the same dtype"):
             F.conv2d(x, weight)
+
+
+def test_what_was_computed_from_float16_says_by_which_rule():
+    x = Tensor(np.ones((1, 1, 2, 2), np.float16), requires_grad=True)
+    assert "made by conv2d" in repr(F.conv2d(x, x))

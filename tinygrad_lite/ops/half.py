@@ -15,7 +15,7 @@ def in_single(rule: Rule) -> Rule:
 
     @functools.wraps(rule)
     def widened(*arrays: Array, **static: Any) -> RuleResult:
-        if arrays[0].dtype is not HALF or any(a.dtype is not HALF for a in arrays):  # a mixture is the rule's to refuse
+        if any(a.dtype is not HALF for a in arrays):  # a mixture is the rule's to refuse
             return rule(*arrays, **static)
         out, vjp = rule(*[a.astype(np.float32) for a in arrays], **static)
 
@@ -23,6 +23,10 @@ def in_single(rule: Rule) -> Rule:
             with np.errstate(over="ignore"):  # beyond 65504 there is only infinity
                 return None if array is None else array.astype(HALF)
 
-        return narrow(out), lambda g: tuple(map(narrow, vjp(g.astype(np.float32))))  # type: ignore[return-value]
+        def narrow_vjp(g: Array) -> Any:
+            return tuple(map(narrow, vjp(g.astype(np.float32))))
+
+        narrow_vjp.__qualname__ = vjp.__qualname__  # by which the tape names the rule
+        return narrow(out), narrow_vjp  # type: ignore[return-value]
 
     return widened
