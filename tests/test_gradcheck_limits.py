@@ -147,6 +147,36 @@ def test_numbers_in_between_that_are_larger_than_any_seen_are_no_lack_of_lineari
     assert "linear" in {failure.name for failure in report.failures}
 
 
+def test_a_saturated_attention_loses_digits_and_is_linear():
+    def attention(q, k, v):
+        p = np.exp(k @ q - (k @ q).max())
+        p /= p.sum()
+
+        def vjp(g):
+            scores = p * (v @ g - p @ (v @ g))  # 1e-7, with the rounding of a 100, and 1000 times that goes to q
+            return scores @ k, np.outer(scores, q), np.outer(p, g)
+
+        return p @ v, vjp
+
+    rng = np.random.default_rng(0)
+    for seed in range(20):
+        k, v = np.array([[1000.0, 600.0], [-600.0, 650.0]]), 100 * rng.standard_normal((2, 2))
+        q = np.array([0.0, 0.4])  # scores 240 and 260
+        assert check_grad(attention, q, k, v, seed=seed), seed
+
+    def rounded(x):
+        return x * x, lambda g: (2 * x * g.astype(np.float32),)
+
+    report = check_grad(rounded, np.full(3, 1000.0), raise_error=False)  # as little, but with small numbers too
+    assert [failure.name for failure in report.failures] == ["linear"]
+
+    def large_ones_are_clipped(x):
+        return x * 2, lambda g: (np.where(x > 100, np.maximum(2 * g, -3), 2 * g),)
+
+    report = check_grad(large_ones_are_clipped, np.full(3, 1000.0), cotangent=np.full(3, -2.0), raise_error=False)
+    assert "linear" in {failure.name for failure in report.failures}
+
+
 def test_gradients_of_others_are_left_alone():
     model, x = nn.Linear(3, 1).to(np.float64), np.ones((2, 3))
     hvp(lambda z: (model(z) ** 2).sum(), x, x)

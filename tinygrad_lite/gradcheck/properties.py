@@ -137,9 +137,29 @@ def linear(example: Example) -> Iterator[Finding]:
             continue
         slack = max(slack_of(part, example.v, dtype) for part in (g, gw, gb)) + tiny
         if differ(gb, g + gw, slack) and differ(gb, g + gw, slack + last_bits(all_three)):
-            if differ(gb, g + gw, 1e-3 * largest_of(gb)) and not _matters(example, i, gb, g + gw, v_and_w):
-                continue  # as much as the gradient itself, and it is right: all of it is what rounding has left
+            if differ(gb, g + gw, 1e-3 * largest_of(gb)):
+                if not _matters(example, i, gb, g + gw, v_and_w):
+                    continue  # as much as the gradient itself, and it is right: all of it is what rounding has left
+            elif _adds_up_at_one(example, i, w):
+                continue  # large numbers have left their last bits in a small gradient
             yield "gradient is not linear in the cotangent: vjp(v + w) is not vjp(v) + vjp(w)", i
+
+
+def _adds_up_at_one(example: Example, i: int, w: Arrays) -> bool:
+    """Whether vjp(v + w) is vjp(v) + vjp(w), to the last bits, once no argument is larger than 1."""
+    leaves = [np.asarray(leaf / max(largest_of(leaf), 1.0), leaf.dtype) for leaf in example.target.leaves]
+    if all(np.array_equal(one, leaf) for one, leaf in zip(leaves, example.target.leaves, strict=True)):
+        return False
+    position, dtype = example.wrt.index(i), example.target.leaves[i].dtype
+    try:
+        g, gw, gb = (
+            example.gradients(some, leaves)[position]
+            for some in (example.v, w, [v + part for v, part in zip(example.v, w, strict=True)])
+        )
+    except Exception:  # what refuses these values is judged by the others
+        return False
+    slack = max(slack_of(part, example.v, dtype) for part in (g, gw, gb))
+    return bool(np.isfinite(gb).all() and gb.any()) and not differ(gb, g + gw, slack)
 
 
 def zero(example: Example) -> Iterator[Finding]:
