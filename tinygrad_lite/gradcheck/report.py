@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_lite.errors import GradientError
-from tinygrad_lite.gradcheck.check import Point, Verdict, as_gradient
+from tinygrad_lite.gradcheck.check import Point, Verdict, as_gradient, direction
 from tinygrad_lite.gradcheck.layout import Array, lay_out, layout_of
 from tinygrad_lite.gradcheck.snippet import snippet
 from tinygrad_lite.gradcheck.target import Target, quiet
@@ -84,8 +84,8 @@ class GradReport:
 
     @property
     def worst(self) -> Failure:
-        # What is written into or has the wrong shape cannot have the right numbers.
-        order = {"shape": 3, "untouched": 2, "value": 1, "finite": 1}
+        # What is written into, keeps state or has the wrong shape cannot have the right numbers.
+        order = {"shape": 3, "untouched": 2, "deterministic": 2, "value": 1, "finite": 1}
         return max(
             self.failures, key=lambda failure: (order.get(failure.name, 0), failure.verdict.excess if failure.verdict else 0.0)
         )
@@ -204,8 +204,10 @@ def diagnose(report: GradReport, failure: Failure) -> str:
         return "too many entries to compare one by one; check a smaller input to see which are wrong"
     if any(not np.isfinite(g).all() for g in grads):
         return "not finite where the function is differentiable: a division by zero, 0 * inf or log of 0 in the backward"
+    seen = []
     for i in report.wrt:
         rows = [(verdict, index) for leaf, index, verdict in entrywise(report, point, grads) if leaf == i]
+        seen += [verdict.kind for verdict, _ in rows]
         if any(verdict.wrong for verdict, _ in rows):
             analytic = np.array([verdict.analytic for verdict, _ in rows])
             numeric = np.array([verdict.slope.value for verdict, _ in rows])
@@ -213,7 +215,9 @@ def diagnose(report: GradReport, failure: Failure) -> str:
             if given[i] is None:
                 return f"{name}: None was returned, which counts as a gradient of zeros"
             return f"{name}: " + _look(analytic, numeric, point.leaves[i], report, rows, lambda w: point.gradients(w))
-    return "every entry alone is allowed, the sum is not: at a tie or kink each argument gets the full gradient"
+    if "kink" in seen:
+        return "every entry alone is allowed, the sum is not: at a tie or kink each argument gets the full gradient"
+    return "every entry alone is allowed, the sum is not: small errors that add up"
 
 
 def _look(
@@ -235,16 +239,18 @@ def _look(
         return "at a kink or tie, and not between the slopes on its sides: ties counted twice or not at all?"
     large = np.abs(numeric) > 1e-9 * np.abs(numeric).max(initial=0)
     ratios = analytic[large] / numeric[large]
-    ones = [np.ones_like(w) for w in report.v]
+    others = [[np.ones_like(w) for w in report.v], direction("gauss", 1, [w.shape for w in report.v])]
     position = [i for i in report.wrt if rows and report.target.leaves[i].shape == leaf.shape]
-    if any(not np.array_equal(a, b) for a, b in zip(ones, report.v, strict=True)) and position:
-        with_ones = gradients(ones)[list(report.wrt).index(position[0])].reshape(-1)
-        if close(with_ones, analytic):
+    if any(not np.array_equal(a, b) for a, b in zip(others[0], report.v, strict=True)) and position:
+        place = list(report.wrt).index(position[0])
+        if all(close(gradients(other)[place].reshape(-1), analytic) for other in others):
             return "the same as for a cotangent of ones: the cotangent is ignored"
     if len(ratios) and close(analytic, numeric * ratios[0]):
         c = float(ratios[0])
         if abs(c + 1) < 1e-5:
             return "the sign is wrong"
+        if abs(c - 1) < 1e-5:
+            return f"off by {abs(c - 1):.1g} of itself: an eps that the function lacks, or a constant with too few digits?"
         factors = {leaf.size: "the number of entries", **{n: f"the size {n} of an axis" for n in leaf.shape}}
         for n, words in factors.items():
             if n > 1 and min(abs(c - n), abs(c - 1 / n)) < 1e-5:
