@@ -567,6 +567,35 @@ def test_snippets_import_nothing_from_a_script(tmp_path):
     assert "fn = ...  # wrong of the script that ran: put it here" in said
 
 
+class Accumulating:
+    """A layer that adds to the gradient of the call before."""
+
+    total = 0.0
+
+    def __call__(self, x, w):
+        def vjp(g):
+            self.total = self.total + (g * x).sum()
+            return g * w, np.asarray(self.total)
+
+        return x * w, vjp
+
+
+accumulating = Accumulating()
+by_lambda = lambda x: (np.sin(x), lambda g: g)  # noqa: E731 - as people write them
+
+
+def test_state_that_is_kept_is_shrunk_to_one_that_shows():
+    for seed in range(5):
+        report = fuzz_grad(Accumulating(), st.tuples(tensors((2, 3)), tensors(())), seed=seed, raise_error=False)
+        assert report.failure.worst.name == "deterministic", report
+
+
+def test_snippets_import_what_a_module_holds_under_a_name():
+    arguments = (np.ones((2, 3)), np.ones(()))
+    assert f"from {__name__} import accumulating\n" in snippet(check_grad(accumulating, *arguments, raise_error=False))
+    assert f"from {__name__} import by_lambda\n" in snippet(check_grad(by_lambda, np.ones(2), raise_error=False))
+
+
 def test_a_missed_wrong_rule_fails_the_selftest(monkeypatch, capsys):
     from dataclasses import replace
 

@@ -62,8 +62,10 @@ class _Code:
             return str(name_there)
         if module == "numpy" and _is_at(np, name_there, value):
             return f"np.{name_there}"
-        for path in (name_there, f"{name_there}.fn"):  # a test that `grad_property` made has its function's name
-            if module != "__main__" and _is_at(sys.modules.get(str(module)), path, value):
+        home = sys.modules.get(str(module))
+        held = [key for key, item in vars(home or object).items() if item is value]  # lambdas and objects, under any name
+        for path in (name_there, f"{name_there}.fn", *held):  # a test that `grad_property` made has its function's name
+            if module != "__main__" and _is_at(home, path, value):
                 head, dot, rest = path.partition(".")
                 free = self.free(head)
                 self.lines.append(f"from {module} import {head}" + (f" as {free}" if free != head else ""))
