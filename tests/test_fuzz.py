@@ -429,6 +429,8 @@ WRONG_USAGE = [
     (["t:sine", "--inputs", "t:number"], "--inputs t:number: no such strategy"),
     (["t:sine", "--inputs", "t:sine"], "missing 1 required positional argument"),
     (["t:sine", "--inputs", "conv"], "called with ("),
+    (["t:sine", "--backend", "nothing"], "invalid choice: 'nothing'"),
+    (["elementwise.neg", "--backend", "torch"], "--backend is for a function of your own"),
     (["elementwise.neg", "--inputs", "conv"], "--inputs is for a function of your own"),
     (["--selftest", "nothing"], "no wrong rule has 'nothing' in its name"),
     (["--replay", "missing.py"], "FileNotFoundError: "),
@@ -443,6 +445,7 @@ def modules(tmp_path, monkeypatch):
     (tmp_path / "t.py").write_text(
         "import numpy as np\nnumber = 3\n\n\ndef forgets(x): return x * x\n\n\n"
         "def sine(x): return np.sin(x), lambda g: g * np.cos(x)\n\n\ndef wrong(x): return np.sin(x), lambda g: g\n"
+        "\n\ndef plain(x): return x * x\n"
     )
     (tmp_path / "syntax.py").write_text("def f(:")
     (tmp_path / "raises.py").write_text("raise RuntimeError('boom')")
@@ -466,6 +469,7 @@ def test_wrong_gradients_have_status_1(modules, capsys):
     assert main(["t:sine", "--max-examples", "5"]) == 0
     assert main(["t:wrong"]) == 1
     assert main(["t:wrong", "--json"]) == 1
+    assert main(["t:plain", "--backend", "tensor", "--max-examples", "5"]) == 0
 
 
 def test_an_interrupted_run_does_not_say_that_all_is_right(modules):
@@ -719,6 +723,72 @@ def test_adapters(library):
     assert not replay(report)
     if library != "autograd":  # known by what they return; autograd's functions return plain arrays
         assert fuzz_grad(numpy_like.sin, tensors((2,)), seed=1, max_examples=5)
+
+
+def torch_functions():
+    """A module's worth of torch.autograd.Functions: right, wrong, and one whose forward has no ctx."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+
+    class Affine(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, weight, bias):
+            ctx.save_for_backward(x, weight)
+            return x @ weight.mT + bias
+
+        @staticmethod
+        def backward(ctx, g):
+            x, weight = ctx.saved_tensors
+            return g @ weight, g.mT @ x, g.sum(0)
+
+    class Cube(torch.autograd.Function):
+        @staticmethod
+        def forward(x):
+            return x**3
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(*inputs)
+
+        @staticmethod
+        def backward(ctx, g):
+            return 3 * g * ctx.saved_tensors[0]
+
+    return torch, Affine, Cube
+
+
+def test_a_torch_function_is_known_by_its_apply(monkeypatch):
+    torch, affine, cube = torch_functions()
+    report = fuzz_grad(affine.apply, seed=0, max_examples=20)
+    assert report.inferred == "x, weight, bias: shapes (n,k),(m,k),(m)"
+    cube.__name__ = cube.__qualname__ = "held"
+    monkeypatch.setattr(sys.modules[__name__], "held", cube, raising=False)
+    said = str(fuzz_grad(cube.apply, seed=0, raise_error=False))
+    assert said.startswith("held.apply  (torch)   property: value\n  input       x = "), said
+    assert f"from {__name__} import held\n" in said
+    assert "check_grad(held.apply, " in said
+    for attempt in (fuzz_grad, check_grad):
+        with pytest.raises(TypeError, match=r"fn is the class held; give held\.apply"):
+            attempt(cube, np.ones(2))
+        with pytest.raises(TypeError, match=r"fn is the class Linear; give an object of it, Linear\(\.\.\.\)"):
+            attempt(nn.Linear, np.ones(2))
+    with pytest.raises(TypeError, match="give an object of it"):
+        check_grad(torch.nn.Linear, np.ones(2))
+    with pytest.raises(TypeError, match="'torch' for one of PyTorch"):
+        check_grad(lambda x: cube.apply(x), np.ones(2))  # takes arrays, too, and gives arrays back
+
+
+def test_inferred_shapes_that_a_torch_module_refuses_are_not_drawn():
+    torch, *_ = torch_functions()
+
+    class Scale(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.factor = torch.nn.Parameter(torch.ones(3, dtype=torch.float64))
+
+        def forward(self, x):
+            return x * self.factor
+
+    assert fuzz_grad(Scale(), seed=0, max_examples=20)
 
 
 def test_jax_in_float32_is_refused():

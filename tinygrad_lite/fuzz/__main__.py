@@ -26,6 +26,9 @@ EPILOG = """examples:
 exit status: 0 all right, 1 a wrong gradient (or one that --selftest missed), 2 wrong usage, or an error on the way"""
 
 
+FRAMEWORKS = ("rule", "tensor", "module", "torch", "jax", "autograd")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the result is the exit status."""
     parser = argparse.ArgumentParser(
@@ -34,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("target", nargs="?", help="module:function, or part of the name of an op; default: all of the project")
     parser.add_argument("--inputs", help="strategy of tinygrad_lite.fuzz (broadcast, conv, ...) or module:name of one")
+    parser.add_argument("--backend", choices=FRAMEWORKS, help="what your function is written with; found out by default")
     parser.add_argument("--max-examples", type=_whole(1), help="examples for each op (default 100; 300 for --selftest)")
     parser.add_argument("--minutes", type=_minutes, help="fuzz for so long, going round with new seeds")
     parser.add_argument("--seed", type=_whole(0), default=0, help="default %(default)s")
@@ -100,8 +104,9 @@ def _words(error: BaseException) -> str:
 
 def _jobs(args: argparse.Namespace) -> list[tuple[str, Any, str]]:
     """(name, function of fuzz_grad's options, note) of everything that is to be fuzzed."""
-    if args.inputs is not None and (args.selftest or ":" not in (args.target or "")):
-        raise ShapeError("--inputs is for a function of your own, module:function; the ops of the project have theirs")
+    for name, value in (("--inputs", args.inputs), ("--backend", args.backend)):
+        if value is not None and (args.selftest or ":" not in (args.target or "")):
+            raise ShapeError(f"{name} is for a function of your own, module:function; the ops of the project have theirs")
     if args.selftest:
         from tinygrad_lite.fuzz.mutants import CATALOGUE
 
@@ -114,7 +119,7 @@ def _jobs(args: argparse.Namespace) -> list[tuple[str, Any, str]]:
         if isinstance(fn, OpSpec):
             return [(fn.name, fn.fuzz, "")]
         fn = getattr(fn, "fn", fn)  # of a test made by grad_property
-        return [(args.target, lambda **options: fuzz_grad(fn, inputs, **options), "")]
+        return [(args.target, lambda **options: fuzz_grad(fn, inputs, backend=args.backend, **options), "")]
     from tinygrad_lite.fuzz.project import LAYERS, SPECS
 
     specs = [spec for spec in [*SPECS, *LAYERS] if not args.target or args.target in spec.name]

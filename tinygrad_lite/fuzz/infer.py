@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from tinygrad_lite.errors import DtypeError, ShapeError
 from tinygrad_lite.fuzz.strategies import SHAPES, Arguments, Strategy, broadcast, conv, matmul, tensors
-from tinygrad_lite.gradcheck.target import Target
+from tinygrad_lite.gradcheck.target import Target, parameters_of
 
 INTEGERS = {"index", "indices", "idx", "labels", "targets", "target", "label"}
 BOOLEANS = {"mask", "condition", "cond"}
@@ -19,7 +19,7 @@ SWITCHES = {"keepdims", "keepdim"}
 AXES = {"axis", "dim"}
 FREE = ("any shape", "shapes that broadcast")  # families in which a gradient of the wrong shape is the rule's fault
 PER_AXIS = {"gamma", "beta", "weight", "bias", "scale", "shift", "w"}  # of the last or channel axis, not broadcast
-REFUSED = (ValueError, TypeError, IndexError, AssertionError, np.exceptions.AxisError)
+REFUSED = (ValueError, TypeError, IndexError, AssertionError, RuntimeError, np.exceptions.AxisError)
 
 
 def infer(fn: Any, backend: Any = None) -> tuple[Strategy[Arguments], str]:
@@ -32,7 +32,7 @@ def infer(fn: Any, backend: Any = None) -> tuple[Strategy[Arguments], str]:
     """
     forward = fn[0] if isinstance(fn, tuple) else getattr(fn, "forward", fn)
     try:
-        parameters = list(inspect.signature(forward).parameters.values())
+        parameters = parameters_of(fn)
     except ValueError:
         raise ShapeError(f"fuzz_grad: {forward} has no signature that Python can read; give inputs=.") from None
     required = [p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]

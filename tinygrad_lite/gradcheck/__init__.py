@@ -126,6 +126,9 @@ def refuse_unknown(
             raise DtypeError(
                 f"{function}: a {type(f).__name__} cannot be called; give (layer.forward, lambda g, x: layer.backward(g))."
             )
+        if isinstance(f, type) and hasattr(f, "forward"):
+            what = f"{f.__name__}.apply" if hasattr(f, "setup_context") else f"an object of it, {f.__name__}(...)"
+            raise DtypeError(f"{function}: fn is the class {f.__name__}; give {what}.")
         _check.function_of(function, "fn", f)
     for name, value, known in (("kinks", kinks, KINKS), ("backend", backend, BACKENDS)):
         if value is not None and not (value in known if isinstance(value, str) else name == "backend" and callable(value)):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_lite.gradcheck.layout import array_code
+from tinygrad_lite.gradcheck.target import path_of
 
 PLAIN = (bool, int, complex, str, bytes, slice, range, type(None), type(...))  # types whose repr is code
 
@@ -57,7 +58,8 @@ class _Code:
 
     def imported(self, value: Any, name: str) -> str:
         """Path of a function or class, after the import that it needs; where it cannot be imported, the reader is told so."""
-        module, name_there = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
+        owner = getattr(value, "__self__", None)
+        module, name_there = getattr(owner if isinstance(owner, type) else value, "__module__", None), path_of(value)
         if module == "builtins" and _is_at(builtins, name_there, value):
             return str(name_there)
         if module == "numpy" and _is_at(np, name_there, value):

@@ -65,7 +65,7 @@ class Target:
     @property
     def name(self) -> str:
         fn = self.fn[0] if isinstance(self.fn, tuple) else self.fn
-        return getattr(fn, "__qualname__", None) or type(fn).__name__
+        return path_of(fn) or type(fn).__name__
 
     @cached_property
     def leaves(self) -> list[Array]:
@@ -79,9 +79,8 @@ class Target:
     @cached_property
     def names(self) -> list[str]:
         """Names of the leaves, as the function's signature has them."""
-        fn = self.fn[0] if isinstance(self.fn, tuple) else getattr(self.fn, "forward", self.fn)
         try:
-            every = list(inspect.signature(fn).parameters.values())
+            every = parameters_of(self.fn)
             parameters = list(itertools.takewhile(lambda p: p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD), every))
         except (TypeError, ValueError):
             parameters = []
@@ -143,11 +142,28 @@ class Target:
         return Target(module, self.args, self.kwargs, "tensor")._call(inputs, convert)
 
 
+def path_of(fn: Any) -> str:
+    """Qualified name of a function; that of a class method says which class has it, though another may have defined it."""
+    owner = getattr(fn, "__self__", None)
+    return f"{owner.__qualname__}.{fn.__name__}" if isinstance(owner, type) else getattr(fn, "__qualname__", "")
+
+
+def parameters_of(fn: Any) -> list[inspect.Parameter]:
+    """Parameters of the forward pass: of a pair's, an object's, or that behind apply of a torch.autograd.Function."""
+    owner = getattr(fn, "__self__", None)
+    setup = getattr(owner, "setup_context", None)
+    of_torch = isinstance(owner, type) and setup is not None
+    forward = fn[0] if isinstance(fn, tuple) else getattr(owner if of_torch else fn, "forward", fn)
+    parameters = list(inspect.signature(forward).parameters.values())
+    ctx = of_torch and setup.__module__.startswith("torch.")  # comes first, unless the Function has its own setup_context
+    return parameters[1:] if ctx else parameters
+
+
 def detect(fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
     """Name of the backend for fn, known by what fn is or by what it returns."""
     if isinstance(fn, tuple):
         return "rule"
-    home = {base.__module__.partition(".")[0] for base in type(fn).__mro__}
+    home = {base.__module__.partition(".")[0] for base in type(getattr(fn, "__self__", fn)).__mro__}
     if "torch" in home:
         return "torch"
     if hasattr(fn, "named_parameters"):
@@ -166,7 +182,7 @@ def detect(fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
     raise DtypeError(
         f"gradient check: {getattr(fn, '__qualname__', fn)} must return (output, vjp) or Tensors, but returned "
         f"{type(result).__name__}; give a rule, a pair (forward, backward), or backend='tensor' for a function of Tensors "
-        "that arrays can be given too, 'autograd' for one of HIPS autograd."
+        "that arrays can be given too, 'torch' for one of PyTorch, 'autograd' for one of HIPS autograd."
     )
 
 
