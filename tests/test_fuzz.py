@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -796,3 +797,12 @@ def test_jax_in_float32_is_refused():
     jax.config.update("jax_enable_x64", False)
     with pytest.raises(TypeError, match=r"JAX computes in float32 only; call jax\.config\.update"):
         check_grad(jax.numpy.sin, np.ones(2), backend="jax")
+
+
+def test_what_a_function_warns_of_at_drawn_inputs_is_not_printed_again_and_again(recwarn):
+    def mean(x):
+        warnings.warn("of one number", stacklevel=1)
+        return np.mean(x), lambda g: (np.full_like(x, g / x.size),)
+
+    assert fuzz_grad(mean, tensors((1,)), max_examples=10)
+    assert not recwarn.list

@@ -23,9 +23,10 @@ Backend = Callable[[Call, Sequence[Array]], tuple[list[Array], Pull]]
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence NumPy about infinities and means of nothing, as fuzzing asks for them on purpose."""
+    """Silence NumPy, PyTorch and functions about infinities and means of nothing, as fuzzing asks for them on purpose."""
     with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
+        for category in (RuntimeWarning, UserWarning):
+            warnings.simplefilter("ignore", category)
         yield
 
 
