@@ -35,7 +35,7 @@ SIZES = (1, 10, 32, 100, 256, 1000)
 CHAIN = 1000
 DEPTHS = (100, 1000, 10_000, 100_000)
 LAYERS = ("conv1", "relu", "pool", "conv2", "fc1", "gelu", "sigmoid", "softmax", "layer_norm", "cube", "embedding")
-TITLE = 40  # letters of a title that fit over one of the pictures
+TITLE = 36  # letters of a title that fit over one of the pictures
 TASKS = {  # name -> (what is done, sizes)
     "step": ("training step of LeNet, batch of", SIZES),
     "inference": ("LeNet forward, batch of", SIZES),

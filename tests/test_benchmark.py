@@ -23,6 +23,19 @@ def test_dry_run_writes_a_table_and_a_picture(tmp_path, capsys):
     assert "an operation" in capsys.readouterr().out
 
 
+def test_no_title_is_cut_off():
+    row = {"median": 1.0, "low": 0.9, "high": 1.1, "memory": 1}
+    table = dict.fromkeys(contenders.CONTENDERS, row)
+    figure = benchmark.draw({task: dict.fromkeys(sizes, table) for task, (_, sizes) in benchmark.TASKS.items()})
+    figure.canvas.draw()
+    titles = [axes.title for axes in figure.axes if axes.get_title()]
+    benchmark.plt.close(figure)
+    assert len(titles) > len(benchmark.TASKS)
+    for title in titles:
+        box = title.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.width, title.get_text()
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
