@@ -37,7 +37,7 @@ class Outputs:
     def __init__(self, out: str | Path | None, name: str) -> None:
         self.folder = Path(out) if out is not None else free_folder(Path("runs"), name)
         self.names: list[str] = []
-        self._made = next((p for p in [*self.folder.parents[::-1], self.folder] if not p.exists()), None)
+        self._made = next((p for p in [*self.folder.parents[::-1], self.folder] if not os.path.exists(p)), None)
         with writing_to(self.folder):
             self._aside = Path(tempfile.mkdtemp(prefix=".part-", dir=self.folder))
 
@@ -66,9 +66,12 @@ class Outputs:
     def __enter__(self) -> "Outputs":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, *__: object) -> None:
         try:
-            if kind is None:
+            if isinstance(error, OSError) and error.filename is None:  # a full disk
+                with writing_to(self.folder):
+                    raise error
+            if error is None:
                 for name in self.names:
                     os.replace(self._aside / name, self.folder / name)
                 print(f"Written to {self.folder}: {', '.join(self.names)}")

@@ -74,8 +74,8 @@ class Run:
 
     @staticmethod
     def refuse_existing(folder: Path | None) -> None:
-        """Raise RunError if the folder holds a run."""
-        if folder is not None and (folder / "config.json").exists():
+        """Raise RunError if the folder holds a run; not if it is closed to us, where Path.exists would raise another error."""
+        if folder is not None and os.path.exists(folder / "config.json"):
             raise RunError(f"--out: {folder} holds a run already; give another folder or move that one away.")
 
     def log(self, **values: Any) -> None:
@@ -149,7 +149,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     FileFormatError : result.json is not what a finished training writes.
     """
     path = folder / "result.json"
-    if not path.exists():
+    if not os.path.exists(path):
         return None
     names = ("step", "test_accuracy", "train_size", "seconds")
     try:
@@ -251,7 +251,7 @@ def _is_of(folder: Path, error: OSError) -> bool:
 def free_folder(base: Path, name: str) -> Path:
     """Give the first of NAME-1, NAME-2, ... that does not exist yet in a folder."""
     number = 1
-    while (base / f"{name}-{number}").exists():
+    while os.path.exists(base / f"{name}-{number}"):
         number += 1
     return base / f"{name}-{number}"
 

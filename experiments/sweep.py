@@ -47,7 +47,7 @@ class Job:
 
     def begun(self) -> bool:
         """Whether there is something to go on with."""
-        return (self.folder / "config.json").exists()
+        return os.path.exists(self.folder / "config.json")
 
     def result(self) -> dict[str, Any] | None:
         """Give what came out, None if the run is not finished."""

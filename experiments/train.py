@@ -1,11 +1,13 @@
 """Train LeNet on MNIST: `python -m experiments.train` (see --help for recipes and options)."""
 
 import argparse
+import contextlib
 import dataclasses
 import math
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -35,25 +37,31 @@ def main(argv: list[str] | None = None) -> int:
     except StoppedError as error:
         print(f"train: {error}", file=sys.stderr)
         return 128 + stop.signal
-    except (TinygradError, FileNotFoundError) as error:
+    except (TinygradError, OSError) as error:
         print(f"train: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("train: stopped at once; --resume goes on from the last checkpoint.", file=sys.stderr)
         return 130
-    except OSError as error:
-        print(f"train: cannot write ({error}); what was whole before is kept, and --resume goes on with it.", file=sys.stderr)
-        return 1
     finally:
         stop.forget()
     return 0
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """Say what is left where something cannot be written in this context."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"cannot write ({error}); what was whole before is kept, and --resume goes on with it.") from None
 
 
 def train(options: argparse.Namespace, stop: "Stop") -> None:
     """Train one net."""
     config = configuration(options)
     data = load_data(options.data_dir, options.validate)
-    with Run.create(options.out, f"{options.recipe}-seed{options.seed}", config) as run:
+    with writing(), Run.create(options.out, f"{options.recipe}-seed{options.seed}", config) as run:
         training = Training(_recipe_in(config), options.seed, data[0])
         finish(run, training, data[1], stop, options.quiet, options.checkpoint_seconds)
 
@@ -91,7 +99,7 @@ def resume(folder: Path, stop: "Stop", quiet: bool, checkpoint_seconds: float) -
         raise
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, ArithmeticError) as error:
         raise FileFormatError(f"--resume: config.json or checkpoint in {folder} are not of this program: {error!r}.") from error
-    with Run(folder, training.step) as run:
+    with writing(), Run(folder, training.step) as run:
         return finish(run, training, data[1], stop, quiet, checkpoint_seconds)
 
 

@@ -2,7 +2,9 @@
 
 import argparse
 import contextlib
+import errno
 import importlib
+import os
 
 import pytest
 
@@ -14,19 +16,28 @@ from experiments.outputs import Outputs
 from experiments.runs import RunError, check_positive, run_main
 from tinygrad_lite import GradientError
 
-WRITERS = ("components", "confusion", "feature_maps", "fuzz_gradients", "pages", "read", "train_reader")
+WRITERS = ("components", "confusion", "feature_maps", "fuzz_gradients", "pages", "read", "train", "train_reader")
 
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_folder_that_cannot_be_written_to_is_said_before_the_work(name, tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
-    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+    for out in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("long" * 100)):
         assert importlib.import_module(f"experiments.{name}").main(["--dry-run", "--out", str(out)]) == 1
         said, error = capsys.readouterr()
         assert f"{name}: --out: cannot write to {out} (" in error
         assert error.endswith("give another folder.\n")
         assert said == ""
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_full_disk_is_said_with_its_folder(tmp_path):
+    with (
+        pytest.raises(RunError, match=rf"--out: cannot write to {tmp_path} \(No space left on device\); give another folder"),
+        Outputs(tmp_path, "name"),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as a file's write() raises it, without a name
+    assert not list(tmp_path.iterdir())
 
 
 def outcome(capsys, run, **options):

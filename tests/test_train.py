@@ -1,5 +1,6 @@
 """The main job as a user types it: what it writes, that it repeats itself, and how it fails."""
 
+import errno
 import json
 import os
 import re
@@ -254,6 +255,16 @@ def test_unwritable_out(tmp_path, capsys):
         assert f"train: --out: cannot write to {out} ({reason}); give another folder." in capsys.readouterr().err
     assert (tmp_path / "file").read_text() == "kept"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_cannot_be_read_is_not_said_to_be_unwritable(tmp_path, capsys, monkeypatch):
+    def closed(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(mnist, "load", closed)
+    assert main([*SMALL, "--data-dir", "closed", "--out", str(tmp_path / "run")]) == 1
+    assert capsys.readouterr().err == "train: [Errno 13] Permission denied: 'closed'\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
