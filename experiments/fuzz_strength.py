@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.runs import RunError, check_positive, run_main
 from experiments.unseen import Unseen
 from tinygrad_lite.fuzz import OpSpec, fuzz_grad
 from tinygrad_lite.fuzz.mutants import CATALOGUE
@@ -253,7 +254,10 @@ def shrink(seeds: int) -> None:
 
 def torch(seeds: int) -> None:
     """Print time and power of one check of a convolution, beside torch's own (PyTorch must be installed)."""
-    import torch as library
+    try:
+        import torch as library
+    except ImportError:
+        raise RunError("torch: PyTorch is not installed here; pip install torch.") from None
 
     from tinygrad_lite.ops.conv import conv2d
 
@@ -328,19 +332,24 @@ def unseen_third(seeds: int) -> None:
 PARTS = (curve, generated, unseen_first, unseen_second, unseen_third, oracle, sensitivity, shrink, torch)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def run(options: argparse.Namespace) -> None:
     """Run one part, or all that need no other library."""
+    check_positive(options, "seeds")
+    for part in PARTS:
+        if options.part == part.__name__ or (options.part == "all" and part is not torch):
+            print(f"-- {part.__name__}", flush=True)
+            part(options.seeds)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; gives the exit code."""
     parser = argparse.ArgumentParser(
         "python -m experiments.fuzz_strength", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("part", choices=[*(part.__name__ for part in PARTS), "all"])
     parser.add_argument("--seeds", type=int, default=5, help="default %(default)s")
-    args = parser.parse_args(argv)
-    for part in PARTS:
-        if args.part == part.__name__ or (args.part == "all" and part is not torch):
-            print(f"-- {part.__name__}", flush=True)
-            part(args.seeds)
-    return 0
+    parser.set_defaults(seed=0)  # every part counts its seeds from there
+    return run_main("fuzz_strength", run, parser.parse_args(argv))
 
 
 if __name__ == "__main__":
