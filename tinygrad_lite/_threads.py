@@ -200,7 +200,9 @@ def products(multiply_adds: int, largest: int, scratch: int, *tasks: tuple[Calla
 
 def _blas_would_share(multiply_adds: int, n: int, m: int) -> bool:
     """Whether OpenBLAS would use its own threads for a product with a result of n x m."""
-    return multiply_adds > (BLAS_SHARES if n > 1 < m else BLAS_SHARES_VECTORS if n == m else BLAS_SHARES_VECTOR)
+    if n > 1 and m > 1:
+        return multiply_adds > BLAS_SHARES
+    return multiply_adds > (BLAS_SHARES_VECTORS if n == m else BLAS_SHARES_VECTOR)
 
 
 def matmul(a: Array, b: Array) -> Array:
