@@ -130,7 +130,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def draw(path: Path, rows: list[dict[str, Any]], published: dict[str, float], by_size: bool, where: str) -> None:
     """Draw the errors, each seed a dot, with mean and standard deviation: in rows, or over the size of the training set."""
-    figure, axes = plt.subplots(figsize=(8, 4.5 if by_size else 1.6 + 0.4 * len(rows)), layout="constrained")
+    height = (4.5 if by_size else 1.4 + 0.4 * len(rows)) + 0.2 * (2 + len(published))  # a line of the legend each
+    figure, axes = plt.subplots(figsize=(8, height), layout="constrained")
     means = [100 - row["test_accuracy"]["mean"] for row in rows]
     spreads = [row["test_accuracy"]["std"] for row in rows]
     places = [row["train_size"] if by_size else -i for i, row in enumerate(rows)]
@@ -160,12 +161,14 @@ def draw(path: Path, rows: list[dict[str, Any]], published: dict[str, float], by
         axes.set_xticks(places, [f"{place:,}" for place in places])
         axes.xaxis.set_minor_formatter("")
         axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("{x:g}")
+        low, high = axes.get_ylim()
+        sparse = high > 10 * low  # not all nine of a decade then: they would lie on each other
+        axes.yaxis.set_minor_formatter(lambda y, _: "" if sparse and f"{y:e}"[0] not in "25" else f"{y:g}")
     else:
         axes.set_yticks(places, [row["variant"] for row in rows])
         axes.set_xlabel(f"error (% of {where})")
     axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=8)
+    figure.legend(fontsize=8, loc="outside lower center")
     axes.set_title("LeNet, 431,080 parameters: the last epoch")
     figure.savefig(path)
     plt.close(figure)
@@ -207,6 +210,8 @@ def sweep(options: argparse.Namespace, stop: train.Stop) -> None:
 def _published(text: str) -> tuple[str, float]:
     name, _, error = text.rpartition("=")
     try:
+        if not 0 <= float(error) <= 100:
+            raise ValueError
         return name, float(error)
     except ValueError:
         raise RunError(f"--published: expected NAME=ERROR, an error in per cent, got {text!r}.") from None

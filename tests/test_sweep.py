@@ -45,6 +45,27 @@ def test_rows_are_what_the_runs_gave(swept):
     assert (config["recipe"], config["seed"], config["elastic"], config["rotation"] > 0) == ("small", 1, 0.0, True)
 
 
+@pytest.mark.parametrize("by_size", [False, True])
+def test_nothing_on_the_picture_hides_anything(tmp_path, monkeypatch, by_size):
+    figures = []
+    monkeypatch.setattr(sweep.plt, "close", figures.append)
+    results = [
+        [{"train_size": size, "test_accuracy": 1 - e / size**0.5, "seconds": 1.0} for e in (3, 4, 5)] for size in (400, 60_000)
+    ]
+    rows = [summary(f"best:train_size={found[0]['train_size']}", found) for found in results[: 1 + by_size]]
+    sweep.draw(tmp_path / "sweep.png", rows, {"a long name of a net": 19.0, "Caffe": 16.0}, by_size, "the test images")
+    (axes,) = figures[0].axes
+    low, high = axes.get_ylim()
+    ticks = [*axes.yaxis.get_major_ticks(), *axes.yaxis.get_minor_ticks()]
+    boxes = [tick.label1.get_window_extent() for tick in ticks if low <= tick.get_loc() <= high and tick.label1.get_text()]
+    assert len(boxes) == (4 if by_size else 1)
+    boxes += [part.get_window_extent() for part in (axes, axes.xaxis.label, *figures[0].legends)]
+    assert not any(box.overlaps(other) for i, box in enumerate(boxes) for other in boxes[:i])
+    assert all(figures[0].bbox.containsx(x) for box in boxes for x in (box.x0, box.x1))
+    assert all(figures[0].bbox.containsy(y) for box in boxes for y in (box.y0, box.y1))
+    assert figures[0].legends  # beside the axes, not on them
+
+
 def test_stopped_and_gone_on_with_equals_the_unbroken_sweep(swept, tmp_path, few_digits, capsys):
     arguments = [VARIANTS[0], "--seeds", "2", "--jobs", "1", "--data-dir", few_digits, "--out", str(tmp_path)]
     process = subprocess.Popen(
@@ -131,6 +152,8 @@ def test_part_of_the_test_set_has_a_line_of_its_own():
     (["best:elastic"], "--set: expected FIELD=VALUE"),
     (["best", "--seeds", "0"], "--seeds: must be at least 1, got 0."),
     (["best", "--published", "Caffe"], "--published: expected NAME=ERROR, an error in per cent, got 'Caffe'."),
+    (["best", "--published", "Caffe=nan"], "--published: expected NAME=ERROR, an error in per cent, got 'Caffe=nan'."),
+    (["best", "--published", "Caffe=-1"], "--published: expected NAME=ERROR, an error in per cent, got 'Caffe=-1'."),
     (["best", "--validate", "60000"], "--validate: must be between 1 and 59999, got 60000."),
     (["best", "--data-dir", "nowhere"], "found neither"),
 ])  # fmt: skip
