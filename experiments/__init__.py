@@ -16,10 +16,12 @@ class _Output(io.FileIO):
             return len(data)
 
 
-if sys.argv[:1] == ["-m"] and sys.stdout is not None:  # Python sets this while it looks for the module that it will run
-    sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(_Output(sys.stdout.fileno(), "w", closefd=False)),
-        sys.stdout.encoding,
-        sys.stdout.errors,
-        line_buffering=sys.stdout.line_buffering,
-    )
+if sys.argv[:1] == ["-m"]:  # Python sets this while it looks for the module that it will run
+    os.environ["MPLBACKEND"] = "Agg"  # a notebook's own need not be installed where its commands run
+    if sys.stdout is not None:
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(_Output(sys.stdout.fileno(), "w", closefd=False)),
+            sys.stdout.encoding,
+            sys.stdout.errors,
+            line_buffering=sys.stdout.line_buffering,
+        )

@@ -5,6 +5,8 @@ import contextlib
 import errno
 import importlib
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -38,6 +40,13 @@ def test_a_full_disk_is_said_with_its_folder(tmp_path):
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as a file's write() raises it, without a name
     assert not list(tmp_path.iterdir())
+
+
+def test_a_notebook_s_backend_for_pictures_need_not_be_installed(tmp_path):
+    command = [sys.executable, "-m", "experiments.feature_maps", "--dry-run", "--out", str(tmp_path)]
+    there = {**os.environ, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # for all a notebook starts
+    assert subprocess.run(command, env=there, capture_output=True, text=True, check=False).stderr == ""
+    assert (tmp_path / "feature_maps_1.png").is_file()
 
 
 def outcome(capsys, run, **options):
