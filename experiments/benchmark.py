@@ -3,8 +3,9 @@
     python -m experiments.benchmark                          # all tasks, all frameworks that are installed
     python -m experiments.benchmark --tasks step inference --sizes 1 100 --contenders tinygrad_lite PyTorch
 
-Each contender runs in a process of its own with the same number of threads; they take turns, and every median is over all
-turns, so that a moment of noise meets all of them. Times do not carry over from one machine to another: look at the ratios.
+Each contender runs in a process of its own with the same number of threads; they take turns. Every median is over all turns;
+every ratio is the median of the ratios turn by turn, for what disturbs the machine for a while meets all of one turn and falls
+out of it. Times do not carry over from one machine to another: look at the ratios.
 Memory is the largest resident size while preparing and doing the work, above that before. An OPENBLAS_CORETYPE in the
 environment holds OpenBLAS to kernels for that processor, but not PyTorch, which has ATEN_CPU_CAPABILITY and DNNL_MAX_CPU_ISA.
 Gradient checks are timed against PyTorch's by `python -m experiments.fuzz_strength torch`.
@@ -101,9 +102,12 @@ class Runner:
 
 
 def measure(runners: dict[str, Runner], task: str, size: int, turns: int) -> dict[str, dict[str, float]]:
-    """Median seconds, their quartiles, and bytes, by contender; those that do not offer the task, or fail, are left out."""
+    """Median seconds, ratio to the rival, quartiles of both, and bytes, by contender; who does not offer it, or fails, is out.
+
+    Without the rival the ratio is to the first contender; there is none where no turn gave the times of both.
+    """
     plan: dict[str, tuple[int, int]] = {}  # turns, and repeats in each
-    seconds: dict[str, list[float]] = {}
+    seconds: dict[str, list[list[float]]] = {}  # of each turn
     memory: dict[str, int] = {}
     for name, runner in runners.items():
         answer = runner(task, size, 2, 1)
@@ -115,25 +119,32 @@ def measure(runners: dict[str, Runner], task: str, size: int, turns: int) -> dic
         for name, (times, repeats) in plan.items():
             if turn < times:
                 time.sleep(REST)
-                seconds[name] += runners[name](task, size, 1, repeats)["seconds"]
-    table = {}
-    for name, values in seconds.items():
+                seconds[name].append(runners[name](task, size, 1, repeats)["seconds"])
+    table: dict[str, dict[str, float]] = {}
+    rivals = seconds.get(RIVAL) or next(iter(seconds.values()), [])
+    for name, by_turn in seconds.items():
+        values = [value for one_turn in by_turn for value in one_turn]
         if not values:
             continue
         low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
         table[name] = {"median": median, "low": low, "high": high, "runs": len(values), "memory": memory[name]}
+        both = [np.median(own) / np.median(other) for own, other in zip(by_turn, rivals, strict=False) if own and other]
+        if both:
+            quartiles = map(float, np.quantile(both, (0.25, 0.5, 0.75)))
+            table[name] |= dict(zip(("ratio_low", "ratio", "ratio_high"), quartiles, strict=True))
     return table
 
 
 def show(task: str, size: int, table: dict[str, dict[str, float]]) -> None:
     """Print one table."""
     print(f"\n{TASKS[task][0]} {size:,}")
-    rival = table.get(RIVAL, table[next(iter(table))])
-    print(f"  {'':24}{'median':>12}{'quartiles':>22}{'ratio':>9}{'memory':>12}")
+    print(f"  {'':24}{'median':>12}{'quartiles':>22}{'ratio':>9}{'quartiles':>14}{'memory':>12}")
     for name, row in table.items():
         spread = f"{1e3 * row['low']:.3f} - {1e3 * row['high']:.3f}"
-        ratio = row["median"] / rival["median"]
-        print(f"  {name:24}{1e3 * row['median']:9.3f} ms{spread:>22}{ratio:9.2f}{row['memory'] / 2**20:9.1f} MiB")
+        ratio = f"{'none':>9}{'':14}"
+        if "ratio" in row:
+            ratio = f"{row['ratio']:9.2f}{row['ratio_low']:7.2f} - {row['ratio_high']:.2f}"
+        print(f"  {name:24}{1e3 * row['median']:9.3f} ms{spread:>22}{ratio}{row['memory'] / 2**20:8.1f} MiB")
     if task in ("node", "deep"):
         for name, row in table.items():
             print(f"  {name:24}{1e6 * row['median'] / size:9.2f} us and {row['memory'] / size:7.0f} bytes an operation")
