@@ -1,7 +1,8 @@
-"""Train the weights that read photographs: `python -m experiments.train_reader --out models/weights`, then `--net pairs`.
+"""Train the weights that read photographs: `python -m experiments.train_reader --out models/weights`, and so on.
 
-LeNet on distorted digits of MNIST's training set (`experiments.augment`), or PairNet on touching ones
-(`experiments.touching`), made afresh for every round in processes of their own while the net trains on the round before.
+LeNet on distorted digits of MNIST's training set (`experiments.augment`), PairNet on touching ones (`experiments.touching`),
+or InkNet on scraps of pages (`experiments.scraps`), made afresh for every round in processes of their own while the net
+trains on the round before.
 The last 5,000 training images are kept out: they judge the recipe, and the pages that the reader was tuned on are made of
 them. The test set is read once, at the end.
 """
@@ -25,8 +26,11 @@ import tinygrad_lite.functional as F
 from experiments import mnist
 from experiments.augment import Picker, examples
 from experiments.outputs import Outputs
+from experiments.reader.nets import evened
 from experiments.runs import RunError, check_positive, run_main
+from experiments.scraps import scraps
 from experiments.touching import pair_examples
+from models.ink import InkNet
 from models.lenet import LeNet
 from models.pair import PairNet
 from tinygrad_lite import Tensor, no_grad, optim
@@ -36,12 +40,24 @@ KEPT_OUT = 5_000
 CHUNK = 2_000  # examples made by one call of a worker, each with a seed of its own
 AVERAGE = 0.999  # of the weights, a step
 EDGES = 10.0  # the weight of the squared error of a pair's inner edges beside the cross entropy
-Examples = tuple[NDArray[np.uint8], NDArray[np.float32]] | tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]
-Net = LeNet | PairNet
+INK = 3.0  # the weight of a pixel of ink beside one of paper, of which there are many more
+Examples = tuple[NDArray[Any], ...]  # the images, uint8, and what the net shall say of them
+Net = LeNet | PairNet | InkNet
+NETS: dict[str, tuple[Callable[[np.random.Generator, float], Net], Callable[..., Examples], str]] = {
+    # --net -> a new net, its examples, and the name of its files
+    "digits": (LeNet, examples, "lenet"),
+    "pairs": (PairNet, pair_examples, "pairs"),
+    "ink": (lambda rng, _: InkNet(rng), scraps, "ink"),
+}
 
 
 def as_input(images: NDArray[np.uint8]) -> Tensor:
-    """Bytes (n, 28, w) -> float32 (n, 1, 28, w) in [0, 1], the batch innermost in memory, where conv2d wants it."""
+    """Bytes (n, 28, w) -> float32 (n, 1, 28, w) in [0, 1], the batch innermost in memory, where conv2d wants it.
+
+    Scraps of pages (n, h, w, 3) -> (n, 3, h, w), evened out as the reader does.
+    """
+    if images.ndim == 4:
+        return Tensor(np.stack([evened(image) for image in images]))
     scaled = np.multiply(images.transpose(1, 2, 0), np.float32(1 / 255), order="C")
     return Tensor(scaled.transpose(2, 0, 1)[:, None])
 
@@ -56,8 +72,7 @@ def _start(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
 
 
 def _make(net: str, seed: tuple[int, int, int], count: int) -> Examples:
-    make = pair_examples if net == "pairs" else examples
-    return make(_picker, count, np.random.default_rng(seed))
+    return NETS[net][1](_picker, count, np.random.default_rng(seed))
 
 
 def rounds(net: str, digits: mnist.Digits, seed: int, count: int, size: int, workers: int) -> Iterator[Examples]:
@@ -77,8 +92,11 @@ def rounds(net: str, digits: mnist.Digits, seed: int, count: int, size: int, wor
 
 
 def loss(net: Net, images: NDArray[np.uint8], targets: NDArray[np.float32], edges: NDArray[np.float32] | None = None) -> Tensor:
-    """Return the mean cross entropy of examples, and of pairs beside it how far their inner edges are off."""
+    """Return the mean cross entropy of examples, of pairs beside it how far their edges are off; of scraps that of a pixel."""
     out = net(as_input(images))
+    if isinstance(net, InkNet):
+        ink = targets[:, None] / np.float32(255)
+        return F.mean((1 + (INK - 1) * ink) * (F.softplus(out) - ink * out))
     if edges is None:
         return -F.sum(F.log_softmax(out, dim=-1) * targets) / len(images)
     logits, places = out
@@ -105,12 +123,18 @@ def accuracy(logits: NDArray[np.float32], labels: NDArray[np.integer[Any]]) -> f
     return float(same.reshape(len(same), -1).all(1).mean())
 
 
+def overlap(logits: NDArray[np.float32], ink: NDArray[np.uint8]) -> float:
+    """Return how much of what is ink, or is taken for it, is both: logits (n, 1, h, w), ink (n, h, w) from 0 to 255."""
+    taken, there = logits[:, 0] > 0, ink > 127
+    return float((taken & there).sum() / max(1, (taken | there).sum()))
+
+
 @np.errstate(over="ignore", invalid="ignore")  # a loss that is not finite is noticed
 def train(options: argparse.Namespace, training: mnist.Digits, kept_out: mnist.Digits) -> tuple[Net, list[dict[str, float]]]:
     """Train by the recipe; return the net with averaged weights, and figures for every round."""
     weights, order = (np.random.default_rng(s) for s in np.random.SeedSequence(options.seed).spawn(2))
-    kind: Callable[..., Net] = PairNet if options.net == "pairs" else LeNet
-    net = kind(weights, dropout=options.dropout)
+    new, make, _ = NETS[options.net]
+    net = new(weights, options.dropout)
     steps_a_pass = options.size // options.batch_size
     steps = options.rounds * options.passes * steps_a_pass
     named = list(net.named_parameters())
@@ -125,11 +149,8 @@ def train(options: argparse.Namespace, training: mnist.Digits, kept_out: mnist.D
     # How well digits are read that were worn in the same way, but that no training example is made of.
     judges = np.random.default_rng((options.seed, 10**6))
     pick = Picker(*kept_out, drawn=0.0)
-    worn: Examples
-    if options.net == "pairs":
-        worn = pair_examples(pick, options.check, judges, junk=0)
-    else:
-        worn = examples(pick, options.check, judges, junk=0, plain=0)
+    no_junk = {"digits": {"junk": 0, "plain": 0}, "pairs": {"junk": 0}}.get(options.net, {})
+    worn = make(pick, options.check, judges, **no_junk)
     figures = []
     begun = time.perf_counter()
     made = rounds(options.net, training, options.seed, options.rounds, options.size, options.workers)
@@ -151,15 +172,15 @@ def train(options: argparse.Namespace, training: mnist.Digits, kept_out: mnist.D
                 total += error.item()
                 average.update_parameters(net)
         logits, *places = outputs(averaged, worn[0])
-        row = {
-            "round": number,
-            "loss": total / (options.passes * steps_a_pass),
-            "kept_out_worn": accuracy(logits, worn[1].argmax(-1)),
-            "seconds": time.perf_counter() - begun,
-        }
+        row = {"round": number, "loss": total / (options.passes * steps_a_pass)}
+        if options.net == "ink":
+            row["kept_out_overlap"] = overlap(logits, worn[1])
+        else:
+            row["kept_out_worn"] = accuracy(logits, worn[1].argmax(-1))
+        row["seconds"] = time.perf_counter() - begun
         if places:
             row["edges_off"] = float(np.nanmean(np.abs(places[0] - worn[2])))
-        else:
+        elif options.net == "digits":
             row["kept_out"] = accuracy(outputs(averaged, kept_out.images)[0], kept_out.labels)
         figures.append({name: round(value, 4) for name, value in row.items()})
         print(", ".join(f"{name} {value:g}" for name, value in figures[-1].items()), flush=True)
@@ -169,7 +190,9 @@ def train(options: argparse.Namespace, training: mnist.Digits, kept_out: mnist.D
 def run(options: argparse.Namespace) -> None:
     """Train; write weights and figures."""
     if options.dry_run:
-        options.rounds, options.size, options.check, options.workers = 2, 1_000, 200, 1
+        size, check = (64, 16) if options.net == "ink" else (1_000, 200)
+        options.rounds, options.size, options.check, options.workers = 2, size, check, 1
+        options.batch_size = min(options.batch_size, size)
     check_positive(options, "rounds", "size", "passes", "batch_size", "check", "workers")
     if options.size < options.batch_size:
         raise RunError(f"--size: must be at least --batch-size, {options.batch_size}, got {options.size}.")
@@ -181,9 +204,8 @@ def run(options: argparse.Namespace) -> None:
         net, figures = train(options, training, kept_out)
         settings = {name: value for name, value in vars(options).items() if name not in ("out", "workers", "dry_run")}
         result: dict[str, Any] = {"settings": settings, "rounds": figures}
-        name = "pairs"
+        name = NETS[options.net][2]
         if options.net == "digits":
-            name = "lenet"
             result["test_accuracy"] = accuracy(outputs(net, test.images)[0], test.labels)
             print(f"{result['test_accuracy']:.2%} of the {len(test.images):,} test digits read right.")
         metadata = {"recipe": "experiments.train_reader", **{name: str(value) for name, value in settings.items()}}
@@ -194,7 +216,7 @@ def run(options: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m experiments.train_reader", description=__doc__.split("\n")[0])
-    parser.add_argument("--net", choices=("digits", "pairs"), default="digits", help="LeNet, or the net for touching pairs")
+    parser.add_argument("--net", choices=NETS, default="digits", help="LeNet, the net for touching pairs, or that for ink")
     parser.add_argument("--out", type=Path, default=Path("runs/train_reader"), help="folder for weights and figures")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=5, help="rounds of fresh examples")

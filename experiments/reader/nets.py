@@ -1,23 +1,46 @@
-"""The nets as the reader asks them: many small pictures, what each of them is, and of touching pairs where either digit is."""
+"""The nets as the reader asks them: where ink is, what it is, and of touching pairs where either digit is."""
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 import tinygrad_lite.functional as F
 from experiments.reader.find import Floats
 from experiments.reader.normalise import SIZE
+from models.ink import STEP, InkNet
 from models.lenet import LeNet
 from models.pair import WIDTH, PairNet
 from tinygrad_lite import no_grad
 
 MOST = 256  # pictures in a batch
+AROUND = 33  # pixels: each is looked at beside the mean of such a square, taken twice
+
+
+def evened(picture: NDArray[np.uint8]) -> Floats:
+    """Set each colour beside what is around it, so that light and shadow look alike: (h, w, 3) -> (3, h, w)."""
+    logs = np.log(picture.astype(np.float32) + 8)
+    around = logs
+    for _ in range(2):
+        around = cv2.blur(around, (AROUND, AROUND), borderType=cv2.BORDER_REFLECT)
+    return np.ascontiguousarray(2 * (logs - around).transpose(2, 0, 1))
 
 
 class Nets:
-    """A net for one digit and, if there is one, the net for two that touch; they are set to evaluation."""
+    """A net for one digit and, if there are such, those for two that touch and for ink; they are set to evaluation."""
 
-    def __init__(self, net: LeNet, pairs: PairNet | None = None) -> None:
+    def __init__(self, net: LeNet, pairs: PairNet | None = None, ink: InkNet | None = None) -> None:
         self.net = net.eval()
         self.pairs = pairs and pairs.eval()
+        self.ink = ink and ink.eval()
+
+    def ink_on(self, picture: NDArray[np.uint8]) -> Floats | None:
+        """Say how likely each pixel of a picture (h, w, 3) is ink, (h, w) in [0, 1]; None without a net for that."""
+        if self.ink is None:
+            return None
+        height, width = picture.shape[:2]
+        x = np.pad(evened(picture), ((0, 0), (0, -height % STEP), (0, -width % STEP)), mode="edge")
+        with no_grad():
+            return F.sigmoid(self.ink(x[None])).numpy()[0, 0, :height, :width]
 
     def log_probs(self, images: list[Floats]) -> list[Floats]:
         """Read images, (28, 28) or of pairs (28, 40): the log-probabilities of each, (1, 10), or of a pair (2, 10)."""
