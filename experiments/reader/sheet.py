@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.reader.find import Box, Mask
+from experiments.reader.find import Box, Floats, Mask
 
 SHADOW = 0.05  # how differently darker a shadow makes red, green and blue at most, as a logarithm
 ROOM = 0.5  # heights of a digit around it, in which the next one would be
@@ -18,7 +18,7 @@ ROUGHER = 4.0  # than paper a table's grain is at least
 class Sheet:
     """A sheet of paper on a table: the picture of it alone, blank around, its box, and where it is, (h, w) of 0 and 1.
 
-    `doubtful`: what is around it may be the same paper in shadow.
+    `doubtful`: what is beyond one of its sides may be the same paper in shadow.
     """
 
     alone: NDArray[np.uint8]
@@ -85,14 +85,33 @@ def _convex_area(gray: NDArray[np.uint8], level: float) -> Mask | None:
 
 
 def _is_shadow(small: NDArray[np.uint8], shape: Mask) -> bool:
-    """Say whether what lies around a bright area has its colour, and is hardly rougher, as is the same paper in shadow."""
+    """Say whether the paper may go on, in shadow, beyond one of a bright area's sides."""
     border = round(0.03 * max(shape.shape)) + 1
     beyond = cv2.dilate(shape, np.ones((2 * border + 1,) * 2, np.uint8))
     around = cv2.dilate(beyond, np.ones((2 * border + 1,) * 2, np.uint8)) - beyond
-    if not around.any():
-        return False
     fine = np.abs(small - cv2.GaussianBlur(small.astype(np.float32), (0, 0), 2.0)).mean(axis=2)
-    colours = [np.median(small[where > 0], axis=0) + 3 for where in (shape, around)]
-    rough = [float(np.median(fine[where > 0])) / colour.mean() for where, colour in zip((shape, around), colours, strict=True)]
+    (x, y), size, angle = cv2.minAreaRect(np.argwhere(shape)[:, ::-1].astype(np.float32))
+    rows, columns = np.nonzero(around)
+    turn = np.radians(angle)
+    along = (columns - x) * np.cos(turn) + (rows - y) * np.sin(turn)
+    across = (rows - y) * np.cos(turn) - (columns - x) * np.sin(turn)
+    long, wide = (max(1.0, n / 2) for n in size)
+    sides = [
+        (along > long, across, wide),
+        (along < -long, across, wide),
+        (across > wide, along, long),
+        (across < -wide, along, long),
+    ]
+    for outside, place, half in sides:
+        side = outside & (np.abs(place) < half)  # not round the corner, where another side's surroundings begin
+        if side.sum() > half and _is_same_paper(small, fine, shape > 0, (rows[side], columns[side])):
+            return True
+    return False
+
+
+def _is_same_paper(small: NDArray[np.uint8], fine: Floats, lit: NDArray[np.bool_], dark: tuple[NDArray[np.intp], ...]) -> bool:
+    """Say whether what is dark has the colour of what is lit, and is hardly rougher, as is the same paper in shadow."""
+    colours = [np.median(small[where], axis=0) + 3 for where in (lit, dark)]
+    rough = [float(np.median(fine[where])) / colour.mean() for where, colour in zip((lit, dark), colours, strict=True)]
     darker = np.log(colours[0] / colours[1])
     return bool(np.ptp(darker) < SHADOW and rough[1] < ROUGHER * rough[0])

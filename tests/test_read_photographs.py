@@ -1,0 +1,48 @@
+"""What photographs of pages show beside the digits: a desk, and a shadow that ends on the page."""
+
+import numpy as np
+import pytest
+
+cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
+pytest.importorskip("PIL", reason="Pillow is not installed")
+
+from experiments import mnist, read  # noqa: E402
+from experiments.paper import make_page  # noqa: E402
+from experiments.reader.sheet import find_sheet  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return read.load_reader()
+
+
+def on_a_desk(page, shade):
+    """A page on a desk, as the camera saw it, multiplied by the light on it, (h, w), from the page's corner on."""
+    height, width = page.shape[:2]
+    top, left = round(0.15 * height), round(0.15 * width)
+    desk = np.full((height + 2 * top, width + 2 * left, 3), (120, 95, 70), np.float32)
+    desk *= 1 + np.random.default_rng(1).normal(0, 0.15, (*desk.shape[:2], 1))
+    desk[top : top + height, left : left + width] = page
+    light = np.pad(shade, ((top, top), (left, left)), mode="edge")[..., None]
+    return np.clip(desk * light, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("side", ["left", "right", "top", "bottom"])
+def test_a_page_that_goes_on_in_shadow_on_one_side_is_a_doubtful_sheet(side):
+    page = np.clip(np.array([240, 228, 205]) + np.random.default_rng(0).normal(0, 3, (500, 700, 1)), 0, 255)
+    down, right = np.mgrid[:500, :700]
+    dark = {"left": right < 250, "right": right > 450, "top": down < 180, "bottom": down > 320}[side]
+    assert find_sheet(on_a_desk(page, np.where(dark, 0.4, 1.0))).doubtful
+    assert not find_sheet(on_a_desk(page, np.ones((500, 700)))).doubtful  # what is around it is the desk
+
+
+def test_digits_in_the_shadow_are_read_where_the_lit_part_of_the_page_reads_surely(reader):
+    training, _ = mnist.load()
+    page = make_page(training.images[-500:], training.labels[-500:], list(range(12)), "clean", np.random.default_rng(1))
+    height, width = page.image.shape[:2]
+    bare = np.full((height, width, 3), np.median(page.image, axis=(0, 1)))
+    wide = np.hstack([page.image, bare]) + np.random.default_rng(2).normal(0, 2, (height, 2 * width, 1))
+    middle, size = (round(1.5 * width), round(0.8 * height)), (round(0.03 * height), round(0.05 * height))
+    cv2.ellipse(wide, middle, size, 0, 0, 360, (40, 40, 40), 6)  # the only digit in the light, a sure one
+    shade = np.where(np.arange(2 * width) < 1.1 * width, 0.4, 1.0)[None].repeat(height, 0)
+    assert reader.read(on_a_desk(wide, shade)).lines() == [*page.truth()["rows"], "0"]
