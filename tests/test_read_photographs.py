@@ -1,4 +1,4 @@
-"""What photographs of pages show beside the digits: a desk, and a shadow that ends on the page."""
+"""What photographs of pages show beside the digits: a desk, a shadow that ends on the page, the rule that a digit stands on."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ pytest.importorskip("PIL", reason="Pillow is not installed")
 
 from experiments import mnist, read  # noqa: E402
 from experiments.paper import make_page  # noqa: E402
+from experiments.reader.rules import without_frames  # noqa: E402
 from experiments.reader.sheet import find_sheet  # noqa: E402
 
 
@@ -46,3 +47,14 @@ def test_digits_in_the_shadow_are_read_where_the_lit_part_of_the_page_reads_sure
     cv2.ellipse(wide, middle, size, 0, 0, 360, (40, 40, 40), 6)  # the only digit in the light, a sure one
     shade = np.where(np.arange(2 * width) < 1.1 * width, 0.4, 1.0)[None].repeat(height, 0)
     assert reader.read(on_a_desk(wide, shade)).lines() == [*page.truth()["rows"], "0"]
+
+
+def test_a_piece_of_a_rule_within_a_0_makes_no_frame_of_it():
+    zero = np.zeros((600, 500), np.uint8)
+    cv2.ellipse(zero, (250, 300), (170, 240), 0, 0, 360, 1, 36)
+    cv2.line(zero, (150, 310), (350, 322), 1, 12)  # the rest of the rule is fainter than the ink beside it
+    assert without_frames(zero) is None
+    framed = zero * 0
+    cv2.ellipse(framed, (250, 300), (170, 240), 0, 0, 360, 1, 12)
+    cv2.line(framed, (260, 200), (250, 400), 1, 12)
+    assert without_frames(framed) is not None  # a ring about a 1

@@ -88,10 +88,10 @@ def painted_over(gray: Floats, *, light: bool) -> Floats | None:
 def without_frames(mask: Mask) -> Mask | None:
     """Erase what is drawn around digits: frames, the cells of a form, a ring; None where there is no such thing.
 
-    A frame has holes, and in a hole lies ink as large as a digit would be: a quarter of the hole's height, or, in a
-    hole that takes up half of the picture, two pieces of a twenty-fifth. Neither is smaller than four widths of its line,
-    so that a speck in a 0 makes no frame of it. And half of its cells hold ink: squared paper, whose lines the digits
-    cross, is no frame.
+    A frame has holes, and in a hole lies ink as high as a digit would be: a quarter of the hole's height, or, in a
+    hole that takes up half of the picture, two pieces of a twenty-fifth. Neither is lower than four widths of its line,
+    so that a speck in a 0 makes no frame of it, nor does a piece of the rule that runs through it. And half of its
+    cells hold ink: squared paper, whose lines the digits cross, is no frame.
     """
     outlines, tree = cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
     frames = []
@@ -107,7 +107,7 @@ def without_frames(mask: Mask) -> Mask | None:
         heights = {hole: cv2.boundingRect(outlines[hole])[3] for hole in holes}
         cells = filled = 0
         for hole, height in heights.items():
-            inside = np.array([max(cv2.boundingRect(outlines[k])[2:]) for k in _siblings(tree[0], tree[0][hole][2])])
+            inside = np.array([cv2.boundingRect(outlines[k])[3] for k in _siblings(tree[0], tree[0][hole][2])])
             large = inside >= 4 * pen
             cells += height > 0.5 * max(heights.values())
             filled += (large & (inside > 0.25 * height)).any() or (
