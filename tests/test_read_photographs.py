@@ -8,6 +8,7 @@ pytest.importorskip("PIL", reason="Pillow is not installed")
 
 from experiments import mnist, read  # noqa: E402
 from experiments.paper import make_page  # noqa: E402
+from experiments.reader.reading import Digit, written_on  # noqa: E402
 from experiments.reader.rules import without_frames  # noqa: E402
 from experiments.reader.sheet import find_sheet  # noqa: E402
 
@@ -47,6 +48,20 @@ def test_digits_in_the_shadow_are_read_where_the_lit_part_of_the_page_reads_sure
     cv2.ellipse(wide, middle, size, 0, 0, 360, (40, 40, 40), 6)  # the only digit in the light, a sure one
     shade = np.where(np.arange(2 * width) < 1.1 * width, 0.4, 1.0)[None].repeat(height, 0)
     assert reader.read(on_a_desk(wide, shade)).lines() == [*page.truth()["rows"], "0"]
+
+
+def test_a_1_in_the_shadow_that_continues_a_row_is_written_on_the_page():
+    def digit(value, x, y, confidence=1.0):
+        return Digit((x, y, 20, 30), value, confidence, 5, 0.0, np.zeros((28, 28), np.float32))
+
+    lit = np.zeros((400, 400), np.uint8)
+    lit[100:300, 100:300] = 1
+    on = [digit(3, x, y) for y in (150, 200) for x in (200, 235, 270)]
+    next_one = digit(1, 305, 152, 0.85)
+    assert written_on(lit, [*on, next_one], goes_on=True) == [*on, next_one]
+    assert written_on(lit, [*on, next_one]) == on  # the edge of a sheet
+    for grain in digit(1, 305, 175), digit(1, 305, 152, 0.6), digit(1, 60, 330):
+        assert written_on(lit, [*on, grain], goes_on=True) == on
 
 
 def test_a_piece_of_a_rule_within_a_0_makes_no_frame_of_it():

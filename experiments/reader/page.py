@@ -105,7 +105,7 @@ class Reader:
         if max(reading.confidence() for reading in readings) < GRAIN:
             readings.append(self._read_picture(picture, single=single)[0])
         for reading in readings:
-            reading.digits = written_on(sheet.mask, reading.digits)
+            reading.digits = written_on(sheet.mask, reading.digits, goes_on=sheet.doubtful)
         return max(readings, key=Reading.worth), sure, [(picture, (0, 0)), alone]  # the first, if equal
 
     def _read_place(self, place: Place, *, single: bool) -> tuple[Reading, bool]:

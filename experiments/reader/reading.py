@@ -94,12 +94,13 @@ class Reading:
         return ["".join(str(self.digits[i].digit) for i in row) for row in self.rows]
 
 
-def written_on(sheet: Mask, digits: list[Digit]) -> list[Digit]:
+def written_on(sheet: Mask, digits: list[Digit], *, goes_on: bool = False) -> list[Digit]:
     """Give the digits on a sheet, without what the table beside it was taken for: a few, or ones, as grain is read.
 
     `sheet` is (h, w) of 0 and 1, the boxes are in its pixels. Where much lies beside it the sheet is none, but the light
     part of a page in shadow, and all digits are given; so is what lies beside it but is sure and as high as the digits
-    on it, if it continues a row of them or there are three of its kind.
+    on it, if it continues a row of them or there are three of its kind. A one that continues a row is believed only where
+    the paper may go on there, in shadow (`goes_on`): else it is the sheet's edge.
     """
     boxes = [d.box for d in digits]
     middles = [(round(x + w / 2), round(y + h / 2)) for x, y, w, h in boxes]
@@ -118,6 +119,9 @@ def written_on(sheet: Mask, digits: list[Digit]) -> list[Digit]:
     if written.sum() < 3:
         written &= in_row(on & sure)
     written |= sure & ones & in_row(written)
+    if goes_on:
+        likely = np.array([not d.unsure for d in digits])
+        written |= beside & ones & likely & in_row((on & sure) | written)
     return list(compress(digits, on | written))
 
 
