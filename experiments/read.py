@@ -22,19 +22,19 @@ from experiments.reader.load import UnreadableImageError, holds_more, load
 from experiments.reader.page import Reader
 from experiments.reader.reading import Reading
 from experiments.runs import run_main, write_json, writing_to
-from models.load import WEIGHTS, load_lenet, load_pairs
+from models.load import WEIGHTS, load_ink, load_lenet, load_pairs
 
 LONGEST = 150  # bytes of a picture's name before its ending
 
 
 def load_reader(weights: Path = WEIGHTS) -> Reader:
-    """Make a reader; the weights are LeNet's, those of the net for touching pairs are always the repository's own.
+    """Make a reader; the weights are LeNet's, those of the nets for touching pairs and for ink are always the repository's own.
 
     Raises
     ------
     TinygradError, FileNotFoundError : no such file, a damaged one, or weights of another net.
     """
-    return Reader(load_lenet(weights), load_pairs())
+    return Reader(load_lenet(weights), load_pairs(), load_ink())
 
 
 def as_json(name: str, reading: Reading, scale: float) -> dict[str, Any]:

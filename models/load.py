@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from models.ink import InkNet
 from models.lenet import LeNet
 from models.pair import PairNet
 from tinygrad_lite import DtypeError, FileFormatError, ShapeError, _check, serialize
@@ -12,6 +13,7 @@ from tinygrad_lite._types import Array
 
 WEIGHTS = Path(__file__).parent / "weights" / "lenet.safetensors"
 PAIR_WEIGHTS = WEIGHTS.with_name("pairs.safetensors")
+INK_WEIGHTS = WEIGHTS.with_name("ink.safetensors")
 
 
 def load_lenet(path: str | os.PathLike[str] = WEIGHTS) -> LeNet:
@@ -100,5 +102,17 @@ def load_pairs(path: str | os.PathLike[str] = PAIR_WEIGHTS) -> PairNet:
     FileNotFoundError, FileFormatError, ShapeError, DtypeError : no such file, a damaged one, or another net's.
     """
     net = PairNet(np.random.default_rng(0))
+    net.load_state_dict(serialize.load(path))
+    return net.eval()
+
+
+def load_ink(path: str | os.PathLike[str] = INK_WEIGHTS) -> InkNet:
+    """Read the weights of the net that finds ink, in evaluation mode.
+
+    Raises
+    ------
+    FileNotFoundError, FileFormatError, ShapeError, DtypeError : no such file, a damaged one, or another net's.
+    """
+    net = InkNet(np.random.default_rng(0))
     net.load_state_dict(serialize.load(path))
     return net.eval()

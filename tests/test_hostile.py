@@ -413,6 +413,7 @@ add("fuzz.fuzz_grad", lambda fn, **o: bool(fuzz.fuzz_grad(fn, fuzz.tensors((2,))
 add("models.LeNet", lambda x, **o: lenet.LeNet(**o)(x), rng=RNG, relu_after_conv=True, dropout=0.5, x=A((1, 1, 28, 28)))
 add("models.load_lenet", load.load_lenet, path=load.WEIGHTS)
 add("models.read_state", load.read_state, path=load.WEIGHTS)
+add("models.load_ink", load.load_ink, path=load.INK_WEIGHTS)
 add("models.load_pairs", load.load_pairs, path=load.PAIR_WEIGHTS)
 add("models.lenet_mat.load", lenet_mat.load, path=Path("/nowhere/net.mat"))
 add(

@@ -20,6 +20,7 @@ Floats = NDArray[np.float32]
 Mask = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 
+PERHAPS, SURELY, ALL = 0.3, 0.6, 0.8  # what a net says of pixels of ink, of one at least of each part, of all ink
 WORKING_SIDE = 900  # smaller pictures are enlarged, so that a stroke is a few pixels wide
 
 
@@ -147,6 +148,29 @@ def guess(gray: Floats, width: int, factor: float, *, light: bool) -> Ink | None
     evened, mask, _ = found
     name = f"{'light' if light else 'dark'} ink, page {width}, threshold {factor:g}, blur {blur:g}"
     return Ink(evened, strength, smooth, mask, light, name)
+
+
+def from_net(gray: Floats, likely: Floats) -> Ink | None:
+    """Guess that ink is what a net holds for it; None where that is nothing.
+
+    Parameters
+    ----------
+    gray : float32, (h, w), 0 to 255
+    likely : float32, (h, w), 0 to 1
+        How likely each pixel is ink, of whatever polarity.
+    """
+    count, labels = cv2.connectedComponents((likely > PERHAPS).astype(np.uint8), connectivity=8)
+    kept = np.zeros(count, np.uint8)
+    kept[labels[likely > SURELY]] = 1
+    mask = kept[labels]
+    if not mask.any():
+        return None
+    smooth = cv2.GaussianBlur(gray, (0, 0), 1.0)
+    size = max(9, round(0.05 * min(gray.shape)))
+    light = float((smooth - cv2.blur(smooth, (size, size)))[mask > 0].mean()) > 0
+    contrast = np.maximum(ink_strength(smooth, size, light=light), 1 / 255)  # of what it sees alone, too
+    name = f"{'light' if light else 'dark'} ink, by the net"
+    return Ink(np.clip(likely / ALL, 0, 1), contrast, smooth, mask, light, name)
 
 
 def _polarities(gray: Floats, short: int) -> list[bool]:

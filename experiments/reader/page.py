@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ from experiments.reader.reading import (
 from experiments.reader.rules import guesses_at_ink, variants
 from experiments.reader.sheet import Sheet, find_sheet
 from experiments.reader.split import Hypothesis
+from models.ink import InkNet
 from models.lenet import LeNet
 from models.pair import WIDTH, PairNet
 
@@ -43,7 +45,7 @@ Place = tuple[NDArray[np.uint8], tuple[int, int]]  # a part of a picture, and it
 
 
 class Reader:
-    """Reads pictures with two nets; they are set to evaluation.
+    """Reads pictures with three nets; they are set to evaluation.
 
     Parameters
     ----------
@@ -51,10 +53,12 @@ class Reader:
         For one digit.
     pairs : PairNet or None
         For two that touch; without it they are read where a cut leaves two digits.
+    ink : InkNet or None
+        For where the ink is; without it rules alone say that.
     """
 
-    def __init__(self, net: LeNet, pairs: PairNet | None = None) -> None:
-        self.nets = Nets(net, pairs)
+    def __init__(self, net: LeNet, pairs: PairNet | None = None, ink: InkNet | None = None) -> None:
+        self.nets = Nets(net, pairs, ink)
 
     def read(self, picture: NDArray[np.uint8], *, single: bool = False) -> Reading:
         """Find and read the digits on a picture.
@@ -130,7 +134,12 @@ class Reader:
         gray = find.to_gray(large)
 
         def guesses() -> Iterator[Ink]:
-            yield from guesses_at_ink(gray, single=single)
+            by_rules = guesses_at_ink(gray, single=single)
+            yield from islice(by_rules, 1)
+            likely = None if single else self.nets.ink_on(large)  # one digit alone has wider strokes than the net knows
+            by_net = None if likely is None else find.from_net(gray, likely)
+            yield from () if by_net is None else [by_net]
+            yield from by_rules
             doubtful = not all_sure and (single or best.confidence() < GRAIN or len(best.digits) <= FEW)
             if doubtful and len(best_of) == 1:  # where there is more ink than page, or shadow, it looks like the page
                 yield from guesses_at_ink(gray, single=single, light=not next(iter(best_of)))
