@@ -7,12 +7,13 @@ from numpy.typing import NDArray
 import tinygrad_lite.functional as F
 from experiments.reader.find import Floats
 from experiments.reader.normalise import SIZE
-from models.ink import STEP, InkNet
+from models.ink import SEES, STEP, InkNet
 from models.lenet import LeNet
 from models.pair import WIDTH, PairNet
 from tinygrad_lite import no_grad
 
 MOST = 256  # pictures in a batch
+BAND = 352  # rows of a page that the net for ink looks at at once: fewer bytes are touched for the first time
 AROUND = 33  # pixels: each is looked at beside the mean of such a square, taken twice
 
 
@@ -39,8 +40,13 @@ class Nets:
             return None
         height, width = picture.shape[:2]
         x = np.pad(evened(picture), ((0, 0), (0, -height % STEP), (0, -width % STEP)), mode="edge")
-        with no_grad():
-            return F.sigmoid(self.ink(x[None])).numpy()[0, 0, :height, :width]
+        likely = np.empty(x.shape[1:], np.float32)
+        for top in range(0, len(likely), BAND):
+            start = max(0, top - SEES)
+            with no_grad():
+                seen = F.sigmoid(self.ink(x[None, :, start : top + BAND + SEES])).numpy()[0, 0]
+            likely[top : top + BAND] = seen[top - start :][:BAND]
+        return likely[:height, :width]
 
     def log_probs(self, images: list[Floats]) -> list[Floats]:
         """Read images, (28, 28) or of pairs (28, 40): the log-probabilities of each, (1, 10), or of a pair (2, 10)."""
