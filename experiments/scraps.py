@@ -32,8 +32,8 @@ def scraps(pick: Picker, count: int, rng: np.random.Generator) -> tuple[Bytes, B
     pictures, truths = np.zeros((count, SIDE, SIDE, 3), np.uint8), np.zeros((count, SIDE, SIDE), np.uint8)
     for picture, truth in zip(pictures, truths, strict=True):
         ink = written(glyphs, rng)
-        picture[...], covered = photographed(ink, rng)
-        truth[...] = np.round(ink * (1 - covered) * 255)
+        picture[...], visible = photographed(ink, rng)
+        truth[...] = np.round(visible * 255)
     return pictures, truths
 
 
@@ -67,7 +67,7 @@ def written(glyphs: list[Ink], rng: np.random.Generator) -> Floats:
 
 
 def photographed(ink: Floats, rng: np.random.Generator) -> tuple[Bytes, Floats]:
-    """Put ink on paper and take a picture of it, uint8 (SIDE, SIDE, 3), RGB; say what of it something covers, (SIDE, SIDE)."""
+    """Put ink on paper and take a picture, uint8 (SIDE, SIDE, 3), RGB; say which of the ink is on it, (SIDE, SIDE)."""
     paper, pen = _colours(rng)
     sheet = np.broadcast_to(paper, (SIDE, SIDE, 3)).copy()
     for cells in (6, 24, 64):
@@ -81,9 +81,9 @@ def photographed(ink: Floats, rng: np.random.Generator) -> tuple[Bytes, Floats]:
             cv2.circle(sheet, rng.integers(0, SIDE, 2).tolist(), int(rng.integers(1, 4)), colour.tolist(), -1, cv2.LINE_AA)
     tone = np.clip(0.8 + 0.25 * _uneven(int(rng.integers(4, 24)), rng), 0.25, 1) if rng.random() < 0.3 else 1
     sheet += (pen - sheet) * (ink * tone)[..., None]  # some pens come and go
-    covered = _on_a_table(sheet, rng) if rng.random() < 0.14 else np.zeros((SIDE, SIDE), np.float32)
+    visible = ink * (1 - _on_a_table(sheet, rng)) if rng.random() < 0.14 else ink
     sheet *= _light(rng)[..., None]
-    return _taken(sheet, rng), covered
+    return _taken(sheet, rng), visible
 
 
 def _colours(rng: np.random.Generator) -> tuple[Floats, Floats]:
