@@ -8,6 +8,7 @@ pytest.importorskip("PIL", reason="Pillow is not installed")
 
 from experiments import mnist, read  # noqa: E402
 from experiments.paper import make_page  # noqa: E402
+from experiments.reader.page import Reader  # noqa: E402
 from experiments.reader.reading import Digit, written_on  # noqa: E402
 from experiments.reader.rules import without_frames  # noqa: E402
 from experiments.reader.sheet import find_sheet  # noqa: E402
@@ -73,3 +74,23 @@ def test_a_piece_of_a_rule_within_a_0_makes_no_frame_of_it():
     cv2.ellipse(framed, (250, 300), (170, 240), 0, 0, 360, 1, 12)
     cv2.line(framed, (260, 200), (250, 400), 1, 12)
     assert without_frames(framed) is not None  # a ring about a 1
+
+
+def test_a_net_finds_faint_ink_on_squares_in_shadow_and_grain(reader):
+    training, _ = mnist.load()
+    page = make_page(training.images[-500:], training.labels[-500:], list(range(12)), "clean", np.random.default_rng(1))
+    height, width = page.image.shape[:2]
+    paper = np.median(page.image, axis=(0, 1))
+    faint = paper + 0.25 * (page.image - paper)
+    squares = np.zeros((height, width), np.uint8)
+    for at in range(45, max(height, width), 90):
+        cv2.line(squares, (0, at), (width, at), 255, 2, cv2.LINE_AA)
+        cv2.line(squares, (at, 0), (at, height), 255, 2, cv2.LINE_AA)
+    blue = 1 - squares[..., None] / 255 * np.array([0.4, 0.3, 0.12])
+    down, right = np.mgrid[:height, :width]
+    light = 1 - 0.7 / (1 + np.exp(25 * (1 - down / height - right / width)))
+    grain = 0.03 * 255 * np.random.default_rng(0).standard_normal((height, width, 1))
+    picture = np.clip(faint * blue * light[..., None] + grain, 0, 255).astype(np.uint8)
+    assert reader.read(picture).lines() == page.truth()["rows"]
+    by_rules = Reader(reader.nets.net, reader.nets.pairs).read(picture)
+    assert len(by_rules.digits) < 9
