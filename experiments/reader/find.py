@@ -20,7 +20,7 @@ Floats = NDArray[np.float32]
 Mask = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 
-PERHAPS, SURELY, ALL = 0.3, 0.6, 0.8  # what a net says of pixels of ink, of one at least of each part, of all ink
+PERHAPS, SURELY, ALL = 0.5, 0.7, 0.9  # what a net says of pixels of ink, of one at least of each part, of all ink
 WORKING_SIDE = 900  # smaller pictures are enlarged, so that a stroke is a few pixels wide
 
 
