@@ -45,8 +45,8 @@ Examples = tuple[NDArray[Any], ...]  # the images, uint8, and what the net shall
 Net = LeNet | PairNet | InkNet
 NETS: dict[str, tuple[Callable[[np.random.Generator, float], Net], Callable[..., Examples], str]] = {
     # --net -> a new net, its examples, and the name of its files
-    "digits": (LeNet, examples, "lenet"),
-    "pairs": (PairNet, pair_examples, "pairs"),
+    "digits": (lambda rng, dropout: LeNet(rng, dropout=dropout), examples, "lenet"),
+    "pairs": (lambda rng, dropout: PairNet(rng, dropout=dropout), pair_examples, "pairs"),
     "ink": (lambda rng, _: InkNet(rng), scraps, "ink"),
 }
 
