@@ -46,6 +46,8 @@ TASKS = {  # name -> (what is done, sizes)
     "epoch": ("epoch with loading and evaluation, images", (60_000,)),
 }
 ENOUGH = 10.0  # seconds for one contender and one piece of work; what is slower gets fewer turns
+TURN = 0.2  # seconds of work in one turn: what is quick would else be measured in a few milliseconds, good or bad ones,
+WARM = 4  # and the part of it (1 / WARM) that is done before, as caches and the processor's clock wake up
 REST = 0.1  # seconds before a turn, for OpenBLAS's and OpenMP's threads of the one before keep spinning for a while
 RIVAL = "PyTorch"  # all ratios are to it
 LAST = 10_000  # bytes of what a process said last, in which its reason for ending is looked for
@@ -113,13 +115,13 @@ def measure(runners: dict[str, Runner], task: str, size: int, turns: int) -> dic
         answer = runner(task, size, 2, 1)
         if answer["seconds"]:
             took = answer["seconds"][0]
-            plan[name] = max(1, min(turns, int(ENOUGH / took))), max(1, min(50, int(0.2 / took)))
+            plan[name] = max(1, min(turns, int(ENOUGH / took))), max(1, int(TURN / took))
             seconds[name], memory[name] = [], answer["memory"]
     for turn in range(turns):
         for name, (times, repeats) in plan.items():
             if turn < times:
                 time.sleep(REST)
-                seconds[name].append(runners[name](task, size, 1, repeats)["seconds"])
+                seconds[name].append(runners[name](task, size, -(-repeats // WARM), repeats)["seconds"])
     table: dict[str, dict[str, float]] = {}
     rivals = seconds.get(RIVAL) or next(iter(seconds.values()), [])
     for name, by_turn in seconds.items():

@@ -134,6 +134,18 @@ def test_slow_work_gets_fewer_turns():
     assert table["slow"]["runs"] == 3
 
 
+def test_a_turn_of_quick_work_lasts_as_long_as_others_and_begins_warm():
+    orders = []
+
+    class Quick(Runner):
+        def __call__(self, task, size, warm, repeats):
+            orders.append((warm, repeats))
+            return super().__call__(task, size, warm, repeats)
+
+    benchmark.measure({"quick": Quick(benchmark.TURN / 1000)}, "step", 1, turns=2)
+    assert orders[1:] == [(250, 1000)] * 2
+
+
 def test_median_and_quartiles_are_over_all_turns(monkeypatch):
     monkeypatch.setattr(benchmark, "REST", 0)
     row = benchmark.measure({"one": Runner(9.0, 1.0, 2.0, 3.0, 1.5)}, "step", 1, turns=5)["one"]
