@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from tinygrad_lite._types import Array
 WEIGHTS = Path(__file__).parent / "weights" / "lenet.safetensors"
 PAIR_WEIGHTS = WEIGHTS.with_name("pairs.safetensors")
 INK_WEIGHTS = WEIGHTS.with_name("ink.safetensors")
+Net = TypeVar("Net", PairNet, InkNet)
 
 
 def load_lenet(path: str | os.PathLike[str] = WEIGHTS) -> LeNet:
@@ -101,9 +103,7 @@ def load_pairs(path: str | os.PathLike[str] = PAIR_WEIGHTS) -> PairNet:
     ------
     FileNotFoundError, FileFormatError, ShapeError, DtypeError : no such file, a damaged one, or another net's.
     """
-    net = PairNet(np.random.default_rng(0))
-    net.load_state_dict(serialize.load(path))
-    return net.eval()
+    return _filled(PairNet(np.random.default_rng(0)), path)
 
 
 def load_ink(path: str | os.PathLike[str] = INK_WEIGHTS) -> InkNet:
@@ -113,6 +113,9 @@ def load_ink(path: str | os.PathLike[str] = INK_WEIGHTS) -> InkNet:
     ------
     FileNotFoundError, FileFormatError, ShapeError, DtypeError : no such file, a damaged one, or another net's.
     """
-    net = InkNet(np.random.default_rng(0))
+    return _filled(InkNet(np.random.default_rng(0)), path)
+
+
+def _filled(net: Net, path: str | os.PathLike[str]) -> Net:
     net.load_state_dict(serialize.load(path))
     return net.eval()
