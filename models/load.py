@@ -15,7 +15,7 @@ from tinygrad_lite._types import Array
 WEIGHTS = Path(__file__).parent / "weights" / "lenet.safetensors"
 PAIR_WEIGHTS = WEIGHTS.with_name("pairs.safetensors")
 INK_WEIGHTS = WEIGHTS.with_name("ink.safetensors")
-Net = TypeVar("Net", PairNet, InkNet)
+_Net = TypeVar("_Net", PairNet, InkNet)
 
 
 def load_lenet(path: str | os.PathLike[str] = WEIGHTS) -> LeNet:
@@ -116,6 +116,6 @@ def load_ink(path: str | os.PathLike[str] = INK_WEIGHTS) -> InkNet:
     return _filled(InkNet(np.random.default_rng(0)), path)
 
 
-def _filled(net: Net, path: str | os.PathLike[str]) -> Net:
+def _filled(net: _Net, path: str | os.PathLike[str]) -> _Net:
     net.load_state_dict(serialize.load(path))
     return net.eval()
