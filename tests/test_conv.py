@@ -135,3 +135,10 @@ def test_pooling_against_loops(kernel, stride, padding, dilation):
     )
     whole = np.where(np.isnan(windows), 0, windows).mean(axis=(4, 5))
     np.testing.assert_allclose(F.avg_pool2d(x, kernel, stride, padding).data, whole, rtol=1e-13)
+
+
+@pytest.mark.parametrize("kernel", [1, (1, 2), (2, 1), 2])
+@pytest.mark.parametrize("wanted", [False, True])
+def test_max_pool_gives_an_array_of_its_own(kernel, wanted):
+    x = Tensor(np.arange(16.0).reshape(1, 1, 4, 4), requires_grad=wanted)
+    assert not np.shares_memory(F.max_pool2d(x, kernel).data, x.data)
