@@ -133,10 +133,6 @@ def pair(function: str, name: str, value: Any, minimum: int) -> tuple[int, int]:
     """Return (vertical, horizontal) from an int or from a pair of ints."""
     if type(value) is int and minimum <= value <= LARGEST:  # as nearly always
         return value, value
-    if type(value) is tuple and len(value) == 2:  # as a layer keeps it
-        first, second = value
-        if type(first) is type(second) is int and minimum <= first <= LARGEST and minimum <= second <= LARGEST:
-            return first, second
     if isinstance(value, (tuple, list)):
         if len(value) != 2:
             raise ShapeError(

@@ -5,7 +5,6 @@ This file is long because Python wants all methods and operators of a class in o
 """
 
 import math
-import operator
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -559,13 +558,13 @@ class Tensor:
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> "Tensor":
         """Join the axes from start_dim to end_dim into one."""
-        sizes = self.data.shape
-        if not sizes:
+        if not self.ndim:
             return self.reshape(1)
-        start = _check.axis("flatten", "start_dim", start_dim, len(sizes))
-        end = _check.axis("flatten", "end_dim", end_dim, len(sizes))
+        start = _check.axis("flatten", "start_dim", start_dim, self.ndim)
+        end = _check.axis("flatten", "end_dim", end_dim, self.ndim)
         if start > end:
             raise ShapeError(f"flatten: start_dim={start_dim} must not come after end_dim={end_dim}.")
+        sizes = self.data.shape
         return apply(shape.reshape, self, shape=(*sizes[:start], math.prod(sizes[start : end + 1]), *sizes[end + 1 :]))
 
     def squeeze(self, dim: Dims = None) -> "Tensor":
@@ -624,7 +623,7 @@ class Tensor:
         return self.to(np.float64)
 
 
-_new, _ndarray, _data = Tensor.__new__, np.ndarray, operator.attrgetter("data")  # looked up once, not at every operation
+_new, _ndarray = Tensor.__new__, np.ndarray  # looked up once, not at every operation
 _ELSEWHERE = {  # PyTorch's names, and what there is for them
     "view": ".reshape()", "clone": "Tensor(x) for a copy, 1 * x for one on the tape", "clamp": ".clip()", "numel": ".size",
     "dim": ".ndim", "t": ".T", "pow": "**", "mm": "@", "bmm": "@", "matmul": "@", "repeat": ".expand() or F.cat",
@@ -709,7 +708,7 @@ def _apply_wanted(rule: Rule, *tensors: Tensor, **static: Any) -> Tensor:
     else:
         parents, needs = (), (False,) * len(tensors)
     try:
-        out, vjp = rule(*map(_data, tensors), needs=needs, **static)
+        out, vjp = rule(*[tensor.data for tensor in tensors], needs=needs, **static)
     except Exception as error:
         _explain(error, rule, tensors)
         raise
