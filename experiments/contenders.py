@@ -22,6 +22,7 @@ import numpy as np
 
 Work = Callable[[], Any]
 WIDTH = 10  # numbers in each tensor of the chains
+BATCH = 100  # images in a step of an epoch
 CONVOLUTIONS = {"conv1": (1, 28, 20), "conv2": (20, 12, 50)}  # channels in, pixels a side, channels out; kernel 5
 
 
@@ -85,7 +86,7 @@ class TinygradLite:
         images, labels = byte_images(size)
         model = self.model()
         optimizer = optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-        loader = Batches(images, labels, batch_size=100, rng=np.random.default_rng(0))
+        loader = Batches(images, labels, batch_size=BATCH, rng=np.random.default_rng(0))
         test = Digits(*(array[: size // 6] for array in (images, labels)))
 
         def once() -> None:
@@ -182,7 +183,7 @@ class Torch:
             return x.to(memory_format=torch.channels_last) if self.channels_last else x
 
         def once() -> None:
-            for chosen in torch.randperm(size).split(100):
+            for chosen in torch.randperm(size).split(BATCH):
                 optimizer.zero_grad()
                 cross_entropy(model(as_input(images[chosen])), labels[chosen]).backward()
                 optimizer.step()
@@ -421,6 +422,21 @@ class Products:
         return once
 
 
+class Steps:
+    """The steps of this library's epoch alone, on one batch that is there: what loading and evaluation come on top of."""
+
+    needs = ("numpy",)
+
+    def epoch(self, size: int) -> Work:
+        step = TinygradLite().step(BATCH)
+
+        def once() -> None:
+            for _ in range(-(-size // BATCH)):
+                step()
+
+        return once
+
+
 CONTENDERS: dict[str, Any] = {
     "tinygrad_lite": TinygradLite,
     "PyTorch": Torch,
@@ -430,6 +446,7 @@ CONTENDERS: dict[str, Any] = {
     "MyGrad": MyGrad,
     "HIPS autograd": Autograd,
     "matrix products alone": Products,
+    "steps alone": Steps,
 }
 
 
