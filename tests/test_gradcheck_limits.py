@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import special
 
 import tinygrad_lite.functional as F
 from tinygrad_lite import GradientError, ShapeError, TapeError, Tensor, nn
@@ -108,6 +109,17 @@ def test_rounding_inside_a_function_is_no_wrong_gradient(seed):
         return -(p * F.log(p)).sum()
 
     assert check_grad(entropy, np.array([1, 25.1, 1]), seed=seed)  # log(1 - 7e-11)
+
+
+def test_rounding_inside_is_no_wrong_gradient_of_longer_steps_either():
+    def divergence(a, b):  # smallest where both are equal, so that its gradient is 0 there
+        log_p, log_q = (x - special.logsumexp(x, -1, keepdims=True) for x in (a, b))
+        p, q = np.exp(log_p), np.exp(log_q)
+        kl = (p * (log_p - log_q)).sum(-1, keepdims=True)
+        return kl[..., 0], lambda g: (g[..., None] * p * (log_p - log_q - kl), g[..., None] * (q - p))
+
+    x = np.array([[-5.808, 14.344, -15.8], [-13.16, -4.6, 20.784]])
+    assert check_grad(divergence, x, x.copy(), cotangent=np.array([7.25, 7.25]), seed=215)
 
 
 def test_what_saturates_is_decided_at_large_inputs_too():

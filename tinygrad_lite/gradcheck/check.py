@@ -163,6 +163,8 @@ class Point:
         """Compare <u, grads> with the numeric slope of <v, f> along u."""
         verdict = self._compare(u, v, grads)
         stretch = self.largest(u) / self.scale(u)
+        if verdict.kind == "rounded":  # longer steps, with larger errors of their own, would not notice
+            return replace(verdict, kind="unresolved")
         if verdict.kind not in ("smooth", "kink") and stretch not in (0.0, 1.0):
             try:  # of very large and very small inputs a function may change over distances as large or small
                 self.stretch = stretch
@@ -199,8 +201,10 @@ class Point:
             slopes.append(closer)
         # A bend of the slope nearer than the first steps is a small error of it, and only finer steps, with more noise, see it.
         small = abs(verdict.analytic - verdict.slope.value) <= 1e-3 * abs(verdict.slope.value)
-        if not confirmed or (doubted and small) or self._rounded_inside(u, v, verdict):
+        if not confirmed or (doubted and small):
             return replace(verdict, excess=np.nan, kind="unresolved")
+        if self._rounded_inside(u, v, verdict):
+            return replace(verdict, excess=np.nan, kind="rounded")
         if np.isfinite(verdict.analytic) and self._rows_are_subgradients(u, v, grads):
             return Verdict(verdict.slope, verdict.analytic, verdict.allowed, 1.0, "kink")
         return verdict
