@@ -12,6 +12,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+import numpy as np
+
 from experiments import mnist
 from experiments.checkpoint import NAME, load_checkpoint, not_finite, remove_checkpoints, save_checkpoint
 from experiments.curves import draw_curves
@@ -61,8 +63,8 @@ def train(options: argparse.Namespace, stop: "Stop") -> None:
     """Train one net."""
     config = configuration(options)
     data = load_data(options.data_dir, options.validate)
+    training = Training(_recipe_in(config), options.seed, data[0])
     with writing(), Run.create(options.out, f"{options.recipe}-seed{options.seed}", config) as run:
-        training = Training(_recipe_in(config), options.seed, data[0])
         finish(run, training, data[1], stop, options.quiet, options.checkpoint_seconds)
 
 
@@ -103,6 +105,7 @@ def resume(folder: Path, stop: "Stop", quiet: bool, checkpoint_seconds: float) -
         return finish(run, training, data[1], stop, quiet, checkpoint_seconds)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite is noticed, and said in words
 def finish(
     run: Run, training: Training, test_set: mnist.Digits, stop: "Stop", quiet: bool, checkpoint_seconds: float = 30.0
 ) -> dict[str, Any]:
@@ -161,8 +164,7 @@ def finish(
             if training.step % KEEP_EVERY == 0:
                 for name, array in arrays_of(model).items():
                     good[name][...] = array
-            bad = training.backward(loss)
-            if bad is not None:
+            if (bad := training.backward(loss)) is not None:
                 fail(f"gradient of {bad}", "not finite")
             training.update()
             run.log(step=training.step, loss=value, accuracy=accuracy, lr=lr)
@@ -251,12 +253,10 @@ def recipe_from(options: argparse.Namespace) -> Recipe:
     """Give the recipe with the command line's changes."""
     if options.recipe not in RECIPES:
         raise RunError(f"--recipe: there is no recipe {options.recipe!r}; choose one of {', '.join(RECIPES)}.")
-    names = ("batch_size", "lr", "clip_norm", "train_size")
+    names = ("epochs", "batch_size", "lr", "clip_norm", "train_size")
     changes: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     changes |= dict(setting(text) for text in options.set)
-    if options.epochs is not None:
-        changes.update(epochs=options.epochs, steps=None)
-    elif "epochs" in changes:
+    if "epochs" in changes:
         changes.setdefault("steps", None)  # else the recipe's own would overrule them
     if options.dry_run:
         changes = {"train_size": 300, "batch_size": 50, "epochs": 2, "steps": None, **changes}

@@ -45,6 +45,7 @@ def test_every_number_has_bounds_and_may_be_as_they_are():
     (["--set", "epochs=1"], (1, None)),
     (["--epochs", "1"], (1, None)),
     (["--set", "epochs=1", "--set", "steps=7"], (1, 7)),
+    (["--epochs", "3", "--set", "steps=7"], (3, 7)),
     (["--set", "steps=7"], (1, 7)),
     ([], (1, 2000)),
     (["--set", "epochs=3", "--dry-run"], (3, None)),
