@@ -73,7 +73,7 @@ def _second(fn: Callable[[Tensor], Tensor], leaf: Tensor) -> Array:
     except np.exceptions.ComplexWarning as error:
         raise DtypeError(f"hvp: a part of fn drops the imaginary part ({error}); leave out the cast there.") from None
     except TypeError as error:
-        if isinstance(error, (DtypeError, ShapeError)) and str(error).startswith("hvp"):
+        if isinstance(error, DtypeError) and str(error).startswith("hvp"):
             raise
         raise DtypeError(f"hvp: an operation in fn does not run on complex numbers ({error}).") from error
     grad: Any = leaf.grad

@@ -205,7 +205,7 @@ class Reader:
         entries = before + [entry for entry in read if entry.chosen]
         chosen = [h for entry in entries for h in entry.chosen]
         digits = [digit for entry in entries for digit in entry.digits]
-        reading = Reading(how=ink.name)
+        reading = Reading()
         if not chosen:
             return reading, 0.0, False
         left_out = len(before) < len(found) and not runs  # as grain
@@ -277,7 +277,7 @@ class Reader:
             x, y, w, h = part.box
             mask[y - y0 : y - y0 + h, x - x0 : x - x0 + w] |= part.mask
         digits = self._finish(ink, [Hypothesis((x0, y0, x1 - x0, y1 - y0), mask)])
-        return Reading(digits, how=ink.name), digits[0].confidence, digits[0].confidence > 0.97
+        return Reading(digits), digits[0].confidence, digits[0].confidence > 0.97
 
     def _finish(self, ink: Ink, chosen: list[Hypothesis], upright: float = 0.0) -> list[Digit]:
         """Read each digit, or pair, in a few views and take the mean; say where either digit of a pair is."""

@@ -62,7 +62,6 @@ class Reading:
 
     digits: list[Digit] = field(default_factory=list)
     rows: list[list[int]] = field(default_factory=list)
-    how: str = "nothing found"
 
     def confidence(self) -> float:
         """Return the digits' mean confidence, 0 if there are none."""

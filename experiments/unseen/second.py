@@ -1,4 +1,4 @@
-"""The second set of unseen rules, other functions than the first: they were run when the fuzzer was finished.
+"""The second set of unseen rules, other functions than the first.
 
 This file is long because it is a list.
 """

@@ -16,11 +16,11 @@ from tinygrad_lite.tensor import Tensor, apply
 
 VALUES = st.sampled_from((0.0, 1.0, -1.0, 0.5, 2.0)).flatmap(lambda a: st.sampled_from((1.0, -2.0, 0.25)).map(lambda b: (a, b)))
 MOSTLY = st.sampled_from((True, True, True, False))
-PARTIALS: dict[str, tuple[Any, Any]] = {  # of a op b, element by element
-    "add": (lambda a, b: a + b, lambda a, b: (np.ones(2), np.ones(2))),
-    "sub": (lambda a, b: a - b, lambda a, b: (np.ones(2), -np.ones(2))),
-    "mul": (lambda a, b: a * b, lambda a, b: (b, a)),
-    "maximum": (lambda a, b: a.maximum(b), lambda a, b: ((a > b) + 0.5 * (a == b), (b > a) + 0.5 * (a == b))),
+OPERATIONS: dict[str, tuple[Any, Any]] = {  # a op b, and its partial derivatives, element by element
+    "add": (Tensor.__add__, lambda a, b: (np.ones(2), np.ones(2))),
+    "sub": (Tensor.__sub__, lambda a, b: (np.ones(2), -np.ones(2))),
+    "mul": (Tensor.__mul__, lambda a, b: (b, a)),
+    "maximum": (Tensor.maximum, lambda a, b: ((a > b) + 0.5 * (a == b), (b > a) + 0.5 * (a == b))),
 }
 
 
@@ -94,22 +94,21 @@ class GraphMachine(RuleBasedStateMachine):
             self.leaves.append(twin)
         return twin
 
-    @rule(target=tensors, name=st.sampled_from(sorted(PARTIALS)), a=tensors, recording=MOSTLY)
+    @rule(target=tensors, name=st.sampled_from(sorted(OPERATIONS)), a=tensors, recording=MOSTLY)
     def combine_with_itself(self, name: str, a: Twin, recording: bool) -> Twin:
         return self._combined(name, a, a, recording)
 
-    @rule(target=tensors, name=st.sampled_from(sorted(PARTIALS)), a=tensors, b=tensors, recording=MOSTLY)
+    @rule(target=tensors, name=st.sampled_from(sorted(OPERATIONS)), a=tensors, b=tensors, recording=MOSTLY)
     def combine(self, name: str, a: Twin, b: Twin, recording: bool) -> Twin:
         return self._combined(name, a, b, recording)
 
-    @rule(target=tensors, name=st.sampled_from(sorted(PARTIALS)), a=tensors, values=VALUES)
+    @rule(target=tensors, name=st.sampled_from(sorted(OPERATIONS)), a=tensors, values=VALUES)
     def combine_with_a_new_leaf(self, name: str, a: Twin, values: tuple[float, float]) -> Twin:
         """Gradients of several leaves, which drawing from the bundle alone seldom gives."""
         return self._combined(name, a, self._leaf(values, True), True)
 
     def _combined(self, name: str, a: Twin, b: Twin, recording: bool) -> Twin:
-        partials = PARTIALS[name][1]
-        operate = {"add": Tensor.__add__, "sub": Tensor.__sub__, "mul": Tensor.__mul__, "maximum": Tensor.maximum}[name]
+        operate, partials = OPERATIONS[name]
         if recording:
             out = operate(a.tensor, b.tensor)
         else:
@@ -122,7 +121,7 @@ class GraphMachine(RuleBasedStateMachine):
         assert out.requires_grad == twin.tracked, "an operation is recorded exactly when it should be"
         return twin
 
-    @rule(target=tensors, a=tensors, how=st.sampled_from(("reshape", "reverse", "detach", "bomb")))
+    @rule(target=tensors, a=tensors, how=st.sampled_from(("reshape", "repeat", "detach", "bomb")))
     def unary(self, a: Twin, how: str) -> Twin:
         if how == "detach":
             return Twin(a.tensor.detach(), a.value.copy(), tracked=False)

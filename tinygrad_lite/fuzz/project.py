@@ -71,7 +71,7 @@ def _axes(min_side: int = 0, min_dims: int = 0, keepdims: str | None = "keepdim"
 
 
 @st.composite
-def _spread(draw: Draw, /, correction: bool = True) -> Arguments:
+def _spread(draw: Draw, /) -> Arguments:
     """Arguments of var and std: enough elements in each group."""
     args, kwargs = draw(_axes(min_side=2, min_dims=1).filter(lambda arguments: len(arguments[1]["axes"]) > 0))
     return args, {**kwargs, "correction": draw(st.integers(0, 1))}
@@ -84,13 +84,13 @@ def _one_axis(draw: Draw, /, **options: Any) -> Arguments:
 
 
 @st.composite
-def _classes(draw: Draw, /, name: str = "targets", smoothing: bool = True) -> Arguments:
+def _classes(draw: Draw, /) -> Arguments:
     """Scores (n, c) or (n, c, h), class indices, and the options of the losses."""
     sides = draw(st.lists(st.integers(1, 4), min_size=2, max_size=3))
     x = draw(tensors(tuple(sides), dtype=FLOATS))
     targets = draw(hnp.arrays(np.int64, (sides[0], *sides[2:]), elements=st.integers(0, sides[1] - 1)))
-    kwargs = {name: targets, "reduction": draw(st.sampled_from(("mean", "sum", "none")))}
-    return (x,), {**kwargs, "label_smoothing": draw(st.sampled_from((0.0, 0.1)))} if smoothing else kwargs
+    reduction, smoothing = draw(st.sampled_from(("mean", "sum", "none"))), draw(st.sampled_from((0.0, 0.1)))
+    return (x,), {"targets": targets, "reduction": reduction, "label_smoothing": smoothing}
 
 
 @st.composite
@@ -99,7 +99,7 @@ def _moved(draw: Draw, /, kind: str) -> Arguments:
     size = draw(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3))
     x = draw(tensors(size, dtype=FLOATS))
     if kind == "reshape":
-        return (x,), {"shape": draw(st.permutations(size)) and tuple(draw(st.permutations(size)))}
+        return (x,), {"shape": tuple(draw(st.permutations(size)))}
     if kind == "permute":
         return (x,), {"dims": tuple(draw(st.permutations(range(x.ndim))))}
     if kind == "expand":
@@ -163,12 +163,6 @@ def _conditions(draw: Draw, /) -> Arguments:
     return args, {"condition": draw(hnp.arrays(np.bool_, shapes[2]))}
 
 
-@st.composite
-def _images(draw: Draw, /, ndim: int = 4, positive_var: bool = False) -> Any:
-    sides = tuple(draw(st.integers(2, 3)) for _ in range(ndim))
-    return draw(tensors(sides, dtype=np.float32))
-
-
 def naive_conv2d(x: Any, weight: Any, bias: Any = None, *, stride: Any, padding: Any, dilation: Any, groups: int = 1) -> Any:
     """Cross-correlation in loops, after its definition."""
     x = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in padding)))
@@ -176,10 +170,10 @@ def naive_conv2d(x: Any, weight: Any, bias: Any = None, *, stride: Any, padding:
     rows = range(0, h - dilation[0] * (kh - 1), stride[0])
     columns = range(0, w - dilation[1] * (kw - 1), stride[1])
     out = np.zeros((n, c_out, len(rows), len(columns)), x.dtype)
-    for o, i, r, c in np.ndindex(c_out, len(rows), len(columns), 1):
+    for o, i, r in np.ndindex(c_out, len(rows), len(columns)):
         first = o // (c_out // groups) * c_group
         patch = x[:, first : first + c_group, rows[i] :: dilation[0], columns[r] :: dilation[1]][..., :kh, :kw]
-        out[:, o, i, r] = (patch * weight[o]).sum((1, 2, 3)) + (0 if bias is None else bias[o]) + c
+        out[:, o, i, r] = (patch * weight[o]).sum((1, 2, 3)) + (0 if bias is None else bias[o])
     return out
 
 
@@ -232,7 +226,6 @@ def _log_softmax(x: Any, axis: int) -> Any:
     return shifted - np.log(np.exp(shifted).sum(axis, keepdims=True))
 
 
-SMALL = {"values": "smooth"}
 SPECS: tuple[OpSpec, ...] = (
     OpSpec("elementwise.add", ew.add, _two(), np.add),
     OpSpec("elementwise.sub", ew.sub, _two(), np.subtract),

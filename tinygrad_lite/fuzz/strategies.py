@@ -194,13 +194,13 @@ def _picked(shape: tuple[int, ...], axis: int) -> Strategy[Any]:
 
 @st.composite
 def windows(
-    draw: st.DrawFn, /, n: int = 2, *, max_kernel: int = 3, max_padding: int = 1, dilated: bool = True
+    draw: st.DrawFn, /, n: int = 2, *, max_padding: int = 1, dilated: bool = True
 ) -> tuple[tuple[int, ...], dict[str, tuple[int, ...]]]:
     """Sides of an image, and kernel_size, stride, padding and dilation that fit: the output's size is drawn first."""
     names = ("kernel_size", "stride", "padding", "dilation")
     sides, chosen = [], []
     for _ in range(n):
-        kernel, stride, out = draw(st.integers(1, max_kernel)), draw(st.integers(1, 3)), draw(st.integers(1, 2))
+        kernel, stride, out = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 2))
         dilation = draw(st.integers(1, 2)) if dilated else 1
         padding = draw(st.integers(0, min(max_padding, kernel // 2) if max_padding == 1 else max_padding))
         overhang = draw(st.integers(0, stride - 1))  # pixels past the last full window

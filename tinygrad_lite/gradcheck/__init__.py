@@ -60,7 +60,8 @@ def check_grad(
     full : bool
         Whether every entry of the gradient is also checked alone; by default for inputs of up to 64 entries.
     seed : int, of the directions and the cotangent
-    properties : "all", or names out of shape, untouched, alias, deterministic, forward, linear, zero, layout, precision, needs
+    properties : "all", or names
+        Out of value, shape, untouched, alias, deterministic, forward, linear, zero, layout, precision, needs.
     reference : function of the same arguments that gives the right output (for the property forward)
     backend : "rule", "tensor", "module", "torch", "jax", "autograd"; found out by default
     complex_step : bool
@@ -133,10 +134,11 @@ def refuse_unknown(
     for name, value, known in (("kinks", kinks, KINKS), ("backend", backend, BACKENDS)):
         if value is not None and not (value in known if isinstance(value, str) else name == "backend" and callable(value)):
             raise ShapeError(f"{function}: {name} must be one of {', '.join(known)}, got {value!r:.80}.")
+    names = ("value", *PROPERTIES)
     chosen = [properties] if isinstance(properties, str) else _check.listed(function, "properties", properties)
     for name in chosen:
-        if not isinstance(name, str) or name not in ("all", "value", *PROPERTIES):
-            raise ShapeError(f"{function}: properties must be 'all' or some of {', '.join(PROPERTIES)}, got {name!r:.80}.")
+        if not isinstance(name, str) or name not in ("all", *names):
+            raise ShapeError(f"{function}: properties must be 'all' or some of {', '.join(names)}, got {name!r:.80}.")
     for name, given in (("properties", chosen), ("wrt", wrt)):
         if given is not None and not len(given):
             raise ShapeError(f"{function}: {name} must name something to check, got {given!r}.")

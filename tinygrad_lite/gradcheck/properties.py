@@ -14,7 +14,7 @@ import numpy as np
 from tinygrad_lite.errors import ShapeError
 from tinygrad_lite.gradcheck.check import Arrays, Point, as_gradient, direction, rounding
 from tinygrad_lite.gradcheck.layout import Array, lay_out, layout_of
-from tinygrad_lite.gradcheck.target import Target
+from tinygrad_lite.gradcheck.target import Target, flattened
 from tinygrad_lite.gradcheck.tolerance import differ, largest_of, last_bits, rounding_of, slack_of
 
 Finding = tuple[str, int | None]
@@ -32,7 +32,7 @@ class Example:
     reference: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
-        arrays = [a for a in [*_arrays(self.target.args), *self.target.leaves] if isinstance(a, np.ndarray)]
+        arrays = [a for a in [*flattened(self.target.args), *self.target.leaves] if isinstance(a, np.ndarray)]
         self._before = [(a, a.copy()) for a in arrays] + [(w, np.array(w)) for w in self.v]
         self.outs, self.pull = self.target.run(self.target.leaves)
         if [o.shape for o in self.outs] != [o.shape for o in self.point.outs]:
@@ -282,10 +282,6 @@ def needs(example: Example) -> Iterator[Finding]:
 PROPERTIES: dict[str, Callable[[Example], Iterator[Finding]]] = {
     p.__name__: p for p in (shape, untouched, alias, deterministic, forward, linear, zero, layout, precision, needs)
 }
-
-
-def _arrays(value: Any) -> list[Any]:
-    return [a for item in value for a in _arrays(item)] if isinstance(value, (tuple, list)) else [value]
 
 
 def _of(example: Example, i: int) -> Array:

@@ -11,7 +11,7 @@ from tinygrad_lite.errors import GradientError
 from tinygrad_lite.gradcheck.check import Point, Verdict, as_gradient, direction
 from tinygrad_lite.gradcheck.layout import Array, lay_out, layout_of
 from tinygrad_lite.gradcheck.snippet import snippet
-from tinygrad_lite.gradcheck.target import Target, quiet
+from tinygrad_lite.gradcheck.target import Target, flattened, quiet
 
 MAX_ENTRIES = 64  # of the input, for a gradient taken entry by entry
 LONG = 100  # characters of an array that are printed in the report's head
@@ -123,7 +123,7 @@ class GradReport:
     def _inputs(self) -> list[str]:
         named = dict(zip((id(leaf) for leaf in self.target.leaves), self.target.names, strict=True))
         lines = []
-        flat = [*_arrays(self.target.args), *(x for x in self.target.leaves if self.target.backend == "module")]
+        flat = [*flattened(self.target.args), *(x for x in self.target.leaves if self.target.backend == "module")]
         for i, value in enumerate(flat[:6]):
             if isinstance(value, np.ndarray):
                 what = f"{_short(value)}  {value.shape} {value.dtype} {layout_of(value)}"
@@ -287,7 +287,3 @@ _ADVICE = {
 def _short(array: Array) -> str:
     text = " ".join(repr(array.tolist()).split())
     return text if len(text) <= LONG else text[: LONG - 3] + "..."
-
-
-def _arrays(value: Any) -> list[Any]:
-    return [a for item in value for a in _arrays(item)] if isinstance(value, (tuple, list)) else [value]

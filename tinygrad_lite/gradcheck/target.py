@@ -53,7 +53,7 @@ class Target:
     surrogate: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
-        if not any(isinstance(leaf, np.ndarray) for leaf in _flatten(self.args)):
+        if not any(isinstance(leaf, np.ndarray) for leaf in flattened(self.args)):
             self.args = tuple(np.asarray(a) if isinstance(a, float) else a for a in self.args)
         if self.backend is None:
             self.backend = detect(self.fn, self.args, self.kwargs)
@@ -61,7 +61,7 @@ class Target:
     @property
     def measured(self) -> "Target":
         """What the gradient is compared with: the function itself, or its surrogate."""
-        return self if self.surrogate is None else Target(self.surrogate, self.args, self.kwargs, "array")
+        return self if self.surrogate is None else Target(self.surrogate, self.args, self.kwargs, _array)
 
     @property
     def name(self) -> str:
@@ -71,7 +71,7 @@ class Target:
     @cached_property
     def leaves(self) -> list[Array]:
         """The differentiable arrays: those among the arguments and, for a Module, its parameters, in the arguments' dtype."""
-        found = [leaf for leaf in _flatten(self.args) if _is_float(leaf)]
+        found = [leaf for leaf in flattened(self.args) if _is_float(leaf)]
         if self.backend != "module":
             return found
         dtype = np.result_type(*found) if found else None  # a new Module has float32, a check wants float64
@@ -89,7 +89,7 @@ class Target:
         for i, arg in enumerate(self.args):
             named = i < len(parameters)
             base = parameters[i].name if named else f"args[{i}]"
-            inner = list(_flatten([arg]))
+            inner = list(flattened([arg]))
             suffixes = [""] if isinstance(arg, np.ndarray) else [f"[{j}]" for j in range(len(inner))]
             names += [base + s for s, leaf in zip(suffixes, inner, strict=True) if _is_float(leaf)]
         return names + ([name for name, _ in self.fn.named_parameters()] if self.backend == "module" else [])
@@ -109,9 +109,9 @@ class Target:
 
     def _align(self, grads: list[Any]) -> list[Any]:
         """One gradient per leaf, from a rule that may also return one (None, say) for each integer or static argument."""
-        inner = _flatten(grads)
+        inner = flattened(grads)
         for found in (grads, inner):
-            for places in (self.leaves, [a for a in _flatten(self.args) if isinstance(a, np.ndarray)], _flatten(self.args)):
+            for places in (self.leaves, [a for a in flattened(self.args) if isinstance(a, np.ndarray)], flattened(self.args)):
                 if len(found) == len(places):
                     wanted = [len(places) == len(self.leaves) or _is_float(place) for place in places]
                     return [g for g, want in zip(found, wanted, strict=True) if want]
@@ -123,7 +123,7 @@ class Target:
     @cached_property
     def _frozen(self) -> bool:
         """Whether no call can change the keyword arguments."""
-        return all(isinstance(value, (bool, int, float, str, type(None))) for value in _flatten(tuple(self.kwargs.values())))
+        return all(isinstance(value, (bool, int, float, str, type(None))) for value in flattened(tuple(self.kwargs.values())))
 
     def _call(self, leaves: Sequence[Any], convert: Callable[[Array], Any] = lambda array: array) -> Any:
         rest = iter(leaves)
@@ -171,7 +171,7 @@ def detect(fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
         return "module"
     try:
         with quiet():
-            result = Target(fn, args, kwargs, "rule")._call([leaf.copy() for leaf in _flatten(args) if _is_float(leaf)])
+            result = Target(fn, args, kwargs, "rule")._call([leaf.copy() for leaf in flattened(args) if _is_float(leaf)])
     except Exception as error:
         return _detect_by_trying(fn, args, kwargs, error)
     if isinstance(result, tuple) and len(result) == 2 and callable(result[1]):
@@ -203,8 +203,9 @@ def _is_float(leaf: Any) -> bool:
     return isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f"
 
 
-def _flatten(value: Any) -> list[Any]:
-    return [leaf for item in value for leaf in _flatten(item)] if isinstance(value, (tuple, list)) else [value]
+def flattened(value: Any) -> list[Any]:
+    """List what is in tuples and lists, and in those within them."""
+    return [leaf for item in value for leaf in flattened(item)] if isinstance(value, (tuple, list)) else [value]
 
 
 def _rebuild(value: Any, replace: Callable[[Any], Any]) -> Any:
@@ -261,4 +262,4 @@ def _array(call: Call, leaves: Sequence[Array]) -> tuple[list[Array], Pull]:
     return [np.asarray(o) for o in (out if isinstance(out, (tuple, list)) else [out])], lambda _: [None] * len(leaves)
 
 
-BACKENDS: dict[str, Backend] = {"rule": _rule, "array": _array, "tensor": _tensor, "module": _tensor}
+BACKENDS: dict[str, Backend] = {"rule": _rule, "tensor": _tensor, "module": _tensor}
