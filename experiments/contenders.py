@@ -551,6 +551,9 @@ def give_back() -> None:
 
 def main() -> int:
     """Answer the tasks that come in on the standard input."""
+    if len(sys.argv) != 2 or sys.argv[1] not in CONTENDERS:
+        print(f"contenders: expected one name of {', '.join(CONTENDERS)}; experiments.benchmark gives it.", file=sys.stderr)
+        return 2
     contender = CONTENDERS[sys.argv[1]]()
     known: tuple[str, int] | None = None
     work: Work | None = None

@@ -28,7 +28,7 @@ def draw_curves(folder: Path, title: str) -> Path:
             axes.plot(x, y[some], color="tab:blue", alpha=0.2, linewidth=0.6, label="training batches")
         axes.plot(x, _running_mean(y)[some], color="tab:blue", label="training batches, running mean")
         test_y = factor * tests[key]
-        axes.plot(tests["step"], test_y, "o-", color="tab:orange", markersize=4, label=f"test set, last {test_y[-1]:.4g}")
+        axes.plot(tests["step"], test_y, "o-", color="tab:orange", markersize=4, label=f"test, last {test_y[-1]:.4g}")
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)
         axes.legend(loc="best")

@@ -14,7 +14,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from experiments.runs import RunError, environment, free_folder, write_json, writing_to
+from experiments.runs import RunError, environment, folder_name, free_folder, write_json, writing_to
 from models.load import WEIGHTS
 
 # One look for all pictures; numbers and labels readable when the picture is 1000 pixels wide.
@@ -93,7 +93,9 @@ def parser(name: str, description: str, weights: bool = True) -> argparse.Argume
             metavar="FILE",
             help="trained weights: .safetensors, .npz or the origin's .mat (default: the repository's own)",
         )
-    result.add_argument("--out", metavar="FOLDER", help="folder for the files (default: a new one under runs/)")
+    result.add_argument(
+        "--out", type=folder_name, metavar="FOLDER", help="folder for the files (default: a new one under runs/)"
+    )
     result.add_argument("--seed", type=int, default=0, help="the one seed of all randomness (default: 0)")
     result.add_argument("--dry-run", action="store_true", help="a few digits only: seconds, to see that everything works")
     return result

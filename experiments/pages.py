@@ -22,7 +22,7 @@ from experiments.reader.draw import annotated, save_png
 from experiments.reader.find import Box, common_area
 from experiments.reader.page import Reader
 from experiments.reader.reading import Reading
-from experiments.runs import check_positive, environment, run_main, write_json, writing_to
+from experiments.runs import check_positive, environment, folder_name, run_main, write_json, writing_to
 from experiments.train_reader import KEPT_OUT
 
 MOST = 60  # digits on a page
@@ -177,15 +177,19 @@ def _evaluate(options: argparse.Namespace, reader: Reader, pages: Iterator[Page]
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.pages", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.pages",
+        description=__doc__.split("\n")[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     parser.add_argument("--evaluate", action="store_true", help="read the pages and print how well")
     parser.add_argument("--digits", type=int, default=1_000, help="in all")
-    parser.add_argument("--difficulty", choices=DIFFICULTIES, nargs="+", default=list(DIFFICULTIES))
+    parser.add_argument("--difficulty", choices=DIFFICULTIES, nargs="+", default=list(DIFFICULTIES), help="kinds of pages")
     parser.add_argument("--split", choices=("test", "kept-out"), default="test", help="which digits of MNIST")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS)
-    parser.add_argument("--out", type=Path, default=Path("runs/pages"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--dry-run", action="store_true", help="one small page of each difficulty, in seconds")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="of LeNet")
+    parser.add_argument("--out", type=folder_name, default=Path("runs/pages"), help="for pages.json and pages with mistakes")
+    parser.add_argument("--seed", type=int, default=0, help="of the pages")
+    parser.add_argument("--dry-run", action="store_true", help="four digits of each difficulty: seconds")
     return run_main("pages", run, parser.parse_args(argv))
 
 

@@ -1,4 +1,4 @@
-"""Why a net confuses two digits, as far as the data can tell.
+"""Why a net confuses a pair of classes, as far as the data can tell.
 
 How alike they are, how many there were to learn from, and where the strokes of those that it got wrong lie.
 """

@@ -21,7 +21,7 @@ from experiments.reader.draw import annotated, contact_sheet, save_png
 from experiments.reader.load import UnreadableImageError, holds_more, load
 from experiments.reader.page import Reader
 from experiments.reader.reading import Reading
-from experiments.runs import run_main, write_json, writing_to
+from experiments.runs import folder_name, run_main, write_json, writing_to
 from models.load import WEIGHTS, load_ink, load_lenet, load_pairs
 
 LONGEST = 150  # bytes of a picture's name before its ending
@@ -107,9 +107,10 @@ def run(options: argparse.Namespace) -> int:
                 if holds_more(path):
                     print(f"{path}: only its first picture was read; save the others as files of their own.", file=sys.stderr)
         finally:
-            if results or failed:  # of what was read before a stop, too
+            if results:  # of what was read before a stop, too; where nothing was, an older one stays
                 write_json(options.out / "read.json", results)
-    say(f"Wrote {2 * len(results)} pictures (NAME.read.png, NAME.inputs.png) and read.json to {options.out}.", said)
+    if results:
+        say(f"Wrote {2 * len(results)} pictures (NAME.read.png, NAME.inputs.png) and read.json to {options.out}.", said)
     return 1 if failed else 0
 
 
@@ -133,8 +134,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("files", nargs="*", type=Path, help="images: photographs, scans, screen shots")
     parser.add_argument("--single", action="store_true", help="each file holds one digit")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line for each file, nothing else")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help=".safetensors, .npz or the origin's .mat")
-    parser.add_argument("--out", type=Path, default=Path("runs/read"), help="folder for pictures and read.json")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="other weights: .safetensors, .npz or the origin's .mat")
+    parser.add_argument(
+        "--out", type=folder_name, default=Path("runs/read"), help="for pictures, read.json (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the page that --dry-run makes; reading draws no lots")
     parser.add_argument("--dry-run", action="store_true", help="read a page made of a few MNIST training digits")
     options = parser.parse_args(argv)

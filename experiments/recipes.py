@@ -75,7 +75,7 @@ class Recipe:
                 low, high = BOUNDS[name]
                 if not (low <= value <= high and value < math.inf):
                     span = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
-                    raise RunError(f"--{name.replace('_', '-')}: must be a number {span}, got {value}.")
+                    raise RunError(f"recipe: {name} must be a number {span}, got {value}.")
         self.distortion()
 
     def metadata(self) -> dict[str, str]:
@@ -87,6 +87,7 @@ class Recipe:
         return Distortion(*(getattr(self, field.name) for field in fields(Distortion)))
 
 
+FIELDS = [field.name for field in fields(Recipe) if field.name != "about"]
 RECIPES = {
     "quick": Recipe(
         about="all 60,000 images in three epochs",
@@ -174,7 +175,7 @@ def setting(text: str) -> tuple[str, Any]:
     hints = get_type_hints(Recipe)
     kinds = get_args(hints.get(name)) or (hints.get(name),)
     try:
-        if name == "about" or name not in hints:
+        if name not in FIELDS:
             raise ValueError
         if kinds == (bool,):
             return name, {"True": True, "False": False}[value]
@@ -184,10 +185,9 @@ def setting(text: str) -> tuple[str, Any]:
             return name, value
         return name, (int if int in kinds else float)(value)
     except (ValueError, KeyError):
-        raise RunError(
-            f"--set: expected FIELD=VALUE with a field of a recipe and a value of its kind, got {text!r}; config.json of any "
-            "run shows them."
-        ) from None
+        known = [getattr(kind, "__name__", repr(kind)).replace("NoneType", "None") for kind in kinds]
+        what = f"{name} takes {' or '.join(known)}" if name in FIELDS else f"the fields are {', '.join(FIELDS)}"
+        raise RunError(f"--set: expected FIELD=VALUE, as in --set dropout=0.5, got {text!r}; {what}.") from None
 
 
 def changed(config: Mapping[str, Any]) -> dict[str, Any]:

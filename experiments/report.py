@@ -14,7 +14,7 @@ from experiments import confusion, feature_maps, mnist
 from experiments.outputs import Outputs
 from experiments.reader.load import LONG_SIDE, load, opened
 from experiments.recipes import changed
-from experiments.runs import RunError, environment, read_result, run_main
+from experiments.runs import RunError, environment, folder_name, read_result, run_main
 from experiments.train import load_data
 from experiments.written import configuration, readings_in
 from models.load import load_lenet
@@ -264,7 +264,9 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument(
         "--photos", nargs="+", metavar="PATH", help="folders that experiments.read wrote, or image files, to show on the page"
     )
-    options.add_argument("--out", metavar="FOLDER", help="folder for report.html and its pictures (default: the run's own)")
+    options.add_argument(
+        "--out", type=folder_name, metavar="FOLDER", help="folder for report.html and its pictures (default: the run's own)"
+    )
     options.add_argument("--seed", type=int, default=0, help="draws the digit whose feature maps are shown (default: 0)")
     options.add_argument("--dry-run", action="store_true", help="figures of a few digits only: seconds")
     return run_main("report", run, options.parse_args(argv))

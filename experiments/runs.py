@@ -240,6 +240,13 @@ def writing_to(folder: Path) -> Iterator[None]:
         raise RunError(f"--out: cannot write to {folder} ({error.strerror}); give another folder.") from None
 
 
+def folder_name(text: str) -> Path:
+    """Type of an option that names a folder; an unset variable of the shell names none."""
+    if not text:
+        raise argparse.ArgumentTypeError("must name a folder, got ''")
+    return Path(text)
+
+
 def _is_of(folder: Path, error: OSError) -> bool:
     """Whether the system refused to write in the folder; it names no file where the disk is full."""
     if error.strerror is None:  # words of this program's own

@@ -17,7 +17,7 @@ import numpy as np
 
 from experiments import train
 from experiments.outputs import plt
-from experiments.runs import RunError, check_positive, environment, free_folder, read_json, read_result, write_json
+from experiments.runs import RunError, check_positive, environment, folder_name, free_folder, read_json, read_result, write_json
 from tinygrad_lite import TinygradError
 
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
@@ -121,7 +121,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         for key in ("test_accuracy", "part_accuracy"):
             if key in row:
-                figures, name = row[key], row["variant"] if key == "test_accuracy" else "  its part of the test set"
+                figures, name = row[key], row["variant"] if key == "test_accuracy" else "  the first of them alone"
                 values = " ".join(f"{value:.2f}" for value in figures["values"])
                 mean = f"{figures['mean']:.2f} +- {figures['std']:.2f}"
                 lines.append(f"{name:{width}}  {row['train_size']:6}  {mean:>19}  {row['seconds']:13.0f}  {values}")
@@ -222,7 +222,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.sweep",
         description="Train variants of recipes with several seeds, side by side; write a table and a picture of their errors.",
-        epilog="Fields of a recipe: see config.json of any run. Recipes: python -m experiments.train --help",
+        epilog="Recipes, and the fields that they have: python -m experiments.train --help",
     )
     parser.add_argument("variants", nargs="+", metavar="RECIPE[:FIELD=VALUE,...]", help="what to train: best, best:elastic=0")
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds for each (default: 5)")
@@ -230,7 +230,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="runs side by side (default: the cores)")
     parser.add_argument("--validate", type=int, metavar="N", help="test on the last N training images, which are left out")
     parser.add_argument("--data-dir", help="folder with the four IDX files of another data set (default: MNIST, included)")
-    parser.add_argument("--out", help="folder to write, or to go on with (default: a new one under runs/)")
+    parser.add_argument("--out", type=folder_name, help="folder to write, or to go on with (default: a new one under runs/)")
     parser.add_argument(
         "--published",
         action="append",

@@ -18,8 +18,8 @@ from experiments import mnist
 from experiments.checkpoint import NAME, load_checkpoint, not_finite, remove_checkpoints, save_checkpoint
 from experiments.curves import draw_curves
 from experiments.progress import Progress
-from experiments.recipes import RECIPES, Recipe, setting
-from experiments.runs import Run, RunError, read_json, read_result
+from experiments.recipes import FIELDS, RECIPES, Recipe, setting
+from experiments.runs import Run, RunError, folder_name, read_json, read_result
 from experiments.training import Training, arrays_of, evaluate
 from tinygrad_lite import FileFormatError, TinygradError, TrainingError
 from tinygrad_lite.serialize import save
@@ -186,7 +186,7 @@ def finish(
     run.write_json("result.json", final)
     remove_checkpoints(run.folder)
     if not quiet:
-        print(_words(recipe, final))
+        print(_words(recipe, final, len(test_set.labels)))
         print(f"Written to {run.folder}: config.json, metrics.jsonl, result.json, model.safetensors, curves.png")
     return final
 
@@ -242,10 +242,10 @@ def _diagnosis(what: str, value: object, training: Training, lr: float, folder: 
     )
 
 
-def _words(recipe: Recipe, final: dict[str, Any]) -> str:
-    text = f"Test accuracy {final['test_accuracy']:.2%} of all test images"
+def _words(recipe: Recipe, final: dict[str, Any], tested: int) -> str:
+    text = f"Test accuracy {final['test_accuracy']:.2%} of the {tested:,} images tested on"
     if "part_accuracy" in final:
-        text += f", {final['part_accuracy']:.2%} of the first {recipe.test_size}"
+        text += f", {final['part_accuracy']:.2%} of the first {recipe.test_size} of them"
     return f"{text}, loss {final['test_loss']:.4f}, after {final['step']} steps in {final['seconds']:.0f} s"
 
 
@@ -273,7 +273,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.train",
         description="Train LeNet (431,080 parameters) on MNIST and write a folder with weights, figures and curves.",
-        epilog=f"recipes:\n{recipes}",
+        epilog=f"recipes:\n{recipes}\n\nfields of a recipe, for --set: {', '.join(FIELDS)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--recipe", default="quick", help="how to train, see below (default: quick)")
@@ -288,7 +288,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--train-size", type=int, metavar="N", help="use the first N training images")
     parser.add_argument("--validate", type=int, metavar="N", help="test on the last N training images, which are left out")
     parser.add_argument("--data-dir", help="folder with the four IDX files of another data set (default: MNIST, included)")
-    parser.add_argument("--out", help="folder to write (default: a new one under runs/)")
+    parser.add_argument("--out", type=folder_name, help="folder to write (default: a new one under runs/)")
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder; other options are its own")
     parser.add_argument("--checkpoint-seconds", type=float, default=30.0, metavar="S", help="save so often (default: 30)")
     parser.add_argument("--dry-run", action="store_true", help="300 images, two epochs: seconds, to see that everything works")

@@ -1,4 +1,4 @@
-"""Train the weights that read photographs: `python -m experiments.train_reader --out models/weights`, and so on.
+"""Train the weights that read photographs; models/weights/README.md has the commands that made those here.
 
 LeNet on distorted digits of MNIST's training set (`experiments.augment`), PairNet on touching ones (`experiments.touching`),
 or InkNet on scraps of pages (`experiments.scraps`), made afresh for every round in processes of their own while the net
@@ -27,11 +27,13 @@ from experiments import mnist
 from experiments.augment import Picker, examples
 from experiments.outputs import Outputs
 from experiments.reader.nets import evened
-from experiments.runs import RunError, check_positive, run_main
+from experiments.runs import RunError, check_positive, folder_name, run_main
 from experiments.scraps import scraps
 from experiments.touching import pair_examples
+from experiments.training import as_input
 from models.ink import InkNet
 from models.lenet import LeNet
+from models.load import WEIGHTS
 from models.pair import PairNet
 from tinygrad_lite import Tensor, no_grad, optim
 from tinygrad_lite.serialize import save
@@ -51,15 +53,9 @@ NETS: dict[str, tuple[Callable[[np.random.Generator, float], Net], Callable[...,
 }
 
 
-def as_input(images: NDArray[np.uint8]) -> Tensor:
-    """Bytes (n, 28, w) -> float32 (n, 1, 28, w) in [0, 1], the batch innermost in memory, where conv2d wants it.
-
-    Scraps of pages (n, h, w, 3) -> (n, 3, h, w), evened out as the reader does.
-    """
-    if images.ndim == 4:
-        return Tensor(np.stack([evened(image) for image in images]))
-    scaled = np.multiply(images.transpose(1, 2, 0), np.float32(1 / 255), order="C")
-    return Tensor(scaled.transpose(2, 0, 1)[:, None])
+def net_input(images: NDArray[np.uint8]) -> Tensor:
+    """Digits and pairs as in any training; scraps of pages (n, h, w, 3) -> (n, 3, h, w), evened out as the reader does."""
+    return Tensor(np.stack([evened(image) for image in images])) if images.ndim == 4 else as_input(images)
 
 
 _picker: Picker  # of a worker, made once by _start
@@ -93,7 +89,7 @@ def rounds(net: str, digits: mnist.Digits, seed: int, count: int, size: int, wor
 
 def loss(net: Net, images: NDArray[np.uint8], targets: NDArray[np.float32], edges: NDArray[np.float32] | None = None) -> Tensor:
     """Return the mean cross entropy of examples, of pairs beside it how far their edges are off; of scraps that of a pixel."""
-    out = net(as_input(images))
+    out = net(net_input(images))
     if isinstance(net, InkNet):
         ink = targets[:, None] / np.float32(255)
         return F.mean((1 + (INK - 1) * ink) * (F.softplus(out) - ink * out))
@@ -111,7 +107,7 @@ def outputs(net: Net, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
     found = []
     with no_grad():
         for i in range(0, len(images), 500):
-            out = net(as_input(images[i : i + 500]))
+            out = net(net_input(images[i : i + 500]))
             found.append([one.numpy() for one in (out if isinstance(out, tuple) else (out,))])
     net.train()
     return [np.concatenate(parts) for parts in zip(*found, strict=True)]
@@ -190,6 +186,8 @@ def train(options: argparse.Namespace, training: mnist.Digits, kept_out: mnist.D
 def run(options: argparse.Namespace) -> None:
     """Train; write weights and figures."""
     if options.dry_run:
+        if options.out.resolve() == WEIGHTS.parent:
+            raise RunError(f"--dry-run: its weights would replace the reader's own in {options.out}; give another --out.")
         size, check = (64, 16) if options.net == "ink" else (1_000, 200)
         options.rounds, options.size, options.check, options.workers = 2, size, check, 1
         options.batch_size = min(options.batch_size, size)
@@ -215,20 +213,24 @@ def run(options: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.train_reader", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.train_reader",
+        description=__doc__.split("\n")[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     parser.add_argument("--net", choices=NETS, default="digits", help="LeNet, the net for touching pairs, or that for ink")
-    parser.add_argument("--out", type=Path, default=Path("runs/train_reader"), help="folder for weights and figures")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of fresh examples")
+    parser.add_argument("--out", type=folder_name, default=Path("runs/train_reader"), help="for weights and figures")
+    parser.add_argument("--seed", type=int, default=0, help="the one seed of all randomness")
+    parser.add_argument("--rounds", type=int, default=8, help="rounds of fresh examples")
     parser.add_argument("--size", type=int, default=100_000, help="examples a round")
     parser.add_argument("--passes", type=int, default=3, help="times each round is gone through")
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--weight-decay", type=float, default=0.02)
-    parser.add_argument("--dropout", type=float, default=0.3)
+    parser.add_argument("--batch-size", type=int, default=128, help="examples a step")
+    parser.add_argument("--lr", type=float, default=3e-3, help="highest learning rate")
+    parser.add_argument("--weight-decay", type=float, default=0.02, help="of AdamW")
+    parser.add_argument("--dropout", type=float, default=0.3, help="before the last layer; the net for ink has none")
     parser.add_argument("--check", type=int, default=4_000, help="worn digits to judge by")
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="processes making examples")
-    parser.add_argument("--dry-run", action="store_true", help="a few small rounds, in seconds")
+    parser.add_argument("--dry-run", action="store_true", help="two small rounds: seconds")
     return run_main("train_reader", run, parser.parse_args(argv))
 
 

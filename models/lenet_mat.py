@@ -103,11 +103,7 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str]) -> None:
     if target.suffix.lower() != ".mat":
         raise FileFormatError(f"lenet_mat: the name must end in .mat, got {target.name!r}.")
     _check.entries("lenet_mat", state, ())
-    shapes, given = _shapes(), {name: np.shape(value) for name, value in state.items()}
-    if given != shapes:
-        differ = sorted({name for name, _ in given.items() ^ shapes.items()})
-        listed = ", ".join(f"{name} {given.get(name, 'missing')}, expected {shapes.get(name, 'none')}" for name in differ)
-        raise ShapeError(f"lenet_mat: these weights are not of this LeNet: {listed}.")
+    _refuse_others(state)
     nothing = {"w": np.zeros((0, 0)), "b": np.zeros((0, 0))}
     params = np.empty((1, max(CELLS)), object)
     for cell in range(1, params.size + 1):
@@ -166,15 +162,25 @@ def _shapes() -> dict[str, tuple[int, ...]]:
     return {name: value.shape for name, value in LeNet(np.random.default_rng(0)).state_dict().items()}
 
 
+def _refuse_others(state: Mapping[str, Array]) -> None:
+    """Raise ShapeError if the names or shapes are not LeNet's."""
+    shapes, given = _shapes(), {name: np.shape(value) for name, value in state.items()}
+    if given != shapes:
+        differ = sorted({name for name, _ in given.items() ^ shapes.items()})
+        listed = ", ".join(f"{name} {given.get(name, 'missing')}, expected {shapes.get(name, 'none')}" for name in differ)
+        raise ShapeError(f"lenet_mat: these weights are not of this LeNet: {listed}.")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line; gives the exit code."""
     parser = argparse.ArgumentParser(prog="python -m models.lenet_mat", description="Convert LeNet's weights to or from .mat.")
     parser.add_argument("source", help="a file ending in .mat, .safetensors or .npz")
-    parser.add_argument("target", help="the file to write, one of the two ending in .mat")
+    parser.add_argument("target", help="the file to write, ending in one of these")
     options = parser.parse_args(argv)
     try:
         source, target = Path(options.source), Path(options.target)
         state, metadata = read_state(source)
+        _refuse_others(state)
         if target.suffix != ".safetensors" and metadata.get("relu_after_conv") == "False":
             raise FileFormatError(
                 f"{source} is a net without ReLU after the convolutions, which only .safetensors files can say, got "

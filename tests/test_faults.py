@@ -1,6 +1,6 @@
 """Damage done on purpose: kills, full disks, damaged files. Nothing is lost, and nothing wrong is taken for right.
 
-TINYGRAD_LITE_FAULTS sets the number of kills (default 8; 200 and more for a night) and, five times as many, of damaged files.
+TINYGRAD_LITE_FAULTS sets the number of kills (default 8; 200 and more for a night), and 105 times as many of damaged files.
 
 This file is long because the kinds of damage stand together.
 """
@@ -292,7 +292,7 @@ def test_checkpoint_of_the_future_is_refused(tmp_path):
         ('{"about": "", "test_size": "x"}', "recipe: test_size must be int . None, got 'x'"),
         ('{"about": "", "momentum": true}', "recipe: momentum must be .*float.*, got True"),
         ('{"about": "", "schedule": "cosine"}', "recipe: schedule must be .*one_cycle.*, got 'cosine'"),
-        ('{"about": "", "pixel_scale": 0}', "--pixel-scale: must be a number of at least 0.001, got 0"),
+        ('{"about": "", "pixel_scale": 0}', "recipe: pixel_scale must be a number of at least 0.001, got 0"),
     ],
 )
 def test_resume_of_what_is_no_run(tmp_path, capsys, config, words):

@@ -80,6 +80,18 @@ def test_layers_without_bias():
     assert list(nn.LayerNorm(3, elementwise_affine=False).parameters()) == []
 
 
+@pytest.mark.parametrize(("layer", "words"), [
+    (nn.MaxPool2d(3, padding=1), "MaxPool2d(kernel_size=(3, 3), stride=(3, 3), padding=(1, 1))"),
+    (nn.AvgPool2d(2, count_include_pad=False), "AvgPool2d(kernel_size=(2, 2), stride=(2, 2), count_include_pad=False)"),
+    (nn.ELU(2.0), "ELU(alpha=2.0)"), (nn.ELU(), "ELU()"), (nn.GELU("tanh"), "GELU(approximate='tanh')"),
+    (nn.Softplus(3.0), "Softplus(beta=3.0)"), (nn.Flatten(0), "Flatten(start_dim=0)"),
+    (nn.MSELoss("sum"), "MSELoss(reduction='sum')"),
+    (nn.CrossEntropyLoss(label_smoothing=0.1), "CrossEntropyLoss(label_smoothing=0.1)"),
+])  # fmt: skip
+def test_a_printed_layer_shows_what_was_chosen(layer, words):
+    assert repr(layer) == words
+
+
 def test_sequential_has_a_length_and_places():
     layers = [nn.Linear(2, 3), nn.ReLU()]
     model = nn.Sequential(*layers)

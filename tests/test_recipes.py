@@ -14,14 +14,14 @@ def recipe(*arguments):
 
 
 @pytest.mark.parametrize(("value", "words"), [
-    ("dropout=1.5", "--dropout: must be a number from 0 to 1, got 1.5."),
-    ("average=2", "--average: must be a number from 0 to 1, got 2.0."),
-    ("label_smoothing=3", "--label-smoothing: must be a number from 0 to 1, got 3.0."),
-    ("momentum=-1", "--momentum: must be a number from 0 to 1, got -1.0."),
-    ("momentum=nan", "--momentum: must be a number from 0 to 1, got nan."),
-    ("weight_decay=-1", "--weight-decay: must be a number of at least 0, got -1.0."),
-    ("bias_lr_factor=-1", "--bias-lr-factor: must be a number of at least 0, got -1.0."),
-    ("bias_lr_factor=inf", "--bias-lr-factor: must be a number of at least 0, got inf."),
+    ("dropout=1.5", "recipe: dropout must be a number from 0 to 1, got 1.5."),
+    ("average=2", "recipe: average must be a number from 0 to 1, got 2.0."),
+    ("label_smoothing=3", "recipe: label_smoothing must be a number from 0 to 1, got 3.0."),
+    ("momentum=-1", "recipe: momentum must be a number from 0 to 1, got -1.0."),
+    ("momentum=nan", "recipe: momentum must be a number from 0 to 1, got nan."),
+    ("weight_decay=-1", "recipe: weight_decay must be a number of at least 0, got -1.0."),
+    ("bias_lr_factor=-1", "recipe: bias_lr_factor must be a number of at least 0, got -1.0."),
+    ("bias_lr_factor=inf", "recipe: bias_lr_factor must be a number of at least 0, got inf."),
     ("elastic=nan", "distortion: elastic must be a number from 0 to inf, got nan."),
 ])  # fmt: skip
 def test_values_out_of_range_leave_no_run_behind(tmp_path, capsys, value, words):

@@ -74,7 +74,7 @@ def test_the_loss_knows_of_edges_only_where_there_is_a_pair():
     targets = np.full((3, 2, 10), 0.1, np.float32)
     nowhere = np.full((3, 2), np.nan, np.float32)
     edges = np.array([[0.5, 0.4], [np.nan, np.nan], [0.2, 0.1]], np.float32)
-    logits, places = (one.numpy() for one in net(train_reader.as_input(images)))
+    logits, places = (one.numpy() for one in net(train_reader.net_input(images)))
     alone = train_reader.loss(net, images, targets, nowhere)
     unlike = -(targets * (logits - np.log(np.exp(logits).sum(-1, keepdims=True)))).sum() / 3
     np.testing.assert_allclose(alone.item(), unlike, rtol=1e-5)

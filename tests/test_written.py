@@ -31,7 +31,7 @@ FOREIGN = r"is not what experiments\.train writes: "
         ({"environment": []}, r"environment must be dict, got \[\]"),
         ({"environment": {"packages": ["numpy"]}}, r"packages must be dict, got \['numpy'\]"),
         ({"train_size": 2.5}, "recipe: train_size must be .*, got 2.5"),
-        ({"train_size": 0}, "--train-size: must be a number of at least 1, got 0"),
+        ({"train_size": 0}, "recipe: train_size must be a number of at least 1, got 0"),
         ({"about": None}, "recipe: about must be .*, got None"),
         ({"rotation": -1}, "rotation"),
     ],

@@ -1,1 +1,1 @@
-"""Reading digits in photographs, in the order of the steps: load, find, split, normalise, order, draw."""
+"""Reading digits in photographs. `page` has every step in order, and names the module of each."""

@@ -108,8 +108,8 @@ def _check_file(path: Path) -> None:
     except OSError as error:
         raise _closed(path, error) from None
     if not stat.S_ISREG(found.st_mode):
-        what = "is a folder" if stat.S_ISDIR(found.st_mode) else "is none"
-        raise UnreadableImageError(f"load: expected an image file, {path} {what}; check the name.")
+        what = f"is a folder; give its files, {path}/*" if stat.S_ISDIR(found.st_mode) else "is none; check the name"
+        raise UnreadableImageError(f"load: expected an image file, {path} {what}.")
     if found.st_size == 0:
         raise UnreadableImageError(f"load: expected an image file, {path} has 0 bytes; copy or export it again.")
     if path.suffix.lower() in VIDEO:

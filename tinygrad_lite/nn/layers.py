@@ -102,12 +102,9 @@ class Conv2d(Module):
 
     def extra_repr(self) -> str:
         """Sizes."""
-        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
-        defaults = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
-        for name, default in defaults.items():
-            if getattr(self, name) != default:
-                text += f", {name}={getattr(self, name)}"
-        return text + ("" if self.bias is not None else ", bias=False")
+        chosen = _chosen(self, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1)
+        no_bias = [] if self.bias is not None else ["bias=False"]
+        return ", ".join([f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}", *chosen, *no_bias])
 
 
 class MaxPool2d(Module):
@@ -125,7 +122,9 @@ class MaxPool2d(Module):
 
     def extra_repr(self) -> str:
         """Sizes."""
-        return f"kernel_size={self.kernel_size}, stride={self.stride}"
+        return ", ".join(
+            [f"kernel_size={self.kernel_size}, stride={self.stride}", *_chosen(self, padding=(0, 0), dilation=(1, 1))]
+        )
 
 
 class AvgPool2d(Module):
@@ -145,7 +144,9 @@ class AvgPool2d(Module):
 
     def extra_repr(self) -> str:
         """Sizes."""
-        return f"kernel_size={self.kernel_size}, stride={self.stride}"
+        return ", ".join(
+            [f"kernel_size={self.kernel_size}, stride={self.stride}", *_chosen(self, padding=(0, 0), count_include_pad=True)]
+        )
 
 
 class Dropout(Module):
@@ -274,6 +275,10 @@ class Flatten(Module):
         """X (n, ...) -> (n, product of the others)."""
         return F.flatten(x, self.start_dim, self.end_dim)
 
+    def extra_repr(self) -> str:
+        """What differs from the defaults."""
+        return ", ".join(_chosen(self, start_dim=1, end_dim=-1))
+
 
 class Identity(Module):
     """The input itself."""
@@ -316,6 +321,10 @@ class ELU(Module):
         """X of any shape -> the same shape."""
         return F.elu(x, self.alpha)
 
+    def extra_repr(self) -> str:
+        """What differs from the defaults."""
+        return ", ".join(_chosen(self, alpha=1.0))
+
 
 class GELU(Module):
     """x times the normal distribution function; `approximate="tanh"` for the formula with tanh."""
@@ -326,6 +335,10 @@ class GELU(Module):
     def forward(self, x: Any) -> Tensor:
         """X of any shape -> the same shape."""
         return F.gelu(x, self.approximate)
+
+    def extra_repr(self) -> str:
+        """What differs from the defaults."""
+        return ", ".join(_chosen(self, approximate="none"))
 
 
 class SiLU(Module):
@@ -362,6 +375,10 @@ class Softplus(Module):
         """X of any shape -> the same shape."""
         return F.softplus(x, self.beta)
 
+    def extra_repr(self) -> str:
+        """What differs from the defaults."""
+        return ", ".join(_chosen(self, beta=1.0))
+
 
 class CrossEntropyLoss(Module):
     """functional.cross_entropy with fixed options."""
@@ -373,6 +390,10 @@ class CrossEntropyLoss(Module):
         """Logits (n, c, ...), targets (n, ...) -> one number."""
         return F.cross_entropy(logits, targets, self.reduction, self.label_smoothing)
 
+    def extra_repr(self) -> str:
+        """What differs from the defaults."""
+        return ", ".join(_chosen(self, reduction="mean", label_smoothing=0.0))
+
 
 class MSELoss(Module):
     """functional.mse_loss with fixed options."""
@@ -383,6 +404,10 @@ class MSELoss(Module):
     def forward(self, x: Any, targets: Any) -> Tensor:
         """X and targets of one shape -> one number."""
         return F.mse_loss(x, targets, self.reduction)
+
+    def extra_repr(self) -> str:
+        """What differs from the defaults."""
+        return ", ".join(_chosen(self, reduction="mean"))
 
 
 class Sequential(Module):
@@ -422,6 +447,11 @@ class Sequential(Module):
         for layer in self:
             x = layer(x)
         return x
+
+
+def _chosen(layer: Module, **defaults: Any) -> list[str]:
+    """List the options of a layer that are not as they are by default, as they were given."""
+    return [f"{name}={value!r}" for name, default in defaults.items() if (value := getattr(layer, name)) != default]
 
 
 def _generator(rng: Rng) -> np.random.Generator:

@@ -19,7 +19,7 @@ from tinygrad_lite.errors import TapeError
 from tinygrad_lite.nn.module import Module
 from tinygrad_lite.tensor import Tensor
 
-PRODUCTS = {"conv2d": "weight", "linear": "weight", "matmul": "a"}  # rules that multiply matrices -> their second factor
+PRODUCTS = {"conv2d": "weight", "linear": "weight", "matmul": "a"}  # rules that multiply matrices -> one of their factors
 WRAPPER = "tinygrad_lite.ops.half"  # a module with a function that is called in a rule's place
 
 
