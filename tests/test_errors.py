@@ -8,7 +8,7 @@ import pytest
 
 import tinygrad_lite.functional as F
 from models.lenet import LeNet
-from tinygrad_lite import DtypeError, ShapeError, TapeError, Tensor, TinygradError, _check, data, nn, no_grad, optim
+from tinygrad_lite import DtypeError, ShapeError, TapeError, Tensor, TinygradError, _check, apply, data, nn, no_grad, optim
 from tinygrad_lite.nn import init
 
 
@@ -313,3 +313,9 @@ def test_numbers_that_do_not_fit_are_compared_all_the_same():
             Tensor(other) < 10**400  # noqa: B015
     with pytest.raises(ShapeError, match="-1 does not fit into dtype=uint8; convert"):
         x * -1
+
+
+def test_a_rule_that_gives_an_array_alone_is_told():
+    for x in (Tensor(np.ones((2, 3))), Tensor(np.ones((2, 3)), requires_grad=True)):
+        with pytest.raises(DtypeError, match=r"apply: a rule takes 1 arrays and gives \(output, vjp\), sin does not"):
+            apply(np.sin, x)

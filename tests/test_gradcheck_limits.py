@@ -122,6 +122,20 @@ def test_rounding_inside_is_no_wrong_gradient_of_longer_steps_either():
     assert check_grad(divergence, x, x.copy(), cotangent=np.array([7.25, 7.25]), seed=215)
 
 
+def test_a_flat_stair_of_float32_is_no_slope():
+    def sigmoid(factor):
+        def rule(x):
+            decay = np.exp(-np.abs(x))
+            return (1 / (1 + np.exp(-x.astype(np.float32)))).astype(x.dtype), lambda g: factor * g * decay / (1 + decay) ** 2
+
+        return rule
+
+    x = np.array([-2.952, -1.112, 14.472])
+    assert not check_grad(sigmoid(1), x, cotangent=np.array([0.0, 0.0, 1.0]), seed=2, raise_error=False).failures
+    with pytest.raises(GradientError, match="slope"):  # the next stair of such a slope would be near
+        check_grad(sigmoid(1e3), np.array([14.472]))
+
+
 def test_what_saturates_is_decided_at_large_inputs_too():
     tanh = rule(np.tanh, lambda x: 1 - np.tanh(x) ** 2)
     for x in (18.0, 100.0, 1e6):

@@ -1,10 +1,13 @@
 """float16: sums of it keep the digits that it holds, as PyTorch's do."""
 
+import pickle
+
 import numpy as np
 import pytest
 
 import tinygrad_lite.functional as F
 from tinygrad_lite import DtypeError, Tensor, optim
+from tinygrad_lite.serialize import load, save
 
 
 @pytest.mark.parametrize("function", [
@@ -62,3 +65,20 @@ def test_a_convolution_refuses_float16_beside_float32():
 def test_what_was_computed_from_float16_says_by_which_rule():
     x = Tensor(np.ones((1, 1, 2, 2), np.float16), requires_grad=True)
     assert "made by conv2d" in repr(F.conv2d(x, x))
+
+
+@pytest.mark.parametrize("again", ["pickle", "load"])
+def test_half_precision_that_comes_from_a_file_is_computed_as_any(tmp_path, again):
+    """An array that was unpickled has a dtype that is equal to NumPy's, and not the same object."""
+    x = np.array([[300, -300, 200, 100]], np.float16)
+    if again == "pickle":
+        same = pickle.loads(pickle.dumps(x))
+    else:
+        save({"x": x}, tmp_path / "x.safetensors")
+        same = load(tmp_path / "x.safetensors")["x"]
+        assert same.dtype is x.dtype  # what is quick is quick only then
+    for function in (lambda x: F.layer_norm(x, 4), lambda x: F.sum(x, dim=1), F.norm):
+        np.testing.assert_array_equal(function(same).data, function(x).data)
+    a = Tensor(same, requires_grad=True)
+    (a + np.zeros((3, 1, 4), np.float16)).sum().backward()
+    assert a.grad.dtype == np.float16

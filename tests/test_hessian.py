@@ -64,3 +64,17 @@ def test_a_part_that_drops_the_imaginary_part_is_seen(cast):
         warnings.simplefilter("ignore")  # whatever the user has set
         with pytest.raises(DtypeError, match="hvp: a part of fn drops the imaginary part"):
             hessian(lambda x: (x * x).sum() + (cast(x) ** 3).sum(), np.array([1.0, 2.0]))
+
+
+def test_where_the_function_is_not_defined_there_is_no_curvature():
+    for fn in (lambda x: F.sqrt(x).sum(), lambda x: F.log(x).sum(), lambda x: (x**2.5).sum()):
+        assert np.isnan(hvp(fn, np.array([-1.0]), np.array([1.0]))).all()
+
+
+def test_complex_points_are_refused():
+    with pytest.raises(DtypeError, match="hvp: x and v must be real, got complex128"):
+        hvp(lambda x: (x * x).sum(), np.array([1j]), np.array([1.0]))
+
+
+def test_points_far_smaller_than_any_usual_step():
+    np.testing.assert_allclose(hvp(F.norm, np.array([1e-35, 0.0]), np.array([0.0, 1.0])), [0, 1e35])

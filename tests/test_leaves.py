@@ -240,3 +240,31 @@ def test_frozen_parameters_are_left_alone():
         optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(DtypeError, match="got one computed from others"):
         optim.SGD([Tensor([1.0], requires_grad=True) * 2], lr=0.1)
+
+
+def test_what_was_computed_from_a_constant_keeps_its_values():
+    """A rule holds the array itself, and no leaf on the tape could say that it was changed."""
+    layer = nn.Linear(2, 1)
+    for parameter in layer.parameters():
+        parameter.requires_grad = False
+    average = optim.AveragedModel(layer)
+    before, x = layer.weight.data.copy(), leaf([1.0, 2.0])
+    used = [x * layer.weight, average.module(x)]
+    constant = Tensor([2.0, 3.0])
+    used.append(x * constant)
+    with no_grad():
+        constant *= 10
+    layer.load_state_dict({"weight": before + 1, "bias": layer.bias.data})
+    average.update_parameters(layer)
+    for y, slope in zip(used, (before[0], before[0], [2.0, 3.0]), strict=True):
+        x.zero_grad()
+        y.sum().backward()
+        np.testing.assert_array_equal(x.grad, slope)
+    np.testing.assert_array_equal(constant.data, [20, 30])
+    np.testing.assert_array_equal(layer.weight.data, before + 1)
+
+
+def test_numpy_does_not_write_into_what_is_recorded():
+    x = leaf()
+    with pytest.raises(DtypeError, match=r"np\.multiply: would lose the gradient"):
+        np.multiply(X, 5, out=x)

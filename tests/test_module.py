@@ -199,3 +199,32 @@ def test_buffers_may_be_tensors():
 def test_a_buffer_that_is_no_array_is_said(value):
     with pytest.raises(DtypeError, match=rf"Masked: the buffer mask must be an array or a Tensor, got {type(value).__name__}"):
         Masked(value).state_dict()
+
+
+def test_two_parameters_of_one_name_are_refused():
+    class Keyed(nn.Module):
+        def __init__(self):
+            self.layers = {1: nn.Linear(1, 1), "1": nn.Linear(1, 1)}
+
+    with pytest.raises(ShapeError, match=r"Keyed: two parameters or buffers have the name layers\.1\.weight; rename"):
+        Keyed().state_dict()
+
+
+def test_a_module_that_knows_the_one_around_it_can_be_shown_and_timed():
+    class Inner(nn.Module):
+        def __init__(self, outer):
+            self.outer, self.layer = outer, nn.Linear(2, 2)
+
+        def forward(self, x):
+            return self.layer(x)
+
+    class Outer(nn.Module):
+        def __init__(self):
+            self.inner = Inner(self)
+
+        def forward(self, x):
+            return self.inner(x)
+
+    net = Outer()
+    assert "(outer): ..." in repr(net)
+    assert [row.layer for row in net.profile(np.ones((1, 2), np.float32), steps=1).rows] == ["inner.layer"]

@@ -321,3 +321,27 @@ def test_parameters_that_came_or_went_are_noticed():
     optimizer.groups.append({**optimizer.groups[0], "params": [Tensor([1.0], requires_grad=True)]})
     with pytest.raises(ShapeError, match="SGD: parameters were added or removed; make a new optimiser"):
         optimizer.step()
+
+
+def test_an_average_goes_on_where_running_values_were_taken_away():
+    model = nn.BatchNorm2d(2)
+    average = optim.AveragedModel(model)
+    model.running_mean = model.running_var = None
+    average.update_parameters(model)
+    assert average.module.running_mean.tolist() == [0, 0]
+
+
+def test_a_schedule_refuses_groups_that_came_later():
+    optimizer = optim.SGD([Tensor([1.0], requires_grad=True)], lr=0.1)
+    scheduler = optim.LRScheduler(optimizer, lambda _: 1.0)
+    optimizer.groups.append({**optimizer.groups[0], "params": [Tensor([1.0], requires_grad=True)]})
+    with pytest.raises(ShapeError, match="LRScheduler: groups were added to the optimiser"):
+        scheduler.step()
+
+
+@pytest.mark.parametrize("size", [1e20, 1e-25])
+def test_gradients_whose_squares_do_not_fit_are_clipped(size):
+    p = Tensor([1.0, 1.0], requires_grad=True)
+    (p * np.array([3 * size, 4 * size], np.float32)).sum().backward()
+    assert optim.clip_grad_norm([p], size) == pytest.approx(5 * size)
+    np.testing.assert_allclose(p.grad, [0.6 * size, 0.8 * size], rtol=1e-6)

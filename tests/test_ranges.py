@@ -34,3 +34,21 @@ def test_a_power_of_zero_has_a_slope_by_its_exponent():
     b = Tensor([-1.0, 2.0, 0.0], requires_grad=True)
     (Tensor([0.0, 0.0, 0.0]) ** b).sum().backward()
     np.testing.assert_array_equal(b.grad, [-np.inf, 0, 0])
+
+
+def test_a_number_before_a_tensor_takes_its_dtype():
+    for function in (F.maximum, F.minimum):
+        for x in (np.zeros(1), np.zeros(1, np.float16), np.zeros(1, np.int64)):
+            first, second = function(1, Tensor(x)), function(Tensor(x), 1)
+            assert first.dtype == second.dtype == x.dtype
+    assert F.maximum(0.1, Tensor(np.zeros(1))).item() == 0.1
+    assert F.maximum(2**24 + 1, Tensor(np.zeros(1, np.int64))).item() == 2**24 + 1
+
+
+def test_arrays_of_others_keep_their_dtype():
+    class Array:
+        def __array__(self, dtype=None, copy=None):
+            return np.array([2**24 + 1])
+
+    assert Tensor(Array()).dtype == np.int64
+    assert Tensor(Array()).item() == 2**24 + 1

@@ -125,11 +125,11 @@ def test_seeds_that_failed_leave_the_others_of_their_variant(tmp_path, few_digit
         return row["test_accuracy"]["values"]
 
     assert main(arguments) == 1
-    assert f"sweep: 2 of 2 runs failed. {variant}, seed 0: train: --lr: " in capsys.readouterr().err
+    assert f"sweep: 2 of 2 runs failed. {variant}, seed 0: train: recipe: lr " in capsys.readouterr().err
     assert not out.exists()
     failing.remove(1)
     assert main(arguments) == 1
-    assert f"sweep: 1 of 2 runs failed. {variant}, seed 0: train: --lr: " in capsys.readouterr().err
+    assert f"sweep: 1 of 2 runs failed. {variant}, seed 0: train: recipe: lr " in capsys.readouterr().err
     assert len(values()) == 1
     failing.clear()
     assert main(arguments) == 0

@@ -67,7 +67,7 @@ def product(a: Array, b: Array, out: Array) -> None:
         return
     n, (k, m) = a.shape[-2], b.shape[-2:]
     dots = b.strides[-1] != b.itemsize and not a.strides[-2] == a.itemsize != a.strides[-1]
-    rows, columns = _piece(n, k, m, b.dtype if a.dtype is b.dtype is out.dtype else None, dots, b.strides[-2])
+    rows, columns = _piece(n, k, m, b.dtype if a.dtype == b.dtype == out.dtype else None, dots, b.strides[-2])
     if columns < m:
         pieces, rest = m // columns, m - m % columns
         cut = b[..., :rest].reshape(*b.shape[:-1], pieces, columns), out[..., :rest].reshape(*out.shape[:-1], pieces, columns)

@@ -109,12 +109,14 @@ def clip(x: Data, min: float | None = None, max: float | None = None) -> Tensor:
 
 def maximum(x: Data, other: Data) -> Tensor:
     """Larger of two elements; at a tie each gets half the gradient."""
-    return as_tensor(x).maximum(_operand(other))
+    a, b = _operands(_operand(x), _operand(other))
+    return a.maximum(b)
 
 
 def minimum(x: Data, other: Data) -> Tensor:
     """Smaller of two elements; at a tie each gets half the gradient."""
-    return as_tensor(x).minimum(_operand(other))
+    a, b = _operands(_operand(x), _operand(other))
+    return a.minimum(b)
 
 
 def where(condition: Data, x: Data, other: Data) -> Tensor:

@@ -15,7 +15,7 @@ from tinygrad_lite._types import Array
 from tinygrad_lite.errors import DtypeError, ShapeError
 from tinygrad_lite.tensor import Tensor, as_tensor
 
-STEP = 1e-30  # its square vanishes beside any number, and it is itself far from the smallest
+STEP = 1e-100  # its square vanishes beside any number, and it is itself far from the smallest
 
 
 def hvp(fn: Callable[[Tensor], Tensor], x: ArrayLike | Tensor, v: ArrayLike) -> Array:
@@ -38,14 +38,14 @@ def hvp(fn: Callable[[Tensor], Tensor], x: ArrayLike | Tensor, v: ArrayLike) -> 
 
     Notes
     -----
-    At a kink (relu at 0) it is the second derivative of the side that the rules choose.
+    At a kink (relu at 0) it is the second derivative of the side that the rules choose; NaN where fn is not finite.
 
     Examples
     --------
     >>> hvp(lambda x: (x**3).sum(), np.array([1.0, 2.0]), np.array([1.0, 1.0]))
     array([ 6., 12.])
     """
-    point, direction = (as_tensor(value).double().data for value in (x, v))
+    point, direction = (_real(value) for value in (x, v))
     if direction.shape != point.shape:
         raise ShapeError(f"hvp: v must have the shape of x, got v.shape={direction.shape}, x.shape={point.shape}.")
     largest = float(np.abs(direction).max(initial=0))
@@ -55,7 +55,17 @@ def hvp(fn: Callable[[Tensor], Tensor], x: ArrayLike | Tensor, v: ArrayLike) -> 
     leaf = Tensor(point + 1j * step * direction, requires_grad=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error", np.exceptions.ComplexWarning)
-        return _second(fn, leaf) / step
+        found = _second(fn, leaf) / step
+    with np.errstate(all="ignore"):  # complex numbers have a root of -1
+        defined = np.isfinite(as_tensor(fn(Tensor(point))).data).all()
+    return found if defined else np.full(point.shape, np.nan)
+
+
+def _real(value: ArrayLike | Tensor) -> Array:
+    tensor = as_tensor(value)
+    if tensor.dtype.kind == "c":
+        raise DtypeError(f"hvp: x and v must be real, got {tensor.dtype}; give real and imaginary part as two inputs.")
+    return tensor.double().data
 
 
 def _second(fn: Callable[[Tensor], Tensor], leaf: Tensor) -> Array:
@@ -106,6 +116,6 @@ def hessian(fn: Callable[[Tensor], Tensor], x: ArrayLike | Tensor) -> Array:
     array([[6., 2.],
            [2., 0.]])
     """
-    point = as_tensor(x).double().data
+    point = _real(x)
     columns = [hvp(fn, point, unit.reshape(point.shape)) for unit in np.eye(point.size)]
     return np.array(columns).reshape(point.shape * 2)

@@ -86,8 +86,8 @@ class Optimizer:
             for p in group["params"]:
                 state = next(states)
                 if p.grad is not None:
+                    p._will_change()
                     self._update(p.data, p.grad, group, state)
-                    p._changed()
 
     def _update(self, data: Array, grad: Array, group: Mapping[str, Any], state: dict[str, Any]) -> None:
         raise NotImplementedError
@@ -280,7 +280,7 @@ class AveragedModel:
     Parameters
     ----------
     model : Module
-    decay : float in [0, 1), default 0.999; the weight of the average so far, so that it reaches 1 / (1 - decay) steps back.
+    decay : float in [0, 1], default 0.999; the weight of the average so far, so that it reaches 1 / (1 - decay) steps back.
         In step t it is t / (t + 10) if that is less, so that the initial parameters are soon forgotten.
 
     Attributes
@@ -312,10 +312,12 @@ class AveragedModel:
         self.n_averaged += 1
         decay = min(self.decay, self.n_averaged / (self.n_averaged + 10))
         for mean, p in zip(self.module.parameters(), model.parameters(), strict=True):
+            mean._will_change()
             mean.data += (1 - decay) * (p.data - mean.data)
-            mean._changed()
-        for (_, kept), (_, buffer) in zip(self.module.named_buffers(), model.named_buffers(), strict=True):
-            kept[...] = buffer
+        buffers = dict(model.named_buffers())  # fewer, where running values were taken away
+        for name, kept in self.module.named_buffers():
+            if name in buffers:
+                kept[...] = buffers[name]
 
     def state_dict(self) -> dict[str, Any]:
         """Updates done and the average."""
@@ -361,6 +363,8 @@ class LRScheduler:
         self._set()
 
     def _set(self) -> None:
+        if len(self.first) != len(self.optimizer.groups):
+            raise ShapeError("LRScheduler: groups were added to the optimiser or removed; make a new scheduler.")
         for group, lr in zip(self.optimizer.groups, self.first, strict=True):
             factor = _check.number("LRScheduler", "what the schedule gives", self.schedule(self.steps), 0)
             group["lr"] = lr * factor
@@ -428,9 +432,15 @@ def one_cycle(total: int, warmup: float = 0.3, start: float = 0.04, final: float
 
 
 def _norm(grad: Array) -> float:
-    """Euclidean norm; of float16 in float32, for squares of 300 do not fit."""
+    """Euclidean norm; of float16 in float32, for squares of 300 do not fit, and scaled where others do not."""
     flat = np.ravel(grad)
-    return float(np.linalg.norm(flat.astype(np.float32) if flat.dtype == np.float16 else flat))
+    flat = flat.astype(np.float32) if flat.dtype == np.float16 else flat
+    with np.errstate(over="ignore", under="ignore"):
+        norm = float(np.linalg.norm(flat))
+    largest = float(np.abs(flat).max(initial=0))
+    if 0 < largest < math.inf and not 1e-15 < norm < 1e15:
+        return largest * float(np.linalg.norm(flat.astype(np.result_type(flat, np.float64)) / largest))
+    return norm
 
 
 def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:

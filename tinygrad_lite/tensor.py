@@ -234,7 +234,7 @@ class Tensor:
                 return _compare(name, *inputs)
             operands = _operands(*inputs) if len(inputs) == 2 else inputs
             return getattr(operands[0], name)(*operands[1:])
-        self._refuse_if_recorded(f"np.{ufunc.__name__}", inputs)
+        self._refuse_if_recorded(f"np.{ufunc.__name__}", (*inputs, *kwargs.values()))
         return getattr(ufunc, method)(*_without_tensors(inputs), **_without_tensors(kwargs))
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -390,17 +390,22 @@ class Tensor:
             raise ShapeError(f"in place: the result has shape {result.shape}, the tensor {self.shape}; they must be the same.")
         if not np.can_cast(result.dtype, self.dtype, "same_kind"):
             raise DtypeError(f"in place: the result has dtype={result.dtype}, which does not go into {self.dtype}.")
+        self._will_change()
         np.copyto(self.data, result.data, casting="same_kind")
-        self._changed()
         return self
 
-    def _changed(self) -> None:
-        """Say that the values of this leaf were changed in place: what was computed from the old ones cannot go back."""
+    def _will_change(self) -> None:
+        """Say that the values of this leaf are about to be changed in place: what was computed from these cannot go back.
+
+        What was computed from a constant, which no leaf on the tape stands for, keeps the old values.
+        """
         leaf = cast("tape.Leaf | None", self._node or self._frozen)
         if leaf is not None:
             self._frozen = fresh = leaf.successor()
             if self._node is not None:
                 self._node = fresh
+        if self._node is None:
+            self.data = self.data.copy("K")
 
     def __neg__(self) -> "Tensor":
         return apply(elementwise.neg, self)
@@ -662,6 +667,8 @@ def apply(rule: Rule, *tensors: Tensor, **static: Any) -> Tensor:
     """
     try:
         out, vjp = rule(*[tensor.data for tensor in tensors], **static)
+        if not callable(vjp):
+            raise TypeError(f"the second that it gave is {type(vjp).__name__}, no function")
         parents = tuple([tensor._node for tensor in tensors])
     except Exception as error:
         _explain(error, rule, tensors)
@@ -745,7 +752,7 @@ def _to_array(data: Any) -> Array:
         first = data
         while isinstance(first, (list, tuple)) and first:
             first = first[0]
-        if not isinstance(first, (np.ndarray, np.generic, Tensor)) and array.dtype.kind in "iuf":
+        if not hasattr(first, "__array__") and array.dtype.kind in "iuf":  # arrays, and Tensors of others, keep theirs
             array = array.astype(np.float32)
     if array.dtype.kind not in "biufc":
         raise DtypeError(f"Tensor: needs numbers, got {type(data).__name__} (dtype={array.dtype}).")

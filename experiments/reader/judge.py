@@ -126,7 +126,7 @@ def unlike(chosen: list[Hypothesis], ink: Ink, sure: list[float]) -> Floats:
             sides.append(float(ink.gray[there][bare].mean()) if bare.mean() > 0.15 else np.nan)
         apart = [abs(np.log2((sides[i] + 8) / (sides[i + 1] + 8))) for i in (0, 2)]
         edges.append(max((a for a in apart if not np.isnan(a)), default=0.0))
-    looked, edge = np.log2(np.array(looks)), np.array(edges, np.float32)
+    looked, edge = np.log2(np.maximum(looks, 1e-6)), np.array(edges, np.float32)
     model = looked[np.array(sure) > SURE]
     model_edge = float(np.median(edge[np.array(sure) > SURE])) if len(model) else 0.0
     away = (np.clip(edge - model_edge, 0, None) / 0.6) ** 2

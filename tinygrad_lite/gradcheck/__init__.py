@@ -139,13 +139,13 @@ def refuse_unknown(
     for name in chosen:
         if not isinstance(name, str) or name not in ("all", *names):
             raise ShapeError(f"{function}: properties must be 'all' or some of {', '.join(names)}, got {name!r:.80}.")
-    for name, given in (("properties", chosen), ("wrt", wrt)):
-        if given is not None and not len(given):
+    wanted = [] if wrt is None else _check.listed(function, "wrt", wrt)
+    for name, given in (("properties", chosen), ("wrt", None if wrt is None else wanted)):
+        if given is not None and not given:
             raise ShapeError(f"{function}: {name} must name something to check, got {given!r}.")
-    if wrt is not None:
-        for item in _check.listed(function, "wrt", wrt):
-            if not isinstance(item, str):
-                _check.integer(function, "wrt", item, 0)
+    for item in wanted:
+        if not isinstance(item, str):
+            _check.integer(function, "wrt", item, 0)
     if seed is not None:
         _check.integer(function, "seed", seed, 0)
     if reference is not None:

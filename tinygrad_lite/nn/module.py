@@ -1,6 +1,7 @@
 """Module: something with parameters that is called on tensors, built from other modules."""
 
 import re
+import reprlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
@@ -134,7 +135,16 @@ class Module:
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of all parameters and buffers by full name."""
-        return {name: np.array(_values(value)) for name, value, _ in self._named()}
+        return {name: np.array(value) for name, value in self._state().items()}
+
+    def _state(self) -> dict[str, Array]:
+        """Arrays of all parameters and buffers by full name, which must be one for each."""
+        found: dict[str, Array] = {}
+        for name, value, _ in self._named():
+            if name in found:
+                raise ShapeError(f"{type(self).__name__}: two parameters or buffers have the name {name}; rename one of them.")
+            found[name] = _values(value)
+        return found
 
     def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
         """Take over all parameters and buffers; names and shapes must agree exactly, or nothing changes.
@@ -146,7 +156,7 @@ class Module:
         ShapeError : names are missing or unknown, or shapes differ; the message lists the first of them.
         DtypeError : a value does not hold numbers of the parameter's kind.
         """
-        own = {name: _values(value) for name, value, _ in self._named()}
+        own = self._state()
         _check.entries("load_state_dict", state, ())
         given = {name: _to_array(value) for name, value in state.items()}
         kind = type(self).__name__
@@ -165,10 +175,10 @@ class Module:
         for name, value in own.items():
             if not np.can_cast(given[name].dtype, value.dtype, casting="same_kind"):
                 raise DtypeError(f"load_state_dict: {name} has dtype {given[name].dtype}, expected {value.dtype}.")
-        for name, value in own.items():
-            np.copyto(value, given[name], casting="same_kind")
         for parameter in self.parameters():
-            parameter._changed()
+            parameter._will_change()
+        for name, value in self._state().items():
+            np.copyto(value, given[name], casting="same_kind")
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode (dropout drops, batch norm uses the batch) here and inside."""
@@ -214,6 +224,7 @@ class Module:
         """Arguments to show in the repr."""
         return ""
 
+    @reprlib.recursive_repr("...")  # a module may know the one around it
     def __repr__(self) -> str:
         count = self.parameter_count()
         note = f"  # {count:,} parameters" if count else ""

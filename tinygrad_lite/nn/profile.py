@@ -234,7 +234,9 @@ def _time_vjps(out: Tensor, vjps: list[Vjp]) -> dict[int, float]:
     return seconds
 
 
-def _named_modules(module: Module, prefix: str = "") -> Iterator[tuple[str, Module]]:
+def _named_modules(module: Module, prefix: str = "", outer: tuple[Module, ...] = ()) -> Iterator[tuple[str, Module]]:
     yield prefix, module
+    outer = (*outer, module)
     for name, child in module.named_children():
-        yield from _named_modules(child, f"{prefix}.{name}" if prefix else name)
+        if not any(child is one for one in outer):  # a module may know the one around it
+            yield from _named_modules(child, f"{prefix}.{name}" if prefix else name, outer)

@@ -28,7 +28,7 @@ def unbroadcast(g: Array, like: Array) -> Array:
     if g.shape != like.shape:
         extra = g.ndim - like.ndim
         stretched = tuple(i for i, size in enumerate(like.shape, extra) if size == 1 and g.shape[i] != 1)
-        wide = np.float32 if g.dtype is HALF else None
+        wide = np.float32 if g.dtype == HALF else None
         g = g.sum(axis=(*range(extra), *stretched), dtype=wide).reshape(like.shape)
     return g if g.dtype is like.dtype or g.dtype.kind == "c" else g.astype(like.dtype, copy=False)
 
