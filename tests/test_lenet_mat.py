@@ -278,3 +278,11 @@ def test_sparse_weights_and_names_in_capitals(tmp_path):
     write(tmp_path / "huge.mat", broken(cells, 0, w=scipy.sparse.csc_matrix((1 << 30, 1 << 20))))
     with pytest.raises(FileFormatError, match=r"a sparse array of shape \(1073741824, 1048576\) is no weight"):
         lenet_mat.load(tmp_path / "huge.mat")
+
+
+def test_weights_of_another_net_are_not_converted(tmp_path, capsys):
+    serialize.save({"w": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
+    for name in ("new.npz", "new.mat"):
+        assert lenet_mat.main([str(tmp_path / "other.safetensors"), str(tmp_path / name)]) == 1
+        assert "lenet_mat: these weights are not of this LeNet: conv1.bias missing" in capsys.readouterr().err
+        assert not (tmp_path / name).exists()

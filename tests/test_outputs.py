@@ -16,6 +16,7 @@ pytest.importorskip("matplotlib")
 from experiments import fuzz_gradients
 from experiments.outputs import Outputs
 from experiments.runs import RunError, check_positive, run_main
+from models.load import WEIGHTS
 from tinygrad_lite import GradientError
 
 WRITERS = ("components", "confusion", "feature_maps", "fuzz_gradients", "pages", "read", "train", "train_reader")
@@ -127,3 +128,20 @@ def test_a_folder_in_a_file_s_place_is_said_and_nothing_is_replaced(tmp_path):
     with pytest.raises(OSError, match="late"):
         write("late", meanwhile=tmp_path / "late")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "b.json", "late"]
+
+
+@pytest.mark.parametrize("name", [*WRITERS, "report", "sweep"])
+def test_a_folder_without_a_name_is_refused(tmp_path, monkeypatch, capsys, name):
+    """An unset variable of the shell gives none, and that would be the folder where one stands."""
+    monkeypatch.chdir(tmp_path)
+    needed = {"report": ["run"], "sweep": ["best"]}.get(name, [])
+    with pytest.raises(SystemExit):
+        importlib.import_module(f"experiments.{name}").main([*needed, "--dry-run", "--out", ""])
+    assert "argument --out: must name a folder, got ''" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_does_not_replace_the_readers_own_weights(capsys):
+    train_reader = importlib.import_module("experiments.train_reader")
+    assert train_reader.main(["--dry-run", "--out", str(WEIGHTS.parent)]) == 1
+    assert "--dry-run: its weights would replace the reader's own" in capsys.readouterr().err

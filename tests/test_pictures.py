@@ -213,3 +213,16 @@ def test_the_report_shows_photographs_upright_and_in_their_shades(tmp_path, size
         picture = shown(tmp_path / name)
         third = picture.shape[1] // 3
         assert picture[:, : third - 9].max() < 50 < 200 < picture[:, third + 9 :].min(), name
+
+
+def test_what_was_read_before_stays_where_nothing_can_be_read(tmp_path, capsys, monkeypatch):
+    Image.new("L", (90, 90)).save(tmp_path / "a.png")
+    reading_with(monkeypatch, Found())
+    assert read.main([str(tmp_path / "a.png"), "--out", str(tmp_path / "out")]) == 0
+    kept = (tmp_path / "out" / "read.json").read_text()
+    capsys.readouterr()
+    assert read.main([str(tmp_path / "b.png"), str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert f"{tmp_path} is a folder; give its files, {tmp_path}/*." in printed.err
+    assert (tmp_path / "out" / "read.json").read_text() == kept
