@@ -166,7 +166,7 @@ def draw(results: dict[str, dict[int, dict[str, dict[str, float]]]]) -> Figure:
         names = sorted(table, key=lambda name: table[name]["median"], reverse=True)
         times = [1e3 * table[name]["median"] for name in names]
         ax.barh(names, times, color=[colours[name] for name in names])
-        ax.bar_label(ax.containers[0], fmt=lambda value: f"{value:.3g}", padding=3)
+        ax.bar_label(ax.containers[0], fmt=lambda value: f"{value:.3g}" if value < 1000 else f"{value:,.0f}", padding=3)
         ax.set(title=textwrap.fill(f"{TASKS[task][0]} {size:,}", TITLE), xlabel="milliseconds (logarithmic)", xscale="log")
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_xlim(min(times) / 3, max(times) * 4)

@@ -437,10 +437,12 @@ def _norm(grad: Array) -> float:
     flat = flat.astype(np.float32) if flat.dtype == np.float16 else flat
     with np.errstate(over="ignore", under="ignore"):
         norm = float(np.linalg.norm(flat))
+    if 1e-15 < norm < 1e15:
+        return norm
     largest = float(np.abs(flat).max(initial=0))
-    if 0 < largest < math.inf and not 1e-15 < norm < 1e15:
-        return largest * float(np.linalg.norm(flat.astype(np.result_type(flat, np.float64)) / largest))
-    return norm
+    if not 0 < largest < math.inf:
+        return norm
+    return largest * float(np.linalg.norm(flat.astype(np.result_type(flat, np.float64)) / largest))
 
 
 def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
