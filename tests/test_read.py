@@ -1002,28 +1002,89 @@ def one_above_another(digits, first):
 def test_digits_that_touch_those_above_them_are_cut_apart(digits, reader):
     pages = [one_above_another(digits, start) for start in range(0, 120, 12)]
     read = [reader.read(picture).lines() for picture, _ in pages]
-    assert sum([len(line) for line in lines] == [4, 4, 4] for lines in read) >= 5
+    assert sum([len(line) for line in lines] == [4, 4, 4] for lines in read) >= 8
     lines = [(line, row) for lines, (_, rows) in zip(read, pages, strict=True) for line, row in zip(lines, rows, strict=False)]
-    assert sum(line == row for line, row in lines) >= 18
+    assert sum(line == row for line, row in lines) >= 22
 
 
 def test_a_part_is_cut_between_rows_only_where_it_is_high_and_beside_a_row(digits):
     picture, _ = one_above_another(digits, 24)
     (tallest,) = [p for p in find.parts((picture[..., 0] < 128).astype(np.uint8)) if p.box[3] > 250]
-    x, y, w, _ = tallest.box
+    x, y, w, h = tallest.box
     contrast = 1 - picture[..., 0].astype(np.float32) / 255
     beside = [(x + w + 30, y + 5, 60, 80)]
-    ways = stack.cuts(tallest, contrast, 90.0, beside)
-    assert ways
-    for (above, below), cost in ways:
-        assert above.area + below.area == tallest.area
-        assert above.box[1] == y
-        assert cost >= split.CUT
-    assert stack.cuts(tallest, contrast, 90.0, [(x, y + 1000, 60, 80)]) == []
-    two = max(ways[-1][0], key=lambda part: part.box[3])
-    beside = [(x + w + 30, two.box[1] + 5, 60, two.box[3] // 2)]
-    assert stack.cuts(two, contrast, two.box[3] / 1.5, beside)
-    assert stack.cuts(two, contrast, two.box[3] / 1.4, beside) == []
+    whole, *ways = stack.slices(tallest, contrast, 90.0, beside)
+    assert whole.part is tallest
+    assert (whole.first, whole.last) == (0, max(one.last for one in ways))
+    for one in ways:
+        left, top, wide, high = one.part.box
+        assert (one.part.mask <= tallest.mask[top - y : top - y + high, left - x : left - x + wide]).all()
+        assert one.in_row == in_line([one.part.box], beside, least=1)[0]
+        assert one.cost >= split.CUT / 2 * ((one.first > 0) + (one.last < whole.last)) + stack.OFF * (not one.in_row)
+    assert {one.in_row for one in ways} == {True, False}
+    far = [(x, y + 1000, 60, 80)]
+    assert not any(one.in_row for one in stack.slices(tallest, contrast, 90.0, far))
+    assert stack.slices(tallest, contrast, h / 1.5, beside)
+    assert stack.slices(tallest, contrast, h / 1.4, beside) == []
+
+    def surely(digit):  # whatever it is
+        return lambda parts: [np.log(np.full((1, 10), 1e-9) + (np.arange(10) == digit)) for _ in parts]
+
+    unsure = [np.log(np.full((1, 10), 0.1))]
+    rows = [(x + w + 30, y + 10 + 95 * k, 60, 80) for k in range(3)]
+    for known, digit, pieces in ((rows, 2, True), (far, 2, False), (rows, 1, False)):  # ones alone are a line
+        parts, log_probs = stack.apart([tallest], unsure, surely(digit), contrast, 90.0, known)
+        assert (len(parts) > 1) is pieces
+        assert len(log_probs) == len(parts)
+        assert sum(part.area for part in parts) == tallest.area
+
+
+def test_what_is_cut_may_stand_beside_digits_known_from_another_guess(digits, reader, monkeypatch):
+    before, cut_apart = [], stack.apart
+    monkeypatch.setattr(stack, "apart", lambda *args: before.append((len(args[0]), len(args[-1]))) or cut_apart(*args))
+    picture, _ = one_above_another(digits, 468)
+    reader.read(picture)
+    assert before[0][1] == 0
+    assert any(parts < 12 and known > 4 for parts, known in before[1:])
+
+
+def test_a_stack_is_the_whole_part_or_nothing_of_it():
+    part = find.Part((0, 0, 10, 100), np.ones((100, 10), np.uint8))
+
+    def read(first, last, score, cost=0.0):
+        return stack.Slice(part, first, last, cost, in_row=True), np.full((1, 10), score)
+
+    whole, above, middle, below = read(0, 3, -2.0), read(0, 1, -0.5), read(1, 2, -0.1), read(2, 3, -0.5)
+    assert stack.best_stack([whole, below, middle, above]) == [above, middle, below]
+    assert stack.best_stack([whole, above, middle]) == [whole]
+    assert stack.best_stack([read(0, 3, -1.0), above, middle, below])[0][0].last == 3
+    assert stack.best_stack([whole, read(0, 2, -0.5, cost=0.9), above, middle, below]) == [above, middle, below]
+    assert stack.best_stack([read(0, 3, 0.0, cost=np.inf), above, middle]) == []
+    assert stack.best_stack([]) == []
+
+
+def test_what_stands_above_one_another_is_no_digit_in_two_pieces():
+    def part(y, height):
+        return find.Part((10, y, 40, height), np.ones((height, 40), np.uint8))
+
+    unsure = np.array([0.5, 0.5])
+    assert link([part(0, 100), part(105, 100)], unsure, 100.0) == [[0], [1]]
+    assert link([part(0, 60), part(65, 60)], unsure, 100.0) == [[0, 1]]
+
+
+def test_parts_of_three_rows_are_kept_and_lines_as_high_are_not():
+    row = [find.Part((10 + 60 * i, 10, 40, 50), np.ones((50, 40), np.uint8)) for i in range(20)]
+
+    def kept(width, height, y=10):
+        high = find.Part((1500, y, width, height), np.ones((height, width), np.uint8))
+        return len(plausible([*row, high], (800, 2000), [50] * 3)[0]) > len(row)
+
+    assert kept(40, 200)
+    assert not kept(40, 240)
+    assert not kept(15, 200)
+    assert kept(15, 145)
+    assert not kept(40, 200, y=0)
+    assert kept(40, 145, y=0)
 
 
 def test_a_digit_much_higher_than_the_others_stays_whole(digits, reader):

@@ -9,6 +9,9 @@ from experiments.reader.normalise import stroke_width
 from experiments.reader.split import Hypothesis
 
 LOWEST = 9  # pixels; what is lower is noise, or cannot be read
+HIGHEST = 3.0  # usual heights; what is higher is no digit
+NARROW = 0.35  # usual heights; what is narrower and higher than a digit is a line
+STACK = 4.5  # usual heights; what is higher is not three digits above one another
 USUAL_LEAN = 0.13  # of MNIST's digits, the median of 8,000
 LEANING, MOST_LEAN = 0.25, 0.5  # beyond it: what is worth setting upright, and as far as that goes
 SURE = 0.9  # above this confidence a digit is rarely something else
@@ -47,11 +50,11 @@ def plausible(found: list[Part], shape: tuple[int, ...], known: list[int]) -> tu
     result = []
     for part in kept:
         _, _, w, h = part.box
-        if max(w, h) < 0.2 * unit or h > 3 * unit or w > 12 * unit:
+        if max(w, h) < 0.2 * unit or h > STACK * unit or w > 12 * unit:
             continue
-        if w > 6 * h and w > 1.2 * unit:  # a line
+        if (w > 6 * h and w > 1.2 * unit) or (w < NARROW * unit and h > HIGHEST * unit):  # a line
             continue
-        if at_border(part) and (w < 0.2 * unit or h < 0.6 * unit):
+        if at_border(part) and (w < 0.2 * unit or not 0.6 * unit < h <= HIGHEST * unit):
             continue
         result.append(part)
     return result, unit
@@ -165,7 +168,8 @@ def link(found: list[Part], sure: Floats, unit: float) -> list[list[int]]:
     gap_x = np.maximum(x[:, None], x) - np.minimum(x[:, None] + w[:, None], x + w)
     gap_y = np.maximum(y[:, None], y) - np.minimum(y[:, None] + h[:, None], y + h)
     incomplete = (h < 0.7 * unit) | (sure < 0.85)
-    near = (gap_x < 0.15 * unit) & (gap_y < 0.25 * unit) & (incomplete[:, None] | incomplete)
+    height = np.maximum(y[:, None] + h[:, None], y + h) - np.minimum(y[:, None], y)  # of both: not one above another
+    near = (gap_x < 0.15 * unit) & (gap_y < 0.25 * unit) & (incomplete[:, None] | incomplete) & (height < 1.6 * unit)
     group = np.arange(len(found))
     for i, j in zip(*np.nonzero(np.triu(near, 1)), strict=True):
         group[group == group[j]] = group[i]

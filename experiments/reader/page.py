@@ -235,7 +235,7 @@ class Reader:
 
         read = as_digits(found)
         unit = judge.usual_height(found, read, unit, heights(known))
-        found, read = stack.apart(found, read, as_digits, ink.contrast, unit)
+        found, read = stack.apart(found, read, as_digits, ink.contrast, unit, [d.box for k in known for d in k.digits])
         wholes = np.array([np.exp(log_probs.max()) for log_probs in read])
         complete = wholes.copy()
         if self.nets.pairs:  # what it reads as a pair is hardly one digit, however sure the other net is

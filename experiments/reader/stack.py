@@ -1,20 +1,45 @@
-"""Digits that touch the one above or below them: parts as high as two rows, cut between the rows."""
+"""Digits that touch the one above or below them: parts as high as two rows or more, cut between the rows.
+
+As split does with what touches from side to side: more seams than digits, and dynamic programming picks those between
+which the net reads best.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations, islice
 
 import cv2
 import numpy as np
 
-from experiments.reader.find import Box, Floats, Mask, Part
-from experiments.reader.judge import high_as_digit, in_line
+from experiments.reader.find import Box, Floats, Part
+from experiments.reader.judge import HIGHEST, high_as_digit, in_line
 from experiments.reader.seams import evened, seams
-from experiments.reader.split import CUT, CUT_INK, HIGH, tall
+from experiments.reader.split import CUT, CUT_INK, HIGH, LOW, tall
+
+OFF = 0.35  # what it costs, in log-probability, to stand in no row with another digit
+BETWEEN = 0.5, 2.0  # usual heights of a digit in a stack
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What is between two seams of a part, from number `first` (0: its upper end) to `last`, taken for one digit."""
+
+    part: Part
+    first: int
+    last: int
+    cost: float  # in log-probability
+    in_row: bool  # whether another digit of the page stands beside it
 
 
 def apart(
-    found: list[Part], read: list[Floats], as_digits: Callable[[list[Part]], list[Floats]], contrast: Floats, unit: float
+    found: list[Part],
+    read: list[Floats],
+    as_digits: Callable[[list[Part]], list[Floats]],
+    contrast: Floats,
+    unit: float,
+    known: list[Box],
 ) -> tuple[list[Part], list[Floats]]:
-    """Cut parts of two rows or more between them, where the halves read better than the whole.
+    """Cut parts of two rows or more between them, where the pieces read better than the whole.
 
     Parameters
     ----------
@@ -22,32 +47,32 @@ def apart(
         Of each part, taken for one digit.
     as_digits : function
         Reads other parts so.
-    contrast, unit : as for cuts
+    contrast, unit : as for slices
+    known : list of boxes
+        Of digits that were read before.
 
     Returns
     -------
-    (parts, what was read in them), those that were not cut first
+    (parts, what was read in them), from above down those that were cut
     """
-    rows = [p.box for p in found if high_as_digit(p, unit)]
-    left, done = list(zip(found, read, strict=True)), []
-    while left:
-        ways = [cuts(part, contrast, unit, rows) for part, _ in left]
-        pieces = [piece for some in ways for two, _ in some for piece in two]
-        fresh, whole, left = iter(zip(pieces, as_digits(pieces), strict=True)), left, []
-        for (part, log_probs), some in zip(whole, ways, strict=True):
-            best, best_score = [], float(log_probs.max()) - tall(part.box[3], unit)
-            for two, cost in some:
-                halves = [next(fresh) for _ in two]
-                score = sum(float(half.max()) for _, half in halves) - cost
-                if score > best_score:
-                    best, best_score = halves, score
-            done += [] if best else [(part, log_probs)]
-            left += best
-    return [part for part, _ in done], [log_probs for _, log_probs in done]
+    digits = known + [p.box for p in found if high_as_digit(p, unit)]
+    by_part = [slices(part, contrast, unit, digits) for part in found]
+    fresh = iter(as_digits([one.part for some in by_part for one in some]))
+    parts, log_probs = [], []
+    for part, whole, some in zip(found, read, by_part, strict=True):
+        stack = best_stack(list(zip(some, islice(fresh, len(some)), strict=True)))
+        ones = all(digit.argmax() == 1 for _, digit in stack)  # as which a line is read
+        if any(one.in_row for one, _ in stack) and not ones:
+            parts += [one.part for one, _ in stack]
+            log_probs += [digit for _, digit in stack]
+        else:
+            parts.append(part)
+            log_probs.append(whole)
+    return parts, log_probs
 
 
-def cuts(part: Part, contrast: Floats, unit: float, digits: list[Box]) -> list[tuple[list[Part], float]]:
-    """List the ways to cut a part in two, one above the other; none where it is no higher than a digit.
+def slices(part: Part, contrast: Floats, unit: float, digits: list[Box]) -> list[Slice]:
+    """List a part and what in it could be one digit of several; nothing where it is no higher than a digit.
 
     Parameters
     ----------
@@ -56,25 +81,39 @@ def cuts(part: Part, contrast: Floats, unit: float, digits: list[Box]) -> list[t
     unit : float
         A digit's usual height, pixels.
     digits : list of boxes
-        What is as high as a digit on the page; one half must stand in a row with one of them.
-
-    Returns
-    -------
-    list of (parts, the upper first, and what the cut costs, in log-probability)
+        What is as high as a digit on the page, and may stand in a row with a slice.
     """
-    height = part.box[3]
-    if height <= HIGH * unit:
+    h, w = part.mask.shape
+    if h <= HIGH * unit:
         return []
-    found = []
-    for edge, crossed in seams(evened(part, contrast).T):
-        above = np.arange(height)[:, None] < edge
-        two = [_taken(part, (part.mask * side).astype(np.uint8)) for side in (above, ~above)]
-        if min(p.box[3] for p in two) > 0.5 * unit and in_line([p.box for p in two], digits, least=1).any():
-            found.append((two, CUT + CUT_INK * max(0.0, crossed - 1)))
-    return found
+    ways = seams(evened(part, contrast).T, most=int(np.clip(5 * h / w, 4, 24)))
+    edges = np.maximum.accumulate([np.zeros(w, np.int64)] + [edge for edge, _ in ways] + [np.full(w, h)])
+    costs = [0.0] + [CUT + CUT_INK * max(0.0, crossed - 1) for _, crossed in ways] + [0.0]
+    down, end = np.arange(h)[:, None], len(edges) - 1
+    found: list[tuple[Part, int, int]] = []
+    for first, last in combinations(range(len(edges)), 2):
+        mask = (part.mask * ((down >= edges[first]) & (down < edges[last]))).astype(np.uint8)
+        x, y, width, height = cv2.boundingRect(mask)
+        if last - first < end and BETWEEN[0] * unit < height < BETWEEN[1] * unit:
+            box = (part.box[0] + x, part.box[1] + y, width, height)
+            found.append((Part(box, mask[y : y + height, x : x + width]), first, last))
+    result = [Slice(part, 0, end, tall(h, unit) if h <= HIGHEST * unit else np.inf, in_row=False)]
+    for (one, first, last), in_row in zip(found, in_line([p.box for p, _, _ in found], digits, least=1), strict=True):
+        height = one.box[3]
+        cost = (costs[first] + costs[last]) / 2 + tall(height, unit) + LOW * max(0.0, 0.9 - height / unit)
+        result.append(Slice(one, first, last, cost + (0.0 if in_row else OFF), bool(in_row)))
+    return result
 
 
-def _taken(part: Part, mask: Mask) -> Part:
-    """Take some of a part's ink."""
-    x, y, w, h = cv2.boundingRect(mask)
-    return Part((part.box[0] + x, part.box[1] + y, w, h), mask[y : y + h, x : x + w])
+def best_stack(read: list[tuple[Slice, Floats]]) -> list[tuple[Slice, Floats]]:
+    """Choose slices that make up the whole part, from above down, and whose scores sum to most; none if there are none.
+
+    read: slices, the whole first, with the log-probabilities, (1, 10), of what was read in them.
+    """
+    best: dict[int, tuple[list[tuple[Slice, Floats]], float]] = {0: ([], 0.0)}
+    for one, log_probs in sorted(read, key=lambda some: some[0].last):
+        above, score = best.get(one.first, ([], -np.inf))
+        score += float(log_probs.max()) - one.cost
+        if score > best.get(one.last, ([], -np.inf))[1]:
+            best[one.last] = ([*above, (one, log_probs)], score)
+    return best.get(read[0][0].last, ([], 0.0))[0] if read else []
