@@ -153,23 +153,23 @@ def touch(left: Ink, right: Ink, rng: np.random.Generator, overlap: float | None
 def not_a_digit(pick: "Picker", rng: np.random.Generator) -> Ink:
     """Draw what a reader meets that is no digit: digits run together, pieces of digits, scribbles, blots, dashes."""
     kind = rng.random()
-    if kind < 0.55:  # two or three digits taken for one, touching or apart
+    if kind < 0.5:  # two or three digits taken for one, touching or apart
         joined = pick(rng)[0]
         for _ in range(int(rng.integers(1, 3)) if rng.random() < 0.3 else 1):
             joined, _ = touch(joined, pick(rng)[0], rng, overlap=rng.uniform(-8, 6))
         return joined
-    if kind < 0.85:  # a piece of a digit: cut by a straight line
+    if kind < 0.82:  # a piece of a digit: cut by a straight line
         ink, label = pick(rng)
         if label == 1:  # most pieces of a 1 are a 1
             ink = pick(rng)[0]
         return piece(ink, rng)
     page = np.zeros((SIDE, SIDE), np.uint8)
     pen = int(rng.integers(2, 14))
-    if kind < 0.91:  # a scribble
-        points = rng.uniform(16, SIDE - 16, (int(rng.integers(4, 9)), 2))
-        path = strokes.smooth(points) if rng.random() < 0.7 else points
+    if kind < 0.92:  # a scribble, round or angular
+        points = rng.uniform(16, SIDE - 16, (int(rng.integers(4, 11)), 2))
+        path = strokes.smooth(points) if rng.random() < 0.5 else points
         cv2.polylines(page, [np.round(path).astype(np.int32)], False, 255, pen, cv2.LINE_AA)
-    elif kind < 0.96:  # a blot
+    elif kind < 0.965:  # a blot
         axes = rng.integers(10, 40, 2)
         cv2.ellipse(page, (SIDE // 2, SIDE // 2), axes.tolist(), float(rng.uniform(0, 180)), 0, 360, 255, -1, cv2.LINE_AA)
     else:  # a dash, level or nearly so
@@ -201,7 +201,7 @@ class Picker:
         The share drawn from templates.
     """
 
-    def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.integer], *, drawn: float = 0.15) -> None:
+    def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.integer], *, drawn: float = 0.2) -> None:
         self.images, self.labels, self.drawn = images, labels, drawn
 
     def __call__(self, rng: np.random.Generator) -> tuple[Ink, int]:

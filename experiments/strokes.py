@@ -1,7 +1,7 @@
 # ruff: noqa: E501 - a template a line
 """Digits drawn with a pen from a few templates: forms that MNIST's American hands seldom wrote.
 
-MNIST has few 1s with a flag, a hook or a foot, 7s with a bar, 4s open at the top or closed to a point, 8s of two rings,
+MNIST has few 1s with a flag, a hook or a foot, narrow 7s or 7s with a bar, 4s open at the top or closed to a point, 8s of two rings,
 and 5s whose bar stands apart; people who photograph their own digits write them all the time. A template is a list of strokes, each
 ("line" or "curve", points (x, y)) in the unit square, y down.
 """
@@ -31,6 +31,8 @@ TEMPLATES: dict[int, list[list[Stroke]]] = {
         [("line", [(0.3, 0.12), (0.5, 0.0), (0.5, 1.0)]), ("line", [(0.0, 1.0), (0.98, 0.97)])],
         [("line", [(0.22, 0.1), (0.5, 0.0), (0.45, 1.0)])],
         [("curve", [(0.1, 0.34), (0.4, 0.18), (0.62, 0.0)]), ("line", [(0.62, 0.0), (0.58, 1.0)])],
+        [("line", [(0.0, 0.6), (0.6, 0.0), (0.5, 1.0)])],
+        [("curve", [(0.2, 0.2), (0.3, 0.05), (0.5, 0.02), (0.57, 0.16)]), ("line", [(0.57, 0.16), (0.53, 1.0)])],
         [("line", [(0.35, 0.08), (0.5, 0.02), (0.5, 0.86)]), ("curve", [(0.05, 0.98), (0.48, 0.86), (0.95, 1.0)])],
     ],
     2: [
@@ -51,6 +53,7 @@ TEMPLATES: dict[int, list[list[Stroke]]] = {
         [("line", [(0.65, 1.0), (0.65, 0.0), (0.05, 0.68), (0.98, 0.68)])],
         [("line", [(0.6, 1.0), (0.72, 0.0), (0.05, 0.58), (0.78, 0.52)])],
         [("line", [(0.12, 0.0), (0.1, 0.5), (0.85, 0.5)]), ("line", [(0.86, 0.0), (0.84, 1.0)])],
+        [("curve", [(0.62, 0.02), (0.3, 0.28), (0.08, 0.58), (0.45, 0.58), (0.92, 0.42)]), ("line", [(0.74, 0.05), (0.6, 1.0)])],
     ],
     5: [
         [("line", [(0.85, 0.0), (0.2, 0.0), (0.15, 0.42)]), _BOWL_5],
@@ -67,6 +70,7 @@ TEMPLATES: dict[int, list[list[Stroke]]] = {
     7: [
         [("line", [(0.05, 0.0), (0.9, 0.0), (0.4, 1.0)])],
         [("line", [(0.05, 0.15), (0.05, 0.0), (0.9, 0.0), (0.4, 1.0)])],
+        [("line", [(0.25, 0.02), (0.78, 0.0), (0.66, 1.0)])],
         [("line", [(0.05, 0.03), (0.9, 0.0), (0.45, 1.0)]), ("line", [(0.2, 0.5), (0.85, 0.48)])],
         [("line", [(0.0, 0.0), (0.75, 0.12), (0.5, 1.0)]), ("line", [(0.1, 0.6), (0.98, 0.62)])],
         [("line", [(0.05, 0.04), (0.9, 0.0)]), ("curve", [(0.9, 0.0), (0.58, 0.45), (0.42, 1.0)])],

@@ -221,7 +221,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--net", choices=NETS, default="digits", help="LeNet, the net for touching pairs, or that for ink")
     parser.add_argument("--out", type=folder_name, default=Path("runs/train_reader"), help="for weights and figures")
     parser.add_argument("--seed", type=int, default=0, help="the one seed of all randomness")
-    parser.add_argument("--rounds", type=int, default=8, help="rounds of fresh examples")
+    parser.add_argument("--rounds", type=int, default=14, help="rounds of fresh examples")
     parser.add_argument("--size", type=int, default=100_000, help="examples a round")
     parser.add_argument("--passes", type=int, default=3, help="times each round is gone through")
     parser.add_argument("--batch-size", type=int, default=128, help="examples a step")
