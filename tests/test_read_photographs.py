@@ -6,7 +6,7 @@ import pytest
 cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
 pytest.importorskip("PIL", reason="Pillow is not installed")
 
-from experiments import mnist, read  # noqa: E402
+from experiments import mnist, pages, read  # noqa: E402
 from experiments.paper import make_page  # noqa: E402
 from experiments.reader.page import Reader  # noqa: E402
 from experiments.reader.reading import Digit, written_on  # noqa: E402
@@ -93,4 +93,4 @@ def test_a_net_finds_faint_ink_on_squares_in_shadow_and_grain(reader):
     picture = np.clip(faint * blue * light[..., None] + grain, 0, 255).astype(np.uint8)
     assert reader.read(picture).lines() == page.truth()["rows"]
     by_rules = Reader(reader.nets.net, reader.nets.pairs).read(picture)
-    assert len(by_rules.digits) < 9
+    assert pages.count(page, by_rules)["right"] < 12  # of twelve

@@ -158,7 +158,7 @@ class Reader:
             if settled and ink.light in best_of:
                 break
             other = best_of.get(not ink.light, 0.0)
-            if best_of.get(ink.light, np.inf) < 0.5 * other and (other > SURE or not single):
+            if best_of.get(ink.light, np.inf) < 0.5 * other and (other > SURE if single else len(best.digits) > FEW):
                 continue  # the other polarity reads far better
             if hurried and ink.light in best_of and best.confidence() < GRAIN:
                 continue
@@ -177,7 +177,8 @@ class Reader:
                     best, best_score, polarity = reading, score, ink.light
                 all_sure = all_sure or sure
             tried += 1
-            settled = all_sure or best.confidence() > (SURE if hurried else {1: 1.0, 2: 0.98}.get(tried, SURE))
+            second = 0.98 if len(best.digits) > FEW else 1.0  # of a few digits some may have strokes too wide for either guess
+            settled = all_sure or best.confidence() > (SURE if hurried else {1: 1.0, 2: second}.get(tried, SURE))
             if settled and len(best.digits) > FEW:
                 break
         if not (single or all_sure):

@@ -81,8 +81,13 @@ class Reading:
         return self._clear() * (others + min(ones, 1 + 2 * max(0.0, others)))
 
     def _clear(self) -> float:
-        """Return 1 where digits are sure on the whole, 0 where they are as likely something else."""
-        return min(1.0, max(0.0, self.confidence() - 0.5) / (SURE - 0.5)) ** 4
+        """Return 1 where digits are sure on the whole, 0 where they are as likely something else.
+
+        A straight 1 is never sure: ones that are no more than the others do not make it less clear.
+        """
+        others = Reading([d for d in self.digits if d.digit != 1])
+        mean = max(self.confidence(), others.confidence() if 2 * len(others.digits) >= len(self.digits) else 0.0)
+        return min(1.0, max(0.0, mean - 0.5) / (SURE - 0.5)) ** 4
 
     def certain(self) -> list[Digit]:
         """Return the digits that were read surely, without ones, as which pieces of rules are read."""
@@ -155,12 +160,19 @@ def without_lonely_ones(digits: list[Digit]) -> list[Digit]:
 
 
 def surer(one: Reading, pieces: Reading, *, within: bool) -> bool:
-    """Say whether a picture is rather one digit than the pieces read on it; sure ones must lie within it."""
+    """Say whether a picture is rather one digit than the pieces read on it.
+
+    Pieces must lie within it: all of them, or (`within` False) those that are surely digits, as hardly a 1 is.
+    """
     if one.confidence() <= max(ONE, pieces.confidence()):
         return False
     x, y, w, h = one.digits[0].box
-    middles = [(d.box[0] + d.box[2] / 2, d.box[1] + d.box[3] / 2) for d in pieces.digits]
-    return not within or all(x <= at <= x + w and y <= down <= y + h for at, down in middles)
+
+    def inside(digit: Digit) -> bool:
+        at, down = digit.box[0] + digit.box[2] / 2, digit.box[1] + digit.box[3] / 2
+        return x <= at <= x + w and y <= down <= y + h
+
+    return all(map(inside, pieces.digits if within else pieces.certain()))
 
 
 def completed(reading: Reading, others: list[Reading]) -> Reading:
