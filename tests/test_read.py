@@ -383,6 +383,18 @@ def test_pieces_of_a_digit_lie_within_it():
     assert not surer(one, reading(inside, beside, sure=0.95), within=False)
     assert not surer(one, reading(inside, sure=0.999), within=False)
     assert not surer(reading((10, 10, 80, 90), sure=0.98), Reading(), within=False)
+    sure = reading((10, 10, 80, 90), sure=0.92)
+    holes, half = [(20, 20, 10, 20), (20, 60, 20, 44)], (20, 12, 30, 46)
+    assert surer(sure, reading(*holes, sure=0.89), within=True)
+    assert not surer(sure, reading(*holes, sure=0.91), within=True)
+    assert not surer(sure, reading(*holes, half, sure=0.8), within=True)
+    assert not surer(sure, reading(*holes, beside, sure=0.8), within=False)
+    assert not surer(reading((10, 10, 80, 90), sure=0.88), reading(*holes, sure=0.6), within=False)
+    edge = one_read(1, 200, 0, 10, 150)
+    assert surer(sure, Reading([edge, edge]), within=True)
+    assert not surer(sure, Reading([edge, edge, edge]), within=True)
+    assert not surer(sure, Reading([edge, one_read(7, 200, 0, 10, 150)]), within=False)
+    assert not surer(Reading([one_read(1, 10, 10, 80, 90, 0.92)]), Reading([edge]), within=True)
     assert not surer(Reading(), Reading(), within=False)
 
 

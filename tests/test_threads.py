@@ -250,6 +250,7 @@ def test_more_parts_where_passing_arrays_are_big(monkeypatch):
 @pytest.mark.parametrize("needs", [(False, False), (True, False), (False, True)])
 def test_a_big_convolution_holds_few_patches_at_a_time(needs, monkeypatch):
     monkeypatch.setattr(threads, "SCRATCH", 1 << 12)
+    monkeypatch.setattr(threads._Cores, "count", lambda self: 2)  # each core holds some
     rng = np.random.default_rng(0)
     x, weight = rng.random((32, 16, 28, 28), np.float32), rng.random((2, 16, 5, 5), np.float32)
     patches = 16 * 25 * 24 * 24 * 32 * 4  # bytes

@@ -162,9 +162,10 @@ def without_lonely_ones(digits: list[Digit]) -> list[Digit]:
 def surer(one: Reading, pieces: Reading, *, within: bool) -> bool:
     """Say whether a picture is rather one digit than the pieces read on it.
 
-    Pieces must lie within it: all of them, or (`within` False) those that are surely digits, as hardly a 1 is.
+    Pieces must lie within it: all of them, or (`within` False) those that are surely digits, as hardly a 1 is. It need not be
+    as sure where they can be its holes and strokes (all within it, none half as high or sure) or a shadow's edges (ones).
     """
-    if one.confidence() <= max(ONE, pieces.confidence()):
+    if not one.digits:
         return False
     x, y, w, h = one.digits[0].box
 
@@ -172,7 +173,12 @@ def surer(one: Reading, pieces: Reading, *, within: bool) -> bool:
         at, down = digit.box[0] + digit.box[2] / 2, digit.box[1] + digit.box[3] / 2
         return x <= at <= x + w and y <= down <= y + h
 
-    return all(map(inside, pieces.digits if within else pieces.certain()))
+    strokes = not pieces.certain() and all(inside(d) and d.box[3] < h / 2 for d in pieces.digits)
+    edges = len(pieces.digits) <= 2 and one.digits[0].digit != 1 and all(d.digit == 1 for d in pieces.digits)
+    if pieces.digits and (strokes or edges):
+        return one.confidence() > SURE
+    surest = one.confidence() > max(ONE, pieces.confidence())
+    return surest and all(map(inside, pieces.digits if within else pieces.certain()))
 
 
 def completed(reading: Reading, others: list[Reading]) -> Reading:
