@@ -113,13 +113,16 @@ def test_other_programs_find_the_metadata_and_the_file_does_not_hang_on_their_or
 
 
 def test_older_files_with_all_metadata_in_one_entry(tmp_path):
-    arrays, metadata = serialize.load_with_metadata(WEIGHTS)  # is such a file
-    with safe_open(WEIGHTS, "np") as file:
-        assert list(file.metadata()) == [serialize.OURS]
-    assert metadata["net"] == "digits"
+    arrays, metadata = serialize.load_with_metadata(WEIGHTS)
+    old, entry = tmp_path / "old.safetensors", {**metadata, serialize.CHECKSUM: serialize._digest(arrays, metadata)}
+    save_file(arrays, old, {serialize.OURS: json.dumps(entry)})
+    found, told = serialize.load_with_metadata(old)
+    assert told == metadata
     assert not {serialize.OURS, serialize.CHECKSUM} & set(metadata)
-    serialize.save(arrays, tmp_path / "new.safetensors", metadata)
-    assert serialize.load_metadata(tmp_path / "new.safetensors") == metadata
+    assert all(np.array_equal(found[name], array) for name, array in arrays.items())
+    save_file(arrays, old, {serialize.OURS: json.dumps({**entry, "net": "pairs"})})
+    with pytest.raises(FileFormatError, match="checksum differs"):
+        serialize.load_with_metadata(old)
 
 
 def damaged(raw, step):
