@@ -17,6 +17,7 @@ from tinygrad_lite.errors import FileFormatError
 LONG_SIDE = 1600  # pixels kept of a photograph: digits on a full page are still 30 pixels high
 MAX_PIXELS = 80_000_000  # decoded whole, this takes a quarter of a gigabyte
 VIDEO = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".3gp", ".mpg", ".mpeg", ".wmv"}
+BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"DDS ")  # of pictures that Pillow knows
 MANY = ("TIFF", "GIF", "WEBP", "PNG")  # not MPO, phones' JPEGs: their further pictures are of the same scene
 
 
@@ -79,13 +80,18 @@ def opened(path: Path) -> Iterator[Image.Image]:
     except Image.DecompressionBombError:  # twice Pillow's own limit: it does not say how wide and high
         raise _too_large(path, f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000}") from None
     except UnidentifiedImageError:
+        with path.open("rb") as begun:
+            if begun.read(8).startswith(BEGINNINGS):  # which damage stops at once in some of Pillow's versions
+                raise _damaged(path, "its beginning is all that is a picture") from None
         raise UnreadableImageError(
             f"load: expected an image, {path} is none that Pillow knows{_guess(path)}; save it as PNG or JPEG."
         ) from None
     except Exception as error:  # Pillow's decoders meet damage with errors of every kind
-        raise UnreadableImageError(
-            f"load: {path} is damaged or incomplete ({str(error).strip()}); copy or export it again."
-        ) from None
+        raise _damaged(path, str(error).strip()) from None
+
+
+def _damaged(path: Path, why: str) -> UnreadableImageError:
+    return UnreadableImageError(f"load: {path} is damaged or incomplete ({why}); copy or export it again.")
 
 
 def holds_more(path: Path) -> bool:
