@@ -81,10 +81,11 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise _too_large(path, f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000}") from None
     except UnidentifiedImageError:
         with path.open("rb") as begun:
-            if begun.read(8).startswith(BEGINNINGS):  # which damage stops at once in some of Pillow's versions
-                raise _damaged(path, "its beginning is all that is a picture") from None
+            head = begun.read(16)
+        if head.startswith(BEGINNINGS):  # some of Pillow's versions give up damaged ones so early
+            raise _damaged(path, "its beginning is all that is a picture") from None
         raise UnreadableImageError(
-            f"load: expected an image, {path} is none that Pillow knows{_guess(path)}; save it as PNG or JPEG."
+            f"load: expected an image, {path} is none that Pillow knows{_guess(head)}; save it as PNG or JPEG."
         ) from None
     except Exception as error:  # Pillow's decoders meet damage with errors of every kind
         raise _damaged(path, str(error).strip()) from None
@@ -171,10 +172,8 @@ def _rgb(picture: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"), np.uint8)
 
 
-def _guess(path: Path) -> str:
-    """Say what a file that is no image seems to be, by its first bytes."""
-    with path.open("rb") as file:
-        head = file.read(16)
+def _guess(head: bytes) -> str:
+    """Say what a file that is no image seems to be, by its first 16 bytes."""
     if head[4:8] == b"ftyp":
         heif = head[8:11] in (b"hei", b"hev", b"mif", b"msf")
         return " (it looks like HEIC: `pip install pillow-heif` for these)" if heif else " (it looks like a video)"

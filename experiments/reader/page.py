@@ -177,8 +177,8 @@ class Reader:
                     best, best_score, polarity = reading, score, ink.light
                 all_sure = all_sure or sure
             tried += 1
-            second = 0.98 if len(best.digits) > FEW else 1.0  # of a few digits some may have strokes too wide for either guess
-            settled = all_sure or best.confidence() > (SURE if hurried else {1: 1.0, 2: second}.get(tried, SURE))
+            after_two = 0.98 if len(best.digits) > FEW else 1.0  # of a few, some strokes may be too wide for either guess
+            settled = all_sure or best.confidence() > (SURE if hurried else {1: 1.0, 2: after_two}.get(tried, SURE))
             if settled and len(best.digits) > FEW:
                 break
         if not (single or all_sure):
