@@ -409,7 +409,7 @@ def test_a_thin_0_that_fills_the_picture_is_no_frame(reader):
 def test_two_guesses_at_the_ink_do_where_the_page_reads_well(clean, reader, monkeypatch, confidence, guesses):
     asked = []
     digit = Digit((5, 5, 30, 40), 3, confidence, 5, 0.0, np.zeros((28, 28), np.float32))
-    monkeypatch.setattr(reader, "_read_ink", lambda ink, known: (asked.append(ink) or Reading([digit] * 9), 9.0, False))
+    monkeypatch.setattr(Reader, "_read_ink", lambda _, ink, known: (asked.append(ink) or Reading([digit] * 9), 9.0, False))
     monkeypatch.setattr(steps, "variants", lambda ink: [ink])
     reader._read_picture(clean[0], single=False)
     assert len(asked) == guesses
@@ -438,7 +438,7 @@ def test_a_sheet_on_a_table_is_found(clean, reader, monkeypatch):
     tried: list[find.Ink] = []
     real = reader._read_ink
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reader, "_read_ink", lambda ink, known: tried.append(ink) or real(ink, known), raising=False)
+        patch.setattr(Reader, "_read_ink", lambda _, ink, known: tried.append(ink) or real(ink, known))
         assert reader.read(table).lines() == clean[1]
         assert {ink.mask.shape for ink in tried} == {
             find.fit(alone)[0].shape[:2]
@@ -520,9 +520,13 @@ def test_a_row_of_digits_is_no_single_digit(clean, reader, monkeypatch):
         return Reading([Digit((40 * k, 50, 30, 40), 2, confidence, 5, 0.0, image) for k in range(3)])
 
     one = Reading([Digit((0, 0, 200, 200), 1, 0.999, 7, 0.0, image)])
-    monkeypatch.setattr(reader, "_read_picture", lambda picture, single, hurried=False: (one if single else row(0.95), False))
+    monkeypatch.setattr(
+        Reader, "_read_picture", lambda _, picture, single, hurried=False: (one if single else row(0.95), False)
+    )
     assert reader.read(clean[0]).lines() == ["222"]
-    monkeypatch.setattr(reader, "_read_picture", lambda picture, single, hurried=False: (one if single else row(0.85), False))
+    monkeypatch.setattr(
+        Reader, "_read_picture", lambda _, picture, single, hurried=False: (one if single else row(0.85), False)
+    )
     assert reader.read(clean[0]).lines() == ["1"]
 
 
@@ -532,7 +536,7 @@ def test_a_few_unsure_digits_may_be_of_the_other_polarity(clean, reader, monkeyp
     monkeypatch.setattr(steps, "guesses_at_ink", lambda *some, **how: islice(guesses_at_ink(*some, **how), 1))
     for count, sure, both in ((4, False, True), (5, False, False), (4, True, False)):
         some = [Digit((40 * k, 50, 30, 40), 2, 0.85, 5, 0.0, image) for k in range(count)]
-        monkeypatch.setattr(reader, "_read_ink", lambda ink, known: (tried.append(ink.light) or Reading(some), 50.0, sure))  # noqa: B023
+        monkeypatch.setattr(Reader, "_read_ink", lambda _, ink, known: (tried.append(ink.light) or Reading(some), 50.0, sure))  # noqa: B023
         tried.clear()
         reader._read_picture(clean[0], single=False)
         assert (len(set(tried)) == 2) is both
@@ -557,7 +561,7 @@ def test_pieces_of_rules_are_no_digits():
 def test_pieces_of_rules_go_where_enough_reads_without_them(clean, reader, monkeypatch, surely, kept):
     digits, piece = [one_read(2, 40 * k, 50) for k in range(surely)], one_read(7, 200, 10, 30, 60)
 
-    def read_ink(ink, known):
+    def read_ink(_, ink, known):
         reading = Reading([*digits, *([] if ink.rules is None else [piece])])
         return reading, reading.score(), False
 
@@ -566,7 +570,7 @@ def test_pieces_of_rules_go_where_enough_reads_without_them(clean, reader, monke
         rules[10:70, 200:230] = 1
         return [ink, replace(ink, mask=ink.mask | rules, rules=rules)]
 
-    monkeypatch.setattr(reader, "_read_ink", read_ink)
+    monkeypatch.setattr(Reader, "_read_ink", read_ink)
     monkeypatch.setattr(steps, "variants", without_and_with_rules)
     best, _ = reader._read_picture(clean[0], single=False)
     assert len(best.digits) == surely + kept
@@ -746,13 +750,13 @@ def test_a_page_that_is_read_surely_is_not_completed(reader, monkeypatch, sure):
     row = [one_read(3, 4 * k, 0, 3, 30, confidence=0.85) for k in range(4)]
     more = {"0": (), "1": (one_read(8, 20, 0, 3, 30, confidence=0.8),), "2": (one_read(9, 28, 0, 3, 30, confidence=0.8),)}
 
-    def read_ink(ink, known):
+    def read_ink(_, ink, known):
         reading = Reading([replace(d) for d in (*row, *more[ink.name])])
         return reading, 9.0 if ink.name == "0" else 8.0, sure and ink.name == "1"
 
     monkeypatch.setattr(steps, "guesses_at_ink", lambda gray, single, light=None: iter(() if light else inks))
     monkeypatch.setattr(steps, "variants", lambda ink: [ink])
-    monkeypatch.setattr(reader, "_read_ink", read_ink, raising=False)
+    monkeypatch.setattr(Reader, "_read_ink", read_ink)
     read = reader._read_picture(np.zeros((900, 900, 3), np.uint8), single=False)[0]
     assert [d.digit for d in read.digits] == [3, 3, 3, 3] + [8] * (not sure)  # of the same polarity alone
 
@@ -765,13 +769,13 @@ def test_ink_of_the_other_polarity_is_given_up_for_a_single_digit_only_where_the
     inks = [find.Ink(gray, gray, gray, gray.astype(np.uint8), light, str(i)) for i, light in enumerate((False, True, True))]
     read = {"0": (3, first), "1": (7, 0.1), "2": (9, 0.96)}
 
-    def read_single(ink):
+    def read_single(_, ink):
         digit, confidence = read[ink.name]
         return Reading([one_read(digit, 0, 0, confidence=confidence)]), confidence, False
 
     monkeypatch.setattr(steps, "guesses_at_ink", lambda gray, single: iter(inks))
     monkeypatch.setattr(steps, "variants", lambda ink: [ink])
-    monkeypatch.setattr(reader, "_read_single", read_single, raising=False)
+    monkeypatch.setattr(Reader, "_read_single", read_single)
     assert reader._read_picture(np.zeros((100, 100, 3), np.uint8), single=True)[0].digits[0].digit == digit
 
 
@@ -791,7 +795,7 @@ def test_a_blot_of_the_other_colour_does_not_hide_the_digits(clean, reader):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(find, "_polarities", lambda gray, short: [True, False])
         real = reader._read_ink
-        patch.setattr(reader, "_read_ink", lambda ink, known: readings.get(ink.light) or real(ink, known), raising=False)
+        patch.setattr(Reader, "_read_ink", lambda _, ink, known: readings.get(ink.light) or real(ink, known))
         assert reader.read(rgb).lines() == rows
 
 
@@ -802,9 +806,7 @@ def test_a_page_of_mostly_unsure_readings_keeps_the_sure_ones(reader):
 
     with pytest.MonkeyPatch.context() as patch:
         for unsure, kept in ((8, 17), (10, 9)):
-            patch.setattr(
-                reader, "_read_picture", lambda picture, single, hurried=False, n=unsure: (reading(n), False), raising=False
-            )
+            patch.setattr(Reader, "_read_picture", lambda _, picture, single, hurried=False, n=unsure: (reading(n), False))
             assert len(reader.read(np.full((99, 700, 3), 200, np.uint8)).digits) == kept
 
 
@@ -850,7 +852,7 @@ def test_what_was_read_surely_is_not_read_again(clean, reader, monkeypatch):
     ink = next(find.candidates(find.to_gray(find.fit(clean[0])[0])))
     seen: list[int] = []
     real = reader.nets.outputs
-    monkeypatch.setattr(reader.nets, "outputs", lambda images: seen.append(len(images)) or real(images))
+    monkeypatch.setattr(type(reader.nets), "outputs", lambda _, images: seen.append(len(images)) or real(images))
     known: list[Known] = []
     first, *_ = reader._read_ink(ink, known)
     assert 8 <= len(known) <= len(first.digits) == 12
