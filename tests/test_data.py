@@ -105,6 +105,11 @@ def test_a_pass_that_was_broken_off_is_not_resumed():
 def test_state_of_another_kind_is_refused():
     with pytest.raises(ShapeError, match="one of the two has a generator"):
         batches(0).load_state_dict(batches(None).state_dict())
+    loader = batches(0)
+    before = loader.state_dict()
+    with pytest.raises(ShapeError, match="epoch must be at least 0, got epoch=-1"):
+        loader.load_state_dict({**batches(1).state_dict(), "epoch": -1})
+    assert loader.state_dict() == before
 
 
 def test_two_passes_side_by_side_do_not_disturb_each_other():

@@ -76,9 +76,10 @@ CASES = [
     (lambda: F.nll_loss(f32(4), 0), ShapeError, r"nll_loss: scores must be .* got shape \(4,\)"),
     (lambda: F.mse_loss(f32(3, 1), f32(3)), ShapeError, r"mse_loss: .* one shape, got \(3, 1\) and \(3,\)"),
     (lambda: F.layer_norm(f32(2, 3), 4), ShapeError, r"normalized_shape=\(4,\), got x\.shape=\(2, 3\)"),
-    (lambda: F.layer_norm(f32(2, 3), 3, f32(2)), ShapeError, r"layer_norm: weight must have 3 elements, got shape \(2,\)"),
-    (lambda: F.layer_norm(f32(2, 3), 3, None, f32(1)), ShapeError, r"layer_norm: bias must have 3 elements, got shape \(1,\)"),
-    (lambda: F.batch_norm(f32(2, 3), None, None, f32(1), training=True), ShapeError, r"batch_norm: weight must have 3"),
+    (lambda: F.layer_norm(f32(2, 3), 3, f32(2)), ShapeError, r"layer_norm: weight must have shape \(3,\), got \(2,\)"),
+    (lambda: F.layer_norm(f32(4, 2, 3), (2, 3), f32(3, 2)), ShapeError, r"weight must have shape \(2, 3\), got \(3, 2\)"),
+    (lambda: F.layer_norm(f32(2, 3), 3, None, f32(1)), ShapeError, r"layer_norm: bias must have shape \(3,\), got \(1,\)"),
+    (lambda: F.batch_norm(f32(2, 3), None, None, f32(1), training=True), ShapeError, r"batch_norm: weight must have shape \(3,\), got \(1,\)"),
     (lambda: F.batch_norm(f32(3), None, None, training=True), ShapeError, r"batch_norm: x must be .* x\.shape=\(3,\)"),
     (lambda: F.batch_norm(f32(1, 3), None, None, training=True), ShapeError, r"more than one value .* x\.shape=\(1, 3\)"),
     (lambda: F.batch_norm(f32(2, 3), np.zeros(2), np.ones(3)), ShapeError, r"running_mean must have shape \(3,\), got \(2,\)"),
@@ -243,7 +244,7 @@ def test_a_numpy_array_cannot_swallow_a_gradient():
 
 def test_batch_norm_refuses_before_it_moves_the_running_mean():
     mean, var = np.zeros(3, np.float32), np.ones(3, np.float32)
-    with pytest.raises(ShapeError, match="weight must have 3 elements"):
+    with pytest.raises(ShapeError, match=r"weight must have shape \(3,\)"):
         F.batch_norm(f32(4, 3) * 5, mean, var, f32(2), training=True)
     assert (mean.tolist(), var.tolist()) == ([0.0] * 3, [1.0] * 3)
 
@@ -319,3 +320,19 @@ def test_a_rule_that_gives_an_array_alone_is_told():
     for x in (Tensor(np.ones((2, 3))), Tensor(np.ones((2, 3)), requires_grad=True)):
         with pytest.raises(DtypeError, match=r"apply: a rule takes 1 arrays and gives \(output, vjp\), sin does not"):
             apply(np.sin, x)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: f32(2, 3)[2],
+        lambda: f32(2, 3).sum(dim=2),
+        lambda: nn.Sequential(nn.ReLU())[1],
+        lambda: nn.Sequential()[0],
+        lambda: nn.Sequential(nn.ReLU())[-2],
+    ],
+)
+def test_what_is_out_of_bounds_can_be_caught_as_pythons_own_error(call):
+    with pytest.raises(IndexError) as caught:
+        call()
+    assert isinstance(caught.value, ShapeError)

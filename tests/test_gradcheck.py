@@ -373,3 +373,9 @@ def test_the_projects_own_rules_agree_with_the_complex_step(rule):
 def test_numbers_next_to_nothing_may_differ_from_the_reference_in_their_last_bit(x, dtype):
     silu = next(spec for spec in SPECS if spec.name == "activation.silu")
     assert check_grad(silu.fn, np.array(x, dtype), reference=silu.reference, properties=["forward"], raise_error=False)
+
+
+@pytest.mark.parametrize("scale", [0, -1.0, float("nan"), float("inf")])
+def test_a_slope_needs_a_distance(scale):
+    with pytest.raises(ShapeError, match="directional: scale must be a positive number, got"):
+        directional(abs, scale=scale)

@@ -345,3 +345,10 @@ def test_gradients_whose_squares_do_not_fit_are_clipped(size):
     (p * np.array([3 * size, 4 * size], np.float32)).sum().backward()
     assert optim.clip_grad_norm([p], size) == pytest.approx(5 * size)
     np.testing.assert_allclose(p.grad, [0.6 * size, 0.8 * size], rtol=1e-6)
+
+
+def test_groups_share_no_list_of_options():
+    betas = [0.5, 0.9]
+    optimizer = optim.Adam([{"params": [parameter()]}, {"params": [parameter()]}], betas=betas)
+    betas[0] = 2.0
+    assert [group["betas"] for group in optimizer.groups] == [(0.5, 0.9)] * 2

@@ -380,3 +380,17 @@ def test_parameters_are_saved_as_their_values(tmp_path):
     for suffix in SUFFIXES:
         serialize.save(dict(layer.named_parameters()), tmp_path / f"w{suffix}")
         np.testing.assert_array_equal(serialize.load(tmp_path / f"w{suffix}")["weight"], layer.weight.data)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions and links")
+def test_a_link_stays_one_and_permissions_stay(tmp_path):
+    real, link = tmp_path / "there" / "weights.npz", tmp_path / "link.npz"
+    real.parent.mkdir()
+    link.symlink_to(real)
+    serialize.save({"a": np.zeros(2)}, link)  # where the file is not there yet, too
+    real.chmod(0o640)
+    serialize.save({"a": np.ones(2)}, link)
+    assert link.is_symlink()
+    assert real.stat().st_mode & 0o777 == 0o640
+    assert serialize.load(real)["a"].tolist() == [1, 1]
+    assert os.listdir(real.parent) == [real.name]

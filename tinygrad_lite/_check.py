@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_lite._types import Array, Dims
-from tinygrad_lite.errors import DtypeError, FileFormatError, ShapeError
+from tinygrad_lite.errors import DtypeError, FileFormatError, OutOfBoundsError, ShapeError
 
 LARGEST = 2**63 - 1  # what NumPy takes for a size
 
@@ -148,7 +148,7 @@ def axis(function: str, name: str, value: Any, ndim: int) -> int:
     result = integer(function, name, value)
     limit = max(ndim, 1)  # as in PyTorch, a 0-d array takes the axes 0 and -1
     if not -limit <= result < limit:
-        raise ShapeError(f"{function}: {name}={result} is out of range for {ndim} axes; use {-limit} to {limit - 1}.")
+        raise OutOfBoundsError(f"{function}: {name}={result} is out of range for {ndim} axes; use {-limit} to {limit - 1}.")
     return result % limit
 
 

@@ -100,13 +100,13 @@ class Batches:
             raise ShapeError("load_state_dict: one of the two has a generator and the other has none.")
         seed = state["order_seed"]
         seed = None if seed is None else _check.integer("load_state_dict", "order_seed", seed, 0)
+        epoch, position = (_check.integer("load_state_dict", n, state[n], 0) for n in ("epoch", "position"))
         if self.rng is not None:
             try:
                 self.rng.bit_generator.state = state["rng"]
             except (TypeError, ValueError, KeyError, OverflowError) as error:
                 raise ShapeError(f"load_state_dict: rng is no state of this kind of generator ({error!r:.80}).") from None
-        self.epoch, self.position = (_check.integer("load_state_dict", n, state[n], 0) for n in ("epoch", "position"))
-        self._order_seed = seed
+        self.epoch, self.position, self._order_seed = epoch, position, seed
         self._resuming = 0 < self.position < len(self)
 
 

@@ -9,6 +9,10 @@ class ShapeError(TinygradError, ValueError):
     """A shape, rank, size, axis or other value of an argument does not fit."""
 
 
+class OutOfBoundsError(ShapeError, IndexError):
+    """An index or an axis that a tensor does not have."""
+
+
 class DtypeError(TinygradError, TypeError):
     """A dtype or type of an argument does not fit."""
 

@@ -528,12 +528,12 @@ def batch_norm(
 
 
 def _of_each(function: str, name: str, value: Data, x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Give a weight or bias in its shape, or refuse one that does not go with x."""
+    """Give a weight or bias, or refuse one that does not go with x."""
     tensor = as_tensor(value)
     _check.same_dtype(function, x=x.data, **{name: tensor.data})
-    if tensor.size != math.prod(shape):
-        raise ShapeError(f"{function}: {name} must have {math.prod(shape)} elements, got shape {tensor.shape}.")
-    return tensor.reshape(shape)
+    if tensor.shape != shape:
+        raise ShapeError(f"{function}: {name} must have shape {shape}, got {tensor.shape}; reshape it.")
+    return tensor
 
 
 # -- scores, probabilities, losses -------------------------------------------------------------------------------------

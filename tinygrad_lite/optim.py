@@ -220,6 +220,7 @@ class Adam(Optimizer):
             raise DtypeError(f"{function}: betas must be two numbers in [0, 1), got {betas!r:.80}.")
         if max(_check.number(function, "betas", beta, 0, 1) for beta in betas) == 1:
             raise ShapeError(f"{function}: betas must be two numbers in [0, 1), got {betas!r}.")
+        group["betas"] = tuple(betas)  # no list that somebody may change, or that groups share
 
     def _update(self, data: Array, grad: Array, group: Mapping[str, Any], state: dict[str, Any]) -> None:
         (beta1, beta2), lr, decay = group["betas"], group["lr"], group["weight_decay"]

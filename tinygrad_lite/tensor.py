@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from tinygrad_lite import _check, tape
 from tinygrad_lite._types import Array, Dims, Rule, Vjp
-from tinygrad_lite.errors import DtypeError, ShapeError, TapeError, TinygradError
+from tinygrad_lite.errors import DtypeError, OutOfBoundsError, ShapeError, TapeError, TinygradError
 from tinygrad_lite.ops import activation, elementwise, matmul, reduction, shape, softmax
 from tinygrad_lite.ops.elementwise import BOTH, LEFT, NEITHER, RIGHT
 from tinygrad_lite.tape import Node, state
@@ -314,10 +314,10 @@ class Tensor:
         plain = tuple(_plain_index(part) for part in key) if isinstance(key, tuple) else _plain_index(key)
         try:
             return apply(shape.index, self, key=plain)
+        except ShapeError:
+            raise
         except (IndexError, OverflowError, ValueError) as error:
-            if isinstance(error, ShapeError):
-                raise
-            raise ShapeError(f"index: {error} (shape={self.shape}).") from None
+            raise OutOfBoundsError(f"index: {error} (shape={self.shape}).") from None
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise TapeError(

@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tinygrad_lite.errors import ShapeError
+
 # The first step is 2^-7 of the input's scale. The extra bit makes x + h a number that float32 cannot hold, which shows
 # a function that computes in float32 inside; it is far enough down that x + h is still exact in float64.
 FIRST_STEP = 2.0**-7 * (1 + 2.0**-28)
@@ -81,6 +83,8 @@ def directional(
     >>> slope.kind, abs(slope.value - 3) <= slope.error < 1e-9
     ('smooth', True)
     """
+    if not 0 < scale < math.inf:
+        raise ShapeError(f"directional: scale must be a positive number, got {scale!r}.")
     zero, size = _pair(phi(0.0))
     magnitude = max(magnitude, size)
     if not math.isfinite(zero):

@@ -13,7 +13,7 @@ import numpy as np
 import tinygrad_lite.functional as F
 from tinygrad_lite import _check
 from tinygrad_lite._types import Array, Pair
-from tinygrad_lite.errors import DtypeError, ShapeError
+from tinygrad_lite.errors import DtypeError, OutOfBoundsError, ShapeError
 from tinygrad_lite.nn import init
 from tinygrad_lite.nn.module import Module, Parameter
 from tinygrad_lite.tensor import Tensor, as_tensor
@@ -440,7 +440,10 @@ class Sequential(Module):
         layers = list(iter(self))
         if isinstance(i, slice):
             return Sequential(*layers[i])
-        return layers[_check.axis("Sequential", "place", i, len(layers))]
+        place = _check.integer("Sequential", "place", i)
+        if not -len(layers) <= place < len(layers):
+            raise OutOfBoundsError(f"Sequential: there is no place {place} among {len(layers)} layers.")
+        return layers[place]
 
     def forward(self, x: Any) -> Any:
         """X -> the last layer's output."""
