@@ -887,6 +887,15 @@ def test_rows_in_reading_order_on_turned_pages(slope):
     assert [[int(mixed[i]) for i in row] for row in order.rows([boxes[i] for i in mixed])] == expected
 
 
+def test_a_row_that_bends_is_one_and_rows_side_by_side_are_two():
+    wave = [(60 * i, round(25 * np.sin(i / 1.5)), 30, 40) for i in range(9)]
+    below = [(x, y + 70, w, h) for x, y, w, h in wave]
+    assert order.rows(wave) == [list(range(9))]
+    assert order.rows(wave + below) == [list(range(9)), list(range(9, 18))]
+    short, indented = [(50 * i, 0, 30, 40) for i in range(3)], [(150 + 50 * i, 44, 30, 40) for i in range(3)]
+    assert order.rows(short + indented) == [[0, 1, 2], [3, 4, 5]]
+
+
 def test_order_of_one_column_one_row_and_nothing():
     assert order.rows([]) == []
     assert order.rows([(10, 10 + 70 * i, 30, 40) for i in range(6)]) == [[i] for i in range(6)]

@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 
 from experiments.reader.find import Box
 
+GAP, STEP = 2.5, 0.85  # heights of a digit across and up or down, within which a row may go on where another ends
+
 
 def tilt(boxes: list[Box]) -> float:
     """Estimate the slope of the rows: by how many pixels they fall for each pixel to the right.
@@ -40,7 +42,8 @@ def rows(boxes: list[Box]) -> list[list[int]]:
     Notes
     -----
     Each digit joins the row whose last digit is level with it (the slope of the page taken off); going by the nearest
-    neighbour rather than by one straight line keeps rows that bend or climb together.
+    neighbour rather than by one straight line keeps rows that bend or climb together. Where one bends so much that it comes
+    apart, one piece begins where another ends, and these are joined again.
     """
     if not boxes:
         return []
@@ -61,6 +64,7 @@ def rows(boxes: list[Box]) -> list[list[int]]:
             made.append([int(i)])
         else:
             made[best].append(int(i))
+    made = _joined(made, x / unit, level / unit)
     made.sort(key=lambda row: float(np.mean(level[row])))
     return made
 
@@ -68,3 +72,21 @@ def rows(boxes: list[Box]) -> list[list[int]]:
 def _middles(boxes: list[Box]) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     array = np.array(boxes, float)
     return array[:, 0] + array[:, 2] / 2, array[:, 1] + array[:, 3] / 2, float(np.median(array[:, 3]))
+
+
+def _joined(made: list[list[int]], x: NDArray[np.float64], level: NDArray[np.float64]) -> list[list[int]]:
+    """Join rows of which one goes on where another ends, the most level first; x and level in heights of a digit."""
+    first, last = [row[0] for row in made], [row[-1] for row in made]
+    ahead, aside = x[first] - x[last][:, None], np.abs(level[first] - level[last][:, None])
+    goes_on: dict[int, int] = {}
+    for a, b in sorted(np.argwhere((ahead > 0) & (ahead < GAP) & (aside < STEP)).tolist(), key=lambda ab: float(aside[*ab])):
+        if a not in goes_on and b not in goes_on.values():
+            goes_on[a] = b
+    joined = []
+    for k in sorted(set(range(len(made))) - set(goes_on.values())):
+        row = list(made[k])
+        while k in goes_on:
+            k = goes_on[k]
+            row += made[k]
+        joined.append(row)
+    return joined
