@@ -282,7 +282,7 @@ def _indices(target: Target, wrt: Sequence[int | str] | None) -> list[int]:
 
 def _cotangents(point: Point, cotangent: Any, seed: int) -> list[Array]:
     if cotangent is None:
-        return direction("gauss", seed, [out.shape for out in point.outs])
+        return direction("cotangent", seed, [out.shape for out in point.outs])
     if callable(cotangent):
         return list(cotangent([out.shape for out in point.outs]))
     v = [np.asarray(w) for w in (cotangent if isinstance(cotangent, (list, tuple)) else [cotangent])]

@@ -3,11 +3,13 @@
 This file is long because one verdict needs every step of the argument.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tinygrad_lite.errors import DtypeError
 from tinygrad_lite.gradcheck.layout import Array
 from tinygrad_lite.gradcheck.oracle import APART, FIRST_STEP, Slope, directional
 from tinygrad_lite.gradcheck.target import Target, quiet
@@ -22,9 +24,13 @@ MAX_ROWS = 128  # outputs that are looked at one by one at a kink
 
 
 def direction(kind: str, seed: int, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
-    """Arrays of the shapes: one entry 1 and the rest 0 ("onehot"), all 1, random signs, or standard normal ("gauss")."""
+    """Arrays of the shapes: one entry 1 and the rest 0 ("onehot"), all 1, random signs, or standard normal (any other kind).
+
+    Each kind has random numbers of its own, and none has those of default_rng(seed): with a cotangent equal to the input, the
+    gradient of all that does not depend on the input's length is 0.
+    """
     sizes = [int(np.prod(shape)) for shape in shapes]
-    total, rng = sum(sizes), np.random.default_rng(seed)
+    total, rng = sum(sizes), np.random.default_rng([seed, *kind.encode()])
     if kind == "onehot":
         flat = np.zeros(total)
         flat[seed % max(total, 1) : seed % max(total, 1) + 1] = 1.0
@@ -64,13 +70,18 @@ class Point:
         self.target, self.wrt, self.measured = target, wrt, target.measured
         self.leaves = [np.array(leaf, np.float64, order="C") for leaf in target.leaves]
         try:
-            self.outs = [np.array(out, np.float64) for out in self.measured.run(self.leaves)[0]]
+            outs = self.measured.run(self.leaves)[0]
         except Exception as error:
             if any(leaf.dtype != np.float64 for leaf in target.leaves):
                 error.add_note(
                     "called with float64 copies of its arguments, as a slope needs the digits; wrap what takes float32 only"
                 )
             raise
+        if target.leaves and any(np.iscomplexobj(out) for out in outs):
+            raise DtypeError(
+                f"{target.name}: its output is complex, and only real ones can be checked; take .real, .imag or abs of it."
+            )
+        self.outs = [np.array(out, np.float64) for out in outs]
         self.finite = all(np.isfinite(out).all() for out in self.outs)
         self.eps = 2.0**-52
         self.stretch = 1.0  # of the distance over which the function is looked at
@@ -332,27 +343,48 @@ class Point:
         return [part.reshape(o.shape) for part, o in zip(parts, self.outs, strict=True)]
 
     def _slopes_nearby(self, u: Arrays, grads: Arrays) -> Array:
-        """Slopes of every output along u at points nearby: random ones, and those that the gradient itself leads to."""
-        rng, scale = np.random.default_rng(0), self.scale(u)
-        distance = 1e-5 * min(scale, self.largest(u) or scale)  # tiny inputs stay on their side of 0
+        """Slopes of every output along u nearby: at random points, those the gradient leads to, and with ties put in order.
+
+        Each argument moves by its own size, lest a tiny one changes its sign: the slope is the sum of those along each of them.
+        """
+        rng, scale, here = np.random.default_rng(0), self.scale(u), list(self.leaves)
+        sizes = [np.abs(here[i][part != 0] if part.any() else here[i]) for i, part in zip(self.wrt, u, strict=True)]
+        distances = [1e-5 * min(scale, float(size.max(initial=0)) or scale) for size in sizes]
+        alike: dict[int, list[int]] = {}  # arguments along u that move about as far
+        for k, part in enumerate(u):
+            if part.any():
+                alike.setdefault(math.floor(math.log10(distances[k])), []).append(k)
         shifts = [[rng.uniform(-1, 1, g.shape) for g in grads] for _ in range(64)]
-        for sizes in (grads, [np.abs(g) for g in grads]):
-            largest = max(float(np.abs(g).max(initial=0)) for g in sizes) or 1.0
-            shifts += [[sign * g / largest for g in sizes] for sign in (1.0, -1.0)]
-        found, here = [], list(self.leaves)
+        for some in (grads, [np.abs(g) for g in grads]):
+            largest = max(float(np.abs(g).max(initial=0)) for g in some) or 1.0
+            shifts += [[sign * g / largest for g in some] for sign in (1.0, -1.0)]
+        for sign in (1.0, -1.0):  # as NumPy puts equal elements in order
+            shifts.append([sign * _places(sign * here[i]) for i in self.wrt])
+        found = []
         try:
             for shift in shifts:
                 self.leaves = list(here)
-                for i, part in zip(self.wrt, shift, strict=True):
+                for i, part, distance in zip(self.wrt, shift, distances, strict=True):
                     self.leaves[i] = here[i] + distance * part
-                step = 0.01 * distance
-                ahead, behind = self.forward(step, u), self.forward(-step, u)
-                with quiet():
-                    rows = [(a - b).reshape(-1) / (2 * step) for a, b in zip(ahead, behind, strict=True)]
-                found.append(np.concatenate(rows))
+                rows = np.zeros(sum(o.size for o in self.outs))
+                for members in alike.values():
+                    step = 0.01 * min(distances[k] for k in members)
+                    along = [part if k in members else np.zeros_like(part) for k, part in enumerate(u)]
+                    ahead, behind = self.forward(step, along), self.forward(-step, along)
+                    with quiet():
+                        rows += np.concatenate([(a - b).reshape(-1) / (2 * step) for a, b in zip(ahead, behind, strict=True)])
+                found.append(rows)
         finally:
             self.leaves = here
         return np.array(found)
+
+
+def _places(array: Array) -> Array:
+    """Where each element comes when the last axis is put in order, from -1 to 1."""
+    if not array.ndim:
+        return np.zeros(())
+    places = np.argsort(np.argsort(array, axis=-1), axis=-1)
+    return np.asarray(2.0 * places / max(1, array.shape[-1] - 1) - 1)
 
 
 def _agree(one: Slope, other: Slope) -> bool:

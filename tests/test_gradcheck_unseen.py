@@ -1,0 +1,112 @@
+"""What rules of other people's have shown of the checker: errors that it did not see, and alarms where all was right."""
+
+import numpy as np
+import pytest
+from scipy import special
+from scipy.linalg import expm
+
+from tinygrad_lite import DtypeError
+from tinygrad_lite.fuzz import fuzz_grad, tensors
+from tinygrad_lite.gradcheck import check_grad
+
+
+def wrong(*args, **options):
+    """Whether the check fails; what it says of it."""
+    report = check_grad(*args, raise_error=False, **options)
+    return "" if report else str(report)
+
+
+def unit(x, missing=True):
+    n = np.sqrt((x * x).sum(-1, keepdims=True))
+    y = x / n
+    return y, lambda g: (g - y * (g * y).sum(-1, keepdims=True)) / (1 if missing else n)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_cotangent_is_not_what_users_draw_their_input_with(seed):
+    x = np.random.default_rng(seed).standard_normal((3, 4))  # as a cotangent it would give the gradient 0
+    assert wrong(unit, x, seed=seed)
+    assert not wrong(lambda x: unit(x, missing=False), x, seed=seed)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-6, 1e-8, 1e-10])
+def test_arguments_of_very_different_size_are_at_no_kink(size):
+    def force(a, r, factor=-2.0):
+        return a / r**2, lambda g: (g / r**2, g * factor * a / r**3)
+
+    rng = np.random.default_rng(5)
+    a, r = size * rng.standard_normal(3), rng.uniform(1, 2, 3)
+    assert not wrong(force, a, r)
+    for factor in (0.0, -1.0, -2.2, 2.0):
+        assert wrong(force, a, r, kwargs={"factor": factor}), factor
+
+
+def margin(x, sign=1):
+    """Largest less the second largest; of equal ones as a stable sort puts them."""
+    order = np.argsort(-x, kind="stable")
+
+    def vjp(g):
+        g_x = np.zeros_like(x)
+        g_x[order[0]] = g
+        g_x[order[1]] = -sign * g
+        return g_x
+
+    return x[order[0]] - x[order[1]], vjp
+
+
+def inner_mean(x, last=-1):
+    """The mean of all but the smallest and the largest."""
+    order = np.argsort(x, kind="stable")
+
+    def vjp(g):
+        g_x = np.zeros_like(x)
+        g_x[order[1:last]] = g / (len(x) - 2)
+        return g_x
+
+    return x[order[1:-1]].mean(), vjp
+
+
+@pytest.mark.parametrize("n", [3, 8, 12])
+@pytest.mark.parametrize(("function", "error"), [(margin, {"sign": -1}), (inner_mean, {"last": None})])
+def test_of_equal_elements_any_order_is_right(function, error, n):
+    assert not any(wrong(function, np.zeros(n), seed=seed) for seed in range(12))
+    assert wrong(function, np.zeros(n), kwargs=error)
+
+
+def test_a_way_back_that_solves_or_iterates_is_linear_but_for_its_last_digits():
+    def matrix_exponential(a):  # the block [a', g; 0, a'] has the gradient in its corner
+        n = len(a)
+
+        def vjp(g):
+            block = np.block([[a.T, g], [np.zeros((n, n)), a.T]])
+            return expm(block)[:n, n:].astype(a.dtype)
+
+        return expm(a), vjp
+
+    fuzz_grad(matrix_exponential, tensors((3, 3), low=-3, high=3), max_examples=30, seed=0)
+
+    def squashed(x, scale):
+        return np.sin(x), lambda g: np.tanh(scale * g) / scale * np.cos(x)
+
+    assert "linear" in wrong(squashed, np.ones(3), kwargs={"scale": 1e-3})
+
+
+def test_a_workspace_that_the_next_call_overwrites_is_seen():
+    space = np.empty(3)
+
+    def silu(x, own=False):
+        s = np.empty_like(x) if own else space
+        s[...] = special.expit(x)
+        return x * s, lambda g: g * (s + x * s * (1 - s))
+
+    x = np.array([0.5, -1.0, 2.0])
+    assert "it keeps state" in wrong(silu, x)
+    assert not wrong(silu, x, kwargs={"own": True})
+
+
+def test_a_complex_output_is_refused():
+    def turned(x):
+        return 1j * x * x, lambda g: 0 * x
+
+    with pytest.raises(DtypeError, match=r"turned: its output is complex, and only real ones can be checked; take \.real"):
+        check_grad(turned, np.ones(3))
