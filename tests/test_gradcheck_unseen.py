@@ -110,3 +110,17 @@ def test_a_complex_output_is_refused():
 
     with pytest.raises(DtypeError, match=r"turned: its output is complex, and only real ones can be checked; take \.real"):
         check_grad(turned, np.ones(3))
+
+
+def test_at_0_the_gradients_of_lengths_may_be_those_of_any_direction():
+    matrices = np.random.default_rng(0).standard_normal((2, 6, 6))
+
+    def lengths(x, factor=1.0):  # at 0 as if the one had come along the first axis, and the other gone
+        y = matrices @ x
+        n = np.sqrt((y * y).sum(-1))
+        first = matrices[:, :, 0] / np.sqrt((matrices[:, :, 0] ** 2).sum(-1, keepdims=True))
+        unit = y / n[:, None] if n.all() else factor * first * [[1], [-1]]
+        return n, lambda g: np.einsum("k,ki,kij->j", g, unit, matrices)
+
+    assert not any(wrong(lengths, np.zeros(6), seed=seed) for seed in range(5))
+    assert wrong(lengths, np.zeros(6), kwargs={"factor": 1.1})

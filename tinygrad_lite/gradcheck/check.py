@@ -343,7 +343,7 @@ class Point:
         return [part.reshape(o.shape) for part, o in zip(parts, self.outs, strict=True)]
 
     def _slopes_nearby(self, u: Arrays, grads: Arrays) -> Array:
-        """Slopes of every output along u nearby: at random points, those the gradient leads to, and with ties put in order.
+        """Slopes of every output along u nearby: at random points, where the gradient and u lead, and with ties put in order.
 
         Each argument moves by its own size, lest a tiny one changes its sign: the slope is the sum of those along each of them.
         """
@@ -355,7 +355,7 @@ class Point:
             if part.any():
                 alike.setdefault(math.floor(math.log10(distances[k])), []).append(k)
         shifts = [[rng.uniform(-1, 1, g.shape) for g in grads] for _ in range(64)]
-        for some in (grads, [np.abs(g) for g in grads]):
+        for some in (grads, [np.abs(g) for g in grads], u):  # along u itself a norm has its extreme slopes
             largest = max(float(np.abs(g).max(initial=0)) for g in some) or 1.0
             shifts += [[sign * g / largest for g in some] for sign in (1.0, -1.0)]
         for sign in (1.0, -1.0):  # as NumPy puts equal elements in order
