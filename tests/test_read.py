@@ -21,7 +21,17 @@ from experiments import mnist, pages, read  # noqa: E402
 from experiments.paper import make_page  # noqa: E402
 from experiments.reader import find, order, seams, split, stack  # noqa: E402
 from experiments.reader import page as steps  # noqa: E402
-from experiments.reader.judge import accept, in_line, is_grain, lean, link, plausible, usual_height  # noqa: E402
+from experiments.reader.judge import (  # noqa: E402
+    accept,
+    in_line,
+    is_grain,
+    lean,
+    link,
+    only_digit,
+    plausible,
+    unlike,
+    usual_height,
+)
 from experiments.reader.load import LONG_SIDE, UnreadableImageError, load  # noqa: E402
 from experiments.reader.page import Reader  # noqa: E402
 from experiments.reader.reading import (  # noqa: E402
@@ -398,6 +408,68 @@ def test_pieces_of_a_digit_lie_within_it():
     assert not surer(sure, Reading([edge, one_read(7, 200, 0, 10, 150)]), within=False)
     assert not surer(Reading([one_read(1, 10, 10, 80, 90, 0.92)]), Reading([edge]), within=True)
     assert not surer(Reading(), Reading(), within=False)
+
+
+def test_one_digit_is_neither_what_lies_around_it_nor_a_line_below():
+    digit = np.zeros((100, 80), np.uint8)
+    digit[30:60, 30:36] = digit[30:36, 30:55] = 1
+    corners = cv2.ellipse(np.ones_like(digit), (40, 50), (38, 48), 0, 0, 360, 0, -1)  # dark, as of a lens
+    square = np.ones_like(digit)
+    square[20:80, 15:65] = 0
+    below, above, thick = (np.zeros_like(digit) for _ in range(3))
+    below[64:67, 25:60] = above[20:23, 25:60] = thick[64:75, 25:60] = 1
+    only = [find.Part((30, 30, 25, 30), digit[30:60, 30:55])]
+
+    def chosen(mask):
+        return sorted(p.box for p in only_digit(find.parts(mask), mask.shape))
+
+    for more in corners, square, below:
+        assert chosen(digit | more) == [only[0].box]
+    assert len(chosen(digit | above)) == len(chosen(digit | thick)) == 2  # the flag of a 5, or more of a digit
+    assert chosen(corners) == [(0, 0, 80, 100)]  # where there is nothing else
+    full = cv2.ellipse(np.zeros_like(digit), (40, 50), (35, 45), 0, 0, 360, 1, 9)  # a 0, and a speck in it
+    full[45:49, 38:44] = 1
+    assert (0, 0, 80, 100) in chosen(full)
+
+
+def test_ink_that_fills_a_part_of_the_page_is_no_noise():
+    seen = np.abs(np.random.default_rng(0).normal(0, 0.01, (56, 56))).astype(np.float32)
+    seen[15:41, 20:37] = 0.4
+    assert find._noise(seen, 0.3).max() < 0.08
+    seen[:, 28:] += 0.15  # as noisy as that is a dark half of a page, and there it counts
+    assert find._noise(seen, 0.6)[:, 40:].min() > 0.15
+
+
+def test_a_line_alone_is_never_sure(reader):
+    page = np.full((400, 600, 3), 220, np.uint8)
+    for sure, end in ((False, (300, 250)), (True, (320, 250))):
+        picture = cv2.line(page.copy(), (300, 150), end, (30, 30, 30), 12)
+        if sure:
+            picture = cv2.line(picture, (240, 150), (300, 150), (30, 30, 30), 12)  # a 7
+        ink = next(find.candidates(find.to_gray(find.fit(picture)[0])))
+        reading, _, is_sure = reader._read_ink(ink, [])
+        assert ([d.digit for d in reading.digits], is_sure) == ([7 if sure else 1], sure)
+
+
+def test_what_is_half_as_dark_as_the_only_sure_digit_is_no_1():
+    gray = np.full((100, 300), 200, np.float32)
+    mask = np.zeros(gray.shape, np.uint8)
+    for x, dark in ((20, 150), (120, 60), (220, 110)):
+        gray[20:80, x : x + 10], mask[20:80, x : x + 10] = 200 - dark, 1
+    ink = find.Ink((200 - gray) / 200, (200 - gray) / 200, gray, mask, light=False, name="")
+    found = [split.Hypothesis(p.box, p.mask) for p in sorted(find.parts(mask), key=lambda p: p.box)]
+    odd = unlike(found, ink, [0.99, 0.95, 0.8])
+    assert [accept(1, 0.95, float(o), in_row=False) for o in odd] == [True, False, True]
+    assert accept(3, 0.95, float(odd[1]), in_row=False)  # a faint pencil beside a marker
+
+
+def test_of_one_digit_and_a_1_beside_it_the_digit_counts(clean, reader, monkeypatch):
+    one, five = one_read(1, 200, 0, 100, 300, 0.97), one_read(5, 10, 10, 60, 90, 0.96)
+    doubtful = Reading([one_read(9, 0, 0, 300, 300, 0.4)])
+    monkeypatch.setattr(
+        Reader, "_read_picture", lambda _, picture, single, hurried=False: (doubtful if single else Reading([one, five]), False)
+    )
+    assert reader.read(clean[0], single=True).lines() == ["5"]
 
 
 def test_a_thin_0_that_fills_the_picture_is_no_frame(reader):

@@ -228,7 +228,7 @@ def threshold(strength: Floats, short: int, factor: float = 1.0) -> tuple[Floats
         page, full = seen[seen <= middle], seen[seen > middle]
         if share * (1 - share) * (full.mean() - page.mean()) ** 2 > 0.85 * seen.var():  # two levels: a digit fills the picture
             seen = np.where(seen > middle, np.median(page), seen)
-    floor = cv2.resize(_noise(seen), strength.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    floor = cv2.resize(_noise(seen, middle), strength.shape[::-1], interpolation=cv2.INTER_LINEAR)
     level = np.maximum(factor * middle, floor)
     # Local strength: the strongest ink within about a digit, carried a little further than the stroke.
     scale = min(1.0, 200 / short)
@@ -242,8 +242,11 @@ def threshold(strength: Floats, short: int, factor: float = 1.0) -> tuple[Floats
     return np.asarray(np.clip(strength / np.maximum(2 * local, 1e-3), 0, 1), np.float32), mask, floor >= 0.6 * middle
 
 
-def _noise(seen: Floats) -> Floats:
-    """Give the strength that the page's noise rarely reaches in each part of it, (h, w): where it is dark it is noisier."""
+def _noise(seen: Floats, middle: float) -> Floats:
+    """Give the strength that the page's noise rarely reaches in each part of it, (h, w): where it is dark it is noisier.
+
+    Where most of a part is as strong as half a stroke's edge (`middle`) it is ink: there the noise is as elsewhere.
+    """
     reach = min(round(0.3 * min(seen.shape)), 120) | 1  # most of it is page, not ink
     fine = np.clip(seen * 1000, 0, 255).astype(np.uint8)  # above a quarter it is no noise
 
@@ -254,6 +257,9 @@ def _noise(seen: Floats) -> Floats:
 
     page = usual(fine)
     spread = usual(cv2.absdiff(fine, page))  # 4 of them: 2.7 standard deviations
+    inked = page >= min(500 * middle, 255)
+    if inked.any() and not inked.all():
+        page[inked], spread[inked] = np.median(page[~inked]), np.median(spread[~inked])
     return np.maximum((page.astype(np.float32) + 4 * spread) / 1000, 0.03)
 
 

@@ -15,6 +15,8 @@ STACK = 4.5  # usual heights; what is higher is not three digits above one anoth
 USUAL_LEAN = 0.13  # of MNIST's digits, the median of 8,000
 LEANING, MOST_LEAN = 0.25, 0.5  # beyond it: what is worth setting upright, and as far as that goes
 SURE = 0.9  # above this confidence a digit is rarely something else
+INSIDE = 0.12  # of the picture's height: what is as high, with ink all around it, may be the digit
+FLAT = 4.0  # times as wide as high, and below a digit: an underline
 REJECT = 0.25  # below this confidence it is taken for something else than a digit
 REJECT_ODD = 0.90  # the same for what is unlike the page's other digits in size, pen or darkness
 
@@ -137,6 +139,8 @@ def unlike(chosen: list[Hypothesis], ink: Ink, sure: list[float]) -> Floats:
         apart = (looked - np.median(model, 0)) / (1.5, 0.8, 0.8)
         apart[:, 2] = np.minimum(apart[:, 2], 0)  # only what is fainter: ink out of the shadow is stronger, and no less ink
         away += (apart**2).sum(1)
+    elif len(model):  # of few digits what is not half as dark as the darkest is a shadow, if it is read as a 1
+        away += np.minimum((np.minimum(looked[:, 2] - model[:, 2].max(), 0) / 0.9) ** 2, 2)
     return np.asarray(away, np.float32)
 
 
@@ -177,23 +181,28 @@ def link(found: list[Part], sure: Floats, unit: float) -> list[list[int]]:
 
 
 def only_digit(found: list[Part], shape: tuple[int, ...]) -> list[Part]:
-    """Choose the parts of the one digit on a picture: no specks, no frame, no strip along the border."""
+    """Choose the parts of the one digit on a picture: no specks, no frame, nothing along or around the border, no underline."""
     height, width = shape
 
-    def frame(part: Part) -> bool:
+    def sides(part: Part) -> int:
         x, y, w, h = part.box
-        sides = (x <= 1) + (y <= 1) + (x + w >= width - 1) + (y + h >= height - 1)
+        return (x <= 1) + (y <= 1) + (x + w >= width - 1) + (y + h >= height - 1)
+
+    def frame(part: Part) -> bool:
+        _, _, w, h = part.box
         thin = part.area < 0.12 * w * h or min(w / width, h / height) < 0.06
-        return sides >= 1 and thin and max(w / width, h / height) > 0.5
+        corners = sides(part) == 4 and part.mask[:: h - 1, :: w - 1].sum() > 2  # dark, as of a lens or a table
+        return corners or (sides(part) >= 1 and thin and max(w / width, h / height) > 0.5)
 
     kept = [p for p in found if not frame(p)] or found  # a large 0 is no frame
     if not kept:
         return []
-    inner = [p for p in kept if p.box[0] > 1 and p.box[1] > 1
-             and p.box[0] + p.box[2] < width - 1 and p.box[1] + p.box[3] < height - 1]  # fmt: skip
-    largest = max(p.area for p in kept)
+    inner = [p for p in kept if not sides(p)]
+    around = any(sides(p) == 4 for p in kept) and any(p.box[3] > INSIDE * height for p in inner)  # dark corners, or a square
     # What lies inside is the digit when it is large enough to be one; else the digit runs off the picture.
-    if inner and max(p.area for p in inner) > 0.15 * largest:
+    if inner and (around or max(p.area for p in inner) > 0.15 * max(p.area for p in kept)):
         kept = inner
-        largest = max(p.area for p in kept)
-    return [p for p in kept if p.area >= 0.04 * largest]
+    digit = max(kept, key=lambda p: p.area)
+    _, y, w, h = digit.box
+    under = [p for p in kept if p.box[2] > FLAT * p.box[3] and p.box[2] > 0.5 * w and p.box[1] >= y + 0.95 * h]
+    return [p for p in kept if p.area >= 0.04 * digit.area and not any(p is line for line in under)]

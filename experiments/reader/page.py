@@ -92,7 +92,7 @@ class Reader:
                     best = one
         if single and best.confidence() < DOUBTED:  # a shadow's edge may have been taken for ink of the digit
             certain = [d for d in self._read_picture(picture, single=False)[0].digits if d.confidence > SURE]
-            best.digits = sorted(certain, key=lambda d: d.box[2] * d.box[3])[-1:] or best.digits
+            best.digits = sorted(certain, key=lambda d: (d.digit != 1, d.box[2] * d.box[3]))[-1:] or best.digits
         if len(best.digits) > 10 and np.median([d.confidence for d in best.digits]) < UNSURE:  # the grain of a table or page
             best.digits = [d for d in best.digits if d.confidence >= judge.REJECT_ODD]
         best.rows = order.rows([digit.box for digit in best.digits])
@@ -222,7 +222,8 @@ class Reader:
         rejected = len(digits) - len(reading.digits)
         reading.digits = without_lonely_ones(reading.digits)
         sure = min((d.confidence for d in reading.digits), default=0.0) > 0.8
-        return reading, reading.score(), sure and not (rejected or left_out)
+        line = len(reading.digits) == 1 and reading.digits[0].digit == 1  # a fold, or an edge, is as sure a 1
+        return reading, reading.score(), sure and not (rejected or left_out or line)
 
     def _runs(
         self, ink: Ink, found: list[Part], known: list[Known], unit: float, shear: float
