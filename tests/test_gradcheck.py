@@ -192,6 +192,18 @@ def test_a_diagnosis_says_no_more_than_was_seen():
     said = str(check_grad(nearly, np.ones(2), raise_error=False))
     assert "every entry alone is allowed, the sum is not: small errors that add up" in said, said
 
+    def scaled(x, factors):
+        return 3 * x, lambda g: 3 * g * np.array(factors)
+
+    for factors, words in (
+        ([0.5], "a factor of 2 is missing"),
+        ([1e-9], "1 of 1 entries wrong"),  # no factor that anybody forgot; nor is one entry "all by the same number"
+        ([1.0, 1.0, 0.25], "some entries are right and some too small"),
+        ([0.5, 0.75, 0.25], "3 of 3 entries wrong"),
+    ):
+        said = str(check_grad(scaled, np.ones(len(factors)), kwargs={"factors": factors}, raise_error=False))
+        assert words in said, said
+
 
 def test_one_thousandth_in_one_entry_is_seen():
     x, w = RNG.standard_normal((20, 30)), RNG.standard_normal((30, 10))

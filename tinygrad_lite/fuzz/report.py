@@ -56,9 +56,10 @@ class FuzzReport:
         return (self.kinds["smooth"] + self.kinds["kink"]) / total if total else float(not (self.kinds or self.outside))
 
     def __str__(self) -> str:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.most_common()) or "nothing to decide"
+        kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.most_common())
         lines = [str(self.failure)] if self.failure is not None else [self.undecided or f"{self.name}: gradient right"]
-        lines.append(f"  fuzzed      {self.examples} examples; {self.decided:.1%} decided: {kinds}")
+        looked = f"{self.decided:.1%} decided: {kinds}" if kinds else "no slope was compared"
+        lines.append(f"  fuzzed      {self.examples} examples; {looked}")
         if self.failure is not None:
             lines[-1] += f"; largest excess {self.largest:.3g}" if self.largest > 1 else ""
             lines[-1] += f"; seed={self.seed}"
