@@ -124,3 +124,15 @@ def test_at_0_the_gradients_of_lengths_may_be_those_of_any_direction():
 
     assert not any(wrong(lengths, np.zeros(6), seed=seed) for seed in range(5))
     assert wrong(lengths, np.zeros(6), kwargs={"factor": 1.1})
+
+
+def test_rounding_at_which_no_two_small_steps_agree_is_no_slope_of_longer_steps_either():
+    def divergence(a, b, factor=1.0):  # of softmaxes; where they are equal it is least, and where they are nearly 1 it rounds
+        log_p, log_q = (x - special.logsumexp(x, -1, keepdims=True) for x in (a, b))
+        p, q = np.exp(log_p), np.exp(log_q)
+        kl = (p * (log_p - log_q)).sum(-1, keepdims=True)
+        return kl[..., 0], lambda g: (g[..., None] * p * (log_p - log_q - kl), factor * g[..., None] * (q - p))
+
+    a = np.array([[-5.808, 14.344, -15.8], [-13.16, -4.6, 20.784]])
+    assert not any(wrong(divergence, a, a.copy(), cotangent=np.array([4.25, 4.25]), seed=seed) for seed in range(8))
+    assert wrong(divergence, a, a[:, ::-1].copy(), kwargs={"factor": 1.001})

@@ -228,7 +228,7 @@ class Point:
         # A bend of the slope nearer than the first steps is a small error of it, and only finer steps, with more noise, see it.
         small = abs(verdict.analytic - verdict.slope.value) <= 1e-3 * abs(verdict.slope.value)
         if not confirmed or (doubted and small):
-            return replace(verdict, excess=np.nan, kind="unresolved")
+            return replace(verdict, excess=np.nan, kind="unresolved" if confirmed else "rounded")
         if self._rounded_inside(u, v, verdict):
             return replace(verdict, excess=np.nan, kind="rounded")
         if np.isfinite(verdict.analytic) and self._rows_are_subgradients(u, v, grads):
