@@ -418,6 +418,8 @@ def test_one_digit_is_neither_what_lies_around_it_nor_a_line_below():
     square[20:80, 15:65] = 0
     below, above, thick = (np.zeros_like(digit) for _ in range(3))
     below[64:67, 25:60] = above[20:23, 25:60] = thick[64:75, 25:60] = 1
+    near = np.zeros_like(digit)
+    near[58:61, 38:60] = 1
     only = [find.Part((30, 30, 25, 30), digit[30:60, 30:55])]
 
     def chosen(mask):
@@ -425,7 +427,8 @@ def test_one_digit_is_neither_what_lies_around_it_nor_a_line_below():
 
     for more in corners, square, below:
         assert chosen(digit | more) == [only[0].box]
-    assert len(chosen(digit | above)) == len(chosen(digit | thick)) == 2  # the flag of a 5, or more of a digit
+    for more in above, thick, near:  # the flag of a 5, more of a digit, the foot of a 2
+        assert len(chosen(digit | more)) == 2
     assert chosen(corners) == [(0, 0, 80, 100)]  # where there is nothing else
     full = cv2.ellipse(np.zeros_like(digit), (40, 50), (35, 45), 0, 0, 360, 1, 9)  # a 0, and a speck in it
     full[45:49, 38:44] = 1
@@ -440,15 +443,20 @@ def test_ink_that_fills_a_part_of_the_page_is_no_noise():
     assert find._noise(seen, 0.6)[:, 40:].min() > 0.15
 
 
-def test_a_line_alone_is_never_sure(reader):
-    page = np.full((400, 600, 3), 220, np.uint8)
-    for sure, end in ((False, (300, 250)), (True, (320, 250))):
-        picture = cv2.line(page.copy(), (300, 150), end, (30, 30, 30), 12)
-        if sure:
-            picture = cv2.line(picture, (240, 150), (300, 150), (30, 30, 30), 12)  # a 7
-        ink = next(find.candidates(find.to_gray(find.fit(picture)[0])))
-        reading, _, is_sure = reader._read_ink(ink, [])
-        assert ([d.digit for d in reading.digits], is_sure) == ([7 if sure else 1], sure)
+def test_beside_a_sheet_a_line_alone_is_no_sure_1(clean, reader, monkeypatch):
+    line, row = Reading([one_read(1, 500, 10, 20, 500)]), Reading([one_read(4, 40 * k, 100, confidence=0.97) for k in range(9)])
+    for edges, expected in ((True, row), (False, line)):
+        found = iter([(line, 9.0, True), *[(row, 99.0, False)] * 20])
+        monkeypatch.setattr(Reader, "_read_ink", lambda _, ink, known, found=found: next(found))
+        monkeypatch.setattr(steps, "variants", lambda ink: [ink])
+        reading, _ = reader._read_picture(clean[0], single=False, edges=edges)
+        assert [d.digit for d in reading.digits] == [d.digit for d in expected.digits]
+    asked = []
+    monkeypatch.setattr(Reader, "_read_picture", lambda *_, **how: (asked.append(how.get("edges", False)), (row, False))[1])
+    reader.read(on_a_table(clean[0])[0])
+    assert asked[:2] == [False, True]  # the sheet alone, and all of the picture
+    reader.read(clean[0])
+    assert asked[2:3] == [False]
 
 
 def test_what_is_half_as_dark_as_the_only_sure_digit_is_no_1():
@@ -467,7 +475,7 @@ def test_of_one_digit_and_a_1_beside_it_the_digit_counts(clean, reader, monkeypa
     one, five = one_read(1, 200, 0, 100, 300, 0.97), one_read(5, 10, 10, 60, 90, 0.96)
     doubtful = Reading([one_read(9, 0, 0, 300, 300, 0.4)])
     monkeypatch.setattr(
-        Reader, "_read_picture", lambda _, picture, single, hurried=False: (doubtful if single else Reading([one, five]), False)
+        Reader, "_read_picture", lambda _, picture, single, **how: (doubtful if single else Reading([one, five]), False)
     )
     assert reader.read(clean[0], single=True).lines() == ["5"]
 
@@ -527,14 +535,14 @@ def test_a_sheet_on_a_table_is_found(clean, reader, monkeypatch):
     monkeypatch.setattr(
         Reader,
         "_read_picture",
-        lambda _, picture, single, hurried=False: (Reading([one] * (picture.shape == alone.shape)), True),
+        lambda _, picture, single, **how: (Reading([one] * (picture.shape == alone.shape)), True),
     )
     assert reader.read(table).digits[0].box == (found[0] + 5, found[1] + 7, 20, 30)
     # So it does where it holds one digit.
     monkeypatch.setattr(
         Reader,
         "_read_picture",
-        lambda _, picture, single, hurried=False: (Reading([one] * (single and picture.shape == alone.shape)), True),
+        lambda _, picture, single, **how: (Reading([one] * (single and picture.shape == alone.shape)), True),
     )
     assert reader.read(table).digits[0].box == (found[0] + 5, found[1] + 7, 20, 30)
     # A shadow's edge looks like a sheet's: where the whole picture reads better it stays.
@@ -542,7 +550,7 @@ def test_a_sheet_on_a_table_is_found(clean, reader, monkeypatch):
     monkeypatch.setattr(
         Reader,
         "_read_picture",
-        lambda _, picture, single, hurried=False: (
+        lambda _, picture, single, **how: (
             Reading([] if single else [one] if picture.shape == alone.shape else [half_sure] * 2),
             False,
         ),
@@ -592,13 +600,9 @@ def test_a_row_of_digits_is_no_single_digit(clean, reader, monkeypatch):
         return Reading([Digit((40 * k, 50, 30, 40), 2, confidence, 5, 0.0, image) for k in range(3)])
 
     one = Reading([Digit((0, 0, 200, 200), 1, 0.999, 7, 0.0, image)])
-    monkeypatch.setattr(
-        Reader, "_read_picture", lambda _, picture, single, hurried=False: (one if single else row(0.95), False)
-    )
+    monkeypatch.setattr(Reader, "_read_picture", lambda _, picture, single, **how: (one if single else row(0.95), False))
     assert reader.read(clean[0]).lines() == ["222"]
-    monkeypatch.setattr(
-        Reader, "_read_picture", lambda _, picture, single, hurried=False: (one if single else row(0.85), False)
-    )
+    monkeypatch.setattr(Reader, "_read_picture", lambda _, picture, single, **how: (one if single else row(0.85), False))
     assert reader.read(clean[0]).lines() == ["1"]
 
 
@@ -693,7 +697,7 @@ def test_a_sheet_counts_where_the_table_alone_reads_surely(clean, reader, monkey
     x, y = find_sheet(table).box[:2]
     wood = [one_read(8, 1, 1)]
 
-    def read(_, picture, single, hurried=False):
+    def read(_, picture, single, **how):
         if picture.shape == alone:
             return Reading([one_read(k, 40 * k, 20, confidence=0.98) for k in range(3, 6)]), False
         return Reading(list(wood)), True
@@ -709,7 +713,7 @@ def test_where_the_sheet_is_all_the_table_is_not_looked_at(clean, reader, monkey
     alone = find_sheet(table).alone.shape
     asked = []
 
-    def read(_, picture, single, hurried=False):
+    def read(_, picture, single, **how):
         asked.append((picture.shape == alone, single))
         digit = 3 if picture.shape == alone else 7
         return Reading([] if single else [one_read(digit, 200, 100), one_read(digit, 300, 200)]), True
@@ -779,7 +783,7 @@ def test_a_doubtful_single_digit_gives_way_to_the_largest_sure_one_on_the_page(r
     def read(confidence):
         one = one_read(2, 0, 0, confidence=confidence)
         monkeypatch.setattr(
-            Reader, "_read_picture", lambda _, picture, single, hurried=False: (Reading([one] if single else list(sure)), False)
+            Reader, "_read_picture", lambda _, picture, single, **how: (Reading([one] if single else list(sure)), False)
         )
         return reader.read(np.full((300, 300, 3), 200, np.uint8), single=True).lines()
 
@@ -878,7 +882,7 @@ def test_a_page_of_mostly_unsure_readings_keeps_the_sure_ones(reader):
 
     with pytest.MonkeyPatch.context() as patch:
         for unsure, kept in ((8, 17), (10, 9)):
-            patch.setattr(Reader, "_read_picture", lambda _, picture, single, hurried=False, n=unsure: (reading(n), False))
+            patch.setattr(Reader, "_read_picture", lambda _, picture, single, n=unsure, **how: (reading(n), False))
             assert len(reader.read(np.full((99, 700, 3), 200, np.uint8)).digits) == kept
 
 

@@ -204,5 +204,5 @@ def only_digit(found: list[Part], shape: tuple[int, ...]) -> list[Part]:
         kept = inner
     digit = max(kept, key=lambda p: p.area)
     _, y, w, h = digit.box
-    under = [p for p in kept if p.box[2] > FLAT * p.box[3] and p.box[2] > 0.5 * w and p.box[1] >= y + 0.95 * h]
+    under = [p for p in kept if p.box[2] > FLAT * p.box[3] and p.box[2] > 0.5 * w and p.box[1] > y + 1.03 * h]
     return [p for p in kept if p.area >= 0.04 * digit.area and not any(p is line for line in under)]

@@ -104,7 +104,7 @@ class Reader:
         on_sheet, sure = self._read_place(alone, single=single)
         if sure and not sheet.doubtful and sheet.has_all(d.box for d in on_sheet.digits):
             return on_sheet, True, [alone]
-        whole, sure = self._read_picture(picture, single=single, hurried=not sheet.doubtful)
+        whole, sure = self._read_picture(picture, single=single, hurried=not sheet.doubtful, edges=True)
         readings = [whole, on_sheet]
         if max(reading.confidence() for reading in readings) < GRAIN:
             readings.append(self._read_picture(picture, single=single)[0])
@@ -119,10 +119,12 @@ class Reader:
         reading.digits = [replace(d, box=(d.box[0] + x, d.box[1] + y, *d.box[2:])) for d in reading.digits]
         return reading, sure
 
-    def _read_picture(self, picture: NDArray[np.uint8], *, single: bool, hurried: bool = False) -> tuple[Reading, bool]:
+    def _read_picture(
+        self, picture: NDArray[np.uint8], *, single: bool, hurried: bool = False, edges: bool = False
+    ) -> tuple[Reading, bool]:
         """Try one guess at the ink after another: the best reading, without rows, and whether all is sure.
 
-        hurried: one guess of either polarity does where it reads as grain, and one where it reads well.
+        hurried: one guess of either polarity does for grain, or if it reads well. edges: a line alone is a sheet's, no sure 1.
         """
         large, factor = find.fit(picture)
         best, best_score, all_sure = Reading(), 0.0, False
@@ -175,7 +177,7 @@ class Reader:
                 readings[ink.light].append(reading)
                 if score > best_score:
                     best, best_score, polarity = reading, score, ink.light
-                all_sure = all_sure or sure
+                all_sure = all_sure or (sure and not (edges and reading.is_line()))
             tried += 1
             after_two = 0.98 if len(best.digits) > FEW else 1.0  # of a few, some strokes may be too wide for either guess
             settled = all_sure or best.confidence() > (SURE if hurried else {1: 1.0, 2: after_two}.get(tried, SURE))
@@ -222,8 +224,7 @@ class Reader:
         rejected = len(digits) - len(reading.digits)
         reading.digits = without_lonely_ones(reading.digits)
         sure = min((d.confidence for d in reading.digits), default=0.0) > 0.8
-        line = len(reading.digits) == 1 and reading.digits[0].digit == 1  # a fold, or an edge, is as sure a 1
-        return reading, reading.score(), sure and not (rejected or left_out or line)
+        return reading, reading.score(), sure and not (rejected or left_out)
 
     def _runs(
         self, ink: Ink, found: list[Part], known: list[Known], unit: float, shear: float

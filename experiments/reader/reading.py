@@ -93,6 +93,10 @@ class Reading:
         """Return the digits that were read surely, without ones, as which pieces of rules are read."""
         return [d for d in self.digits if d.confidence > SURE and d.digit != 1]
 
+    def is_line(self) -> bool:
+        """Return whether it is but a straight stroke."""
+        return [d.digit for d in self.digits] == [1]
+
     def lines(self) -> list[str]:
         """Return the rows as text."""
         return ["".join(str(self.digits[i].digit) for i in row) for row in self.rows]
