@@ -41,6 +41,15 @@ def test_arguments_of_very_different_size_are_at_no_kink(size):
         assert wrong(force, a, r, kwargs={"factor": factor}), factor
 
 
+@pytest.mark.parametrize("tiny", [5e-324, 1e-310, 1e-300])
+def test_numbers_next_to_nothing_have_neighbours_too(tiny):
+    def size(x, factor=3.0):
+        return np.abs(x), lambda g: factor * g * np.sign(x)
+
+    assert "the gradient is not the slope" in wrong(size, np.array([tiny, 1.0]))
+    assert not wrong(size, np.array([tiny, 1.0]), kwargs={"factor": 1.0})
+
+
 def margin(x, sign=1):
     """Largest less the second largest; of equal ones as a stable sort puts them."""
     order = np.argsort(-x, kind="stable")

@@ -14,7 +14,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
     As with open(), a link stays one, and a file keeps its permissions.
     """
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
     aside = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")  # no other writer's, of this process or another
     try:
         with open(aside, "wb") as file:

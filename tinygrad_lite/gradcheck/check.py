@@ -349,7 +349,7 @@ class Point:
         """
         rng, scale, here = np.random.default_rng(0), self.scale(u), list(self.leaves)
         sizes = [np.abs(here[i][part != 0] if part.any() else here[i]) for i, part in zip(self.wrt, u, strict=True)]
-        distances = [1e-5 * min(scale, float(size.max(initial=0)) or scale) for size in sizes]
+        distances = [1e-5 * min(scale, max(float(size.max(initial=0)), 1e-300) if size.any() else scale) for size in sizes]
         alike: dict[int, list[int]] = {}  # arguments along u that move about as far
         for k, part in enumerate(u):
             if part.any():
