@@ -437,7 +437,7 @@ def test_one_digit_is_neither_what_lies_around_it_nor_a_line_below():
 
 def test_ink_that_fills_a_part_of_the_page_is_no_noise():
     seen = np.abs(np.random.default_rng(0).normal(0, 0.01, (56, 56))).astype(np.float32)
-    seen[15:41, 20:37] = 0.4
+    seen[15:41, 20:36] = 0.4
     assert find._noise(seen, 0.3).max() < 0.08
     seen[:, 28:] += 0.15  # as noisy as that is a dark half of a page, and there it counts
     assert find._noise(seen, 0.6)[:, 40:].min() > 0.15

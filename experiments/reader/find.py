@@ -245,7 +245,7 @@ def threshold(strength: Floats, short: int, factor: float = 1.0) -> tuple[Floats
 def _noise(seen: Floats, middle: float) -> Floats:
     """Give the strength that the page's noise rarely reaches in each part of it, (h, w): where it is dark it is noisier.
 
-    Where most of a part is as strong as half a stroke's edge (`middle`) it is ink: there the noise is as elsewhere.
+    Where most of a small part is stronger than a stroke's edge (`middle`) it is ink: there the noise is as elsewhere.
     """
     reach = min(round(0.3 * min(seen.shape)), 120) | 1  # most of it is page, not ink
     fine = np.clip(seen * 1000, 0, 255).astype(np.uint8)  # above a quarter it is no noise
@@ -257,8 +257,8 @@ def _noise(seen: Floats, middle: float) -> Floats:
 
     page = usual(fine)
     spread = usual(cv2.absdiff(fine, page))  # 4 of them: 2.7 standard deviations
-    inked = page >= min(500 * middle, 255)
-    if inked.any() and not inked.all():
+    inked = page >= min(1000 * middle, 255)
+    if 0 < inked.mean() < 0.1:
         page[inked], spread[inked] = np.median(page[~inked]), np.median(spread[~inked])
     return np.maximum((page.astype(np.float32) + 4 * spread) / 1000, 0.03)
 
