@@ -316,8 +316,10 @@ class Tensor:
             return apply(shape.index, self, key=plain)
         except ShapeError:
             raise
-        except (IndexError, OverflowError, ValueError) as error:
+        except (IndexError, OverflowError) as error:
             raise OutOfBoundsError(f"index: {error} (shape={self.shape}).") from None
+        except ValueError as error:
+            raise ShapeError(f"index: {error} (shape={self.shape}).") from None
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise TapeError(
