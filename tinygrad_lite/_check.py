@@ -138,7 +138,10 @@ def pair(function: str, name: str, value: Any, minimum: int) -> tuple[int, int]:
             raise ShapeError(
                 f"{function}: {name} must be an int or (vertical, horizontal), got {value!r} with {len(value)} entries."
             )
-        return integer(function, name, value[0], minimum), integer(function, name, value[1], minimum)
+        down, right = value
+        if type(down) is type(right) is int and minimum <= down <= LARGEST and minimum <= right <= LARGEST:
+            return down, right
+        return integer(function, name, down, minimum), integer(function, name, right, minimum)
     both = integer(function, name, value, minimum)
     return both, both
 
@@ -177,9 +180,9 @@ def same_dtype(function: str, **arrays: Array | None) -> np.dtype[Any]:
 
     Complex beside real of the same precision passes, and is complex: that is a complex step.
     """
-    dtypes = {x.dtype for x in arrays.values() if x is not None}
-    if len(dtypes) == 1:
-        return dtypes.pop()
+    dtypes = [x.dtype for x in arrays.values() if x is not None]
+    if dtypes.count(dtypes[0]) == len(dtypes):
+        return dtypes[0]
     given = {name: x.real.dtype for name, x in arrays.items() if x is not None}
     if len(set(given.values())) > 1:
         listed = ", ".join(f"{name}.dtype={dtype}" for name, dtype in given.items())

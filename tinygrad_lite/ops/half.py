@@ -15,7 +15,7 @@ def in_single(rule: Rule) -> Rule:
 
     @functools.wraps(rule)
     def widened(*arrays: Array, **static: Any) -> RuleResult:
-        if any(a.dtype != HALF for a in arrays):  # a mixture is the rule's to refuse
+        if arrays[0].dtype != HALF or any(a.dtype != HALF for a in arrays):  # a mixture is the rule's to refuse
             return rule(*arrays, **static)
         out, vjp = rule(*[a.astype(np.float32) for a in arrays], **static)
 

@@ -12,7 +12,7 @@ from tinygrad_lite._types import Array, Pair, RuleResult
 from tinygrad_lite.errors import ShapeError
 from tinygrad_lite.ops.elementwise import as_bits
 from tinygrad_lite.ops.half import in_single
-from tinygrad_lite.ops.windows import Index, out_size, taps
+from tinygrad_lite.ops.windows import Index, grid
 
 Backward = Callable[[Array, Array], Array]
 
@@ -33,10 +33,11 @@ def max_pool2d(
     """
     kernel, stride, (ph, pw) = _windows("max_pool2d", x, kernel_size, stride, padding)
     dilation = _check.pair("max_pool2d", "dilation", dilation, 1)
-    h_out, w_out = out_size("max_pool2d", "x", x.shape[2:], kernel, stride, (ph, pw), dilation)
     X, (h, w) = _bordered("max_pool2d", x, ph, pw, -np.inf), x.shape[2:]
-    in_rows, in_columns = taps(1, kernel[0], h_out, stride[0], dilation[0]), taps(0, kernel[1], w_out, stride[1], dilation[1])
+    (h_out, w_out), in_rows, in_columns = grid("max_pool2d", "x", (h, w), kernel, stride, (ph, pw), dilation)
     blocks = threads.blocks(X, axes=2)  # of images or of channels
+    if not needs[0] and len(blocks) == 1 and kernel != (1, 1):  # whose result would be a view of the image
+        return _largest(_largest(X, in_rows), in_columns), lambda g: (None,)
     out = np.empty_like(X, shape=(*X.shape[:2], h_out, w_out))
     if not needs[0]:  # which of equal ones is first does not matter, and down the columns the runs in memory are longer
         threads.run(lambda some: _largest(_largest(X[some], in_rows), in_columns, out[some]), blocks)
@@ -114,13 +115,9 @@ def avg_pool2d(
 ) -> RuleResult:
     """Rule for the mean of each window; without `count_include_pad`, of its pixels inside the image."""
     kernel, stride, (ph, pw) = _windows("avg_pool2d", x, kernel_size, stride, padding)
-    h_out, w_out = out_size("avg_pool2d", "x", x.shape[2:], kernel, stride, (ph, pw), (1, 1))
     X, (h, w) = _bordered("avg_pool2d", x, ph, pw, 0), x.shape[2:]
-    places = [
-        (..., row, column)
-        for _, row, _ in taps(1, kernel[0], h_out, stride[0], 1)
-        for _, column in taps(0, kernel[1], w_out, stride[1], 1)
-    ]
+    _, in_rows, in_columns = grid("avg_pool2d", "x", (h, w), kernel, stride, (ph, pw), (1, 1))
+    places = [(..., row, column) for _, row, _ in in_rows for _, column in in_columns]
     if count_include_pad:
         share = np.array(1 / len(places), x.dtype)
     else:

@@ -39,6 +39,15 @@ def taps(after: int, size: int, count: int, stride: int, dilation: int) -> tuple
 
 
 @functools.lru_cache(1024)
+def grid(
+    function: str, name: str, size: Both, kernel: Both, stride: Both, padding: Both, dilation: Both
+) -> tuple[Both, tuple[Index, ...], tuple[Index, ...]]:
+    """Number of windows, and where they find each row and each column of the kernel."""
+    h_out, w_out = out_size(function, name, size, kernel, stride, padding, dilation)
+    return (h_out, w_out), taps(1, kernel[0], h_out, stride[0], dilation[0]), taps(0, kernel[1], w_out, stride[1], dilation[1])
+
+
+@functools.lru_cache(1024)
 def columns_together(w_out: int, size: int, work: int) -> int:
     """How many columns of the output make up the rows of a block of patches: a divisor of their number.
 
