@@ -137,6 +137,22 @@ def test_pooling_against_loops(kernel, stride, padding, dilation):
     np.testing.assert_allclose(F.avg_pool2d(x, kernel, stride, padding).data, whole, rtol=1e-13)
 
 
+@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_conv2d_takes_one_complex_argument_beside_real_ones(which, groups):  # which is how a complex step comes
+    rng = np.random.default_rng(0)
+    arguments = [rng.normal(size=shape) for shape in ((2, 2, 5, 5), (4, 2 // groups, 3, 3), (4,))]
+    step = [rng.normal(size=a.shape) if i == which else 0 * a for i, a in enumerate(arguments)]
+    mixed = [a + 1j * step[i] if i == which else a for i, a in enumerate(arguments)]
+    out, _ = conv.conv2d(*mixed, groups=groups)
+    without_bias = [*arguments[:2], 0 * arguments[2]]
+    real, _ = conv.conv2d(*arguments, groups=groups)
+    imaginary, _ = conv.conv2d(*[step[i] if i == which else a for i, a in enumerate(without_bias)], groups=groups)
+    if which == 2:
+        imaginary = np.broadcast_to(step[2][:, None, None], real.shape)
+    np.testing.assert_allclose(out, real + 1j * imaginary, rtol=1e-13)
+
+
 @pytest.mark.parametrize("kernel", [1, (1, 2), (2, 1), 2])
 @pytest.mark.parametrize("wanted", [False, True])
 def test_max_pool_gives_an_array_of_its_own(kernel, wanted):

@@ -177,14 +177,19 @@ def run(work: Callable[[Part], object], parts: Sequence[Part]) -> None:
             raise error
 
 
+def are_little(multiply_adds: int, largest: int, scratch: int) -> bool:
+    """Whether there is nothing to share out of such products, and OpenBLAS would not either; see `products`."""
+    return multiply_adds < ENOUGH * PRODUCT and largest <= BLAS_SHARES and scratch <= SCRATCH
+
+
 def products(multiply_adds: int, largest: int, scratch: int, *tasks: tuple[Callable[[slice], None], int]) -> None:
     """Call the function of each task (function, size) with slices that make up range(size).
 
     The matrix products of a task have so many multiply-adds altogether, the `largest` of them so many alone; its passing
     arrays have so many bytes.
     """
-    if multiply_adds < ENOUGH * PRODUCT and largest <= BLAS_SHARES and scratch <= SCRATCH:
-        for function, size in tasks:  # nothing to share out, and OpenBLAS would not either
+    if are_little(multiply_adds, largest, scratch):
+        for function, size in tasks:
             function(slice(0, size))
         return
     work = multiply_adds // PRODUCT

@@ -565,13 +565,12 @@ class Tensor:
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> "Tensor":
         """Join the axes from start_dim to end_dim into one."""
-        if not self.ndim:
+        if not (sizes := self.data.shape):
             return self.reshape(1)
-        start = _check.axis("flatten", "start_dim", start_dim, self.ndim)
-        end = _check.axis("flatten", "end_dim", end_dim, self.ndim)
+        start = _check.axis("flatten", "start_dim", start_dim, len(sizes))
+        end = _check.axis("flatten", "end_dim", end_dim, len(sizes))
         if start > end:
             raise ShapeError(f"flatten: start_dim={start_dim} must not come after end_dim={end_dim}.")
-        sizes = self.data.shape
         return apply(shape.reshape, self, shape=(*sizes[:start], math.prod(sizes[start : end + 1]), *sizes[end + 1 :]))
 
     def squeeze(self, dim: Dims = None) -> "Tensor":

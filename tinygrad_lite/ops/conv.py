@@ -40,7 +40,7 @@ def image_rows(slabs: Array, start: int, upwards: list[Array], G: Array, stride:
             some = kernel[:, first - top : last - top].reshape(groups, 1, size * o, slab).swapaxes(2, 3)
             place = i * stride + k - start
             places = slice(place, place + (together - 1) * stride + 1, stride)
-            _blas.product(some, runs(G, G.shape, first, together, size), slabs[:, places])
+            _blas.product(some, runs(G, first, together, size), slabs[:, places])
             i += together
 
 
@@ -79,27 +79,33 @@ def conv2d(
         X[lay.inside] = image
     # Weights that lie in memory as Conv2d lays them are not copied.
     W = weight.transpose(0, 2, 1, 3).reshape(lay.kernels)
-    out = np.empty(lay.out, dtype)
+    biases = None
     if bias is not None:
         if bias.shape != weight.shape[:1]:
             raise ShapeError(
                 f"conv2d: bias must have shape {weight.shape[:1]}, one number an output channel, got {bias.shape}."
             )
         biases = bias.repeat(L).reshape(groups, o, L)  # for a whole row: one long addition, not one for each channel
+    if lay.plain and threads.are_little(lay.multiply_adds, lay.largest, lay.scratch):
+        out = np.matmul(W, lay.patches(X, slice(0, h_out), 0), dtype=dtype)
+        if biases is not None:
+            out += biases
+    else:
+        out = np.empty(lay.out, dtype)
 
-    def forward(part: slice) -> None:
-        for block in lay.blocks:
-            some, C = out[part, ..., lay.columns_of(block)], lay.patches(X, part, block)
-            if lay.as_one:
-                joined = np.matmul(W[:, 0], _side_by_side(C)).reshape(groups, o, len(some), lay.wide)
-                some[...] = joined.transpose(2, 0, 1, 3)
-            else:
-                _blas.product(W, C, some.swapaxes(0, 1))
-        if bias is not None:
+        def forward(part: slice) -> None:
             rows = out[part]
-            rows += biases
+            for block in lay.blocks:
+                some, C = rows[..., lay.columns_of(block)], lay.patches(X, part, block)
+                if lay.as_one:
+                    joined = np.matmul(W[:, 0], _side_by_side(C)).reshape(groups, o, len(some), lay.wide)
+                    some[...] = joined.transpose(2, 0, 1, 3)
+                else:
+                    _blas.product(W, C, some.swapaxes(0, 1))
+            if biases is not None:
+                rows += biases
 
-    threads.products(lay.multiply_adds, lay.largest, lay.scratch, (forward, h_out))
+        threads.products(lay.multiply_adds, lay.largest, lay.scratch, (forward, h_out))
 
     def vjp(g: Array) -> tuple[Array | None, ...]:  # out = W C + b  =>  dW = G C' over all rows, dC = W' G, db = G 1
         kh, sh = lay.kh, lay.sh

@@ -58,17 +58,20 @@ def columns_together(w_out: int, size: int, work: int) -> int:
     return max(fitting, default=min(enough, default=w_out))
 
 
-def runs(rows: Array, shape: tuple[int, int, int, int], start: int, count: int, size: int, step: int = 1) -> Array:
-    """View of contiguous rows of `shape` (groups, ., width, L): `count` runs of `size` rows, (groups, count, size * width, L).
+def runs(rows: Array, start: int, count: int, size: int) -> Array:
+    """View of contiguous rows (groups, ., width, L): `count` runs of `size` rows, (groups, count, size * width, L).
 
-    The first begins at row `start`, the others `step` rows further each. They may overlap.
+    The first begins at row `start`, each other at the next row.
     """
+    shape, strides = run_views(rows.shape, rows.itemsize, count, size, 1)
+    return np.ndarray(shape, rows.dtype, rows, start * strides[1], strides)
+
+
+def run_views(shape: tuple[int, ...], item: int, count: int, size: int, step: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shape and strides of `count` runs of `size` rows each, `step` rows from one to the next; they may overlap."""
     groups, length, width, L = shape
-    item = rows.itemsize
     row = width * L * item  # bytes
-    return np.ndarray(
-        (groups, count, size * width, L), rows.dtype, rows, start * row, (length * row, step * row, L * item, item)
-    )
+    return (groups, count, size * width, L), (length * row, step * row, L * item, item)
 
 
 class Layout:
@@ -90,6 +93,8 @@ class Layout:
         (h_out, groups, o, L), and (h_out, c_out, w_out, n).
     few, as_one : bool
         So few columns that all rows are one product on the way back; and forward too.
+    plain : bool
+        One product for each row of the output, and no more.
     multiply_adds, largest, scratch : int, what `_threads.products` asks for
 
     Raises
@@ -115,7 +120,7 @@ class Layout:
                 f"conv2d: weight expects {wanted} but x has {c_in}, and {c_out} output channels must divide by groups={groups} "
                 f"(x.shape={x}, weight.shape={weight}); weight is (c_out, c_in / groups, kh, kw)."
             )
-        self.groups, self.o = groups, c_out // groups
+        self.item, self.groups, self.o = item, groups, c_out // groups
         self.h_out, self.w_out = out_size("conv2d", "x", x[2:], weight[2:], stride, padding, dilation)
         (ph, pw), (h, w) = padding, x[2:]
         rows, columns = h + 2 * ph, w + 2 * pw
@@ -137,6 +142,7 @@ class Layout:
         self.largest = self.multiply_adds if self.as_one else weights * self.wide  # forward, of one product
         image = rows * c_in * columns * self.n * item
         self.scratch = image // len(self.blocks) * self.kw * (self.kh if self.dh > 1 or self.few else 1)
+        self.plain = groups == len(self.blocks) == 1 and not self.as_one
         # Bytes from one to the next: rows of the image, groups, channels, pixels.
         self.pixel = self.n * item
         self.channel = columns * self.pixel
@@ -149,23 +155,10 @@ class Layout:
 
     def patches(self, X: Array, part: slice, block: int) -> Array:
         """C of some rows of the output, (groups, rows, kh * slab, wide)."""
-        count, item, step = part.stop - part.start, X.itemsize, self.sh
-        if self.dh == 1:
-            length = (count - 1) * step + self.kh
-            which: tuple[int, ...] = (self.groups, length)
-            steps: tuple[int, ...] = (self.group, self.row)
-        else:  # the rows of each window are copied to lie one after the other
-            length = count * self.kh
-            which, steps, step = (self.groups, count, self.kh), (self.group, step * self.row, self.dh * self.row), self.kh
-        taken = np.ndarray(
-            (*which, self.c_group, self.kw, self.together, self.n),
-            X.dtype,
-            X,
-            part.start * self.sh * self.row + block * self.together * self.sw * self.pixel,
-            (*steps, self.channel, self.dw * self.pixel, self.sw * self.pixel, item),
-        )
-        slabs = np.ascontiguousarray(taken)
-        return runs(slabs, (self.groups, length, self.slab, self.wide), 0, count, self.kh, step)
+        shape, steps, matrices, strides = _patch_views(self, part.stop - part.start)
+        start = part.start * self.sh * self.row + block * self.together * self.sw * self.pixel
+        slabs = np.ascontiguousarray(np.ndarray(shape, X.dtype, X, start, steps))
+        return np.ndarray(matrices, X.dtype, slabs, 0, strides)
 
     def transposed(self, X: Array, part: slice) -> Array:
         """C' of some rows of the output, one below the other, (groups, kh, rows * L, slab)."""
@@ -191,3 +184,19 @@ class Layout:
 
 
 layout = functools.lru_cache(1024)(Layout)
+
+
+@functools.lru_cache(1024)
+def _patch_views(lay: Layout, count: int) -> tuple[tuple[int, ...], ...]:
+    """For `count` rows of the output: shape and steps of what is copied of the image, then of the patches in the copy."""
+    step = lay.sh
+    if lay.dh == 1:
+        length = (count - 1) * step + lay.kh
+        which: tuple[int, ...] = (lay.groups, length)
+        steps: tuple[int, ...] = (lay.group, lay.row)
+    else:  # the rows of each window are copied to lie one after the other
+        length = count * lay.kh
+        which, steps, step = (lay.groups, count, lay.kh), (lay.group, step * lay.row, lay.dh * lay.row), lay.kh
+    shape = (*which, lay.c_group, lay.kw, lay.together, lay.n)
+    steps = (*steps, lay.channel, lay.dw * lay.pixel, lay.sw * lay.pixel, lay.item)
+    return shape, steps, *run_views((lay.groups, length, lay.slab, lay.wide), lay.item, count, lay.kh, step)
