@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
@@ -23,7 +23,7 @@ BOUNDS = {  # of every number; those of the distortions are in distort.Distortio
     "weight_decay": (0, math.inf),
     "bias_lr_factor": (0, math.inf),
     "label_smoothing": (0, 1),
-    "clip_norm": (0, math.inf),
+    "clip_norm": (1e-9, math.inf),
     "dropout": (0, 1),
     "average": (0, 1),
     "pixel_scale": (1e-3, math.inf),
@@ -169,6 +169,12 @@ RECIPES = {
 }
 
 
+def shortened(recipe: Recipe) -> Recipe:
+    """Give a recipe with no more than 300 images and two epochs, or twelve steps: seconds."""
+    steps = min(recipe.steps, 12) if recipe.steps else None
+    return replace(recipe, train_size=min(recipe.train_size or 300, 300), epochs=min(recipe.epochs, 2), steps=steps)
+
+
 def setting(text: str) -> tuple[str, Any]:
     """FIELD=VALUE -> the field and a value of its type."""
     name, _, value = text.partition("=")
@@ -194,6 +200,13 @@ def changed(config: Mapping[str, Any]) -> dict[str, Any]:
     """Give the fields of a run's configuration that are not as its recipe has them, with their values."""
     own = vars(RECIPES[config["recipe"]]) if config.get("recipe") in RECIPES else {}
     return {name: config[name] for name in own if name != "about" and config.get(name, own[name]) != own[name]}
+
+
+def check_sizes(changes: Mapping[str, Any], trained: int, tested: int) -> None:
+    """Raise RunError where more images are asked for than there are to train or to test on; a recipe's own may be more."""
+    for name, count, what in (("train_size", trained, "training"), ("test_size", tested, "test")):
+        if (changes.get(name) or 0) > count:
+            raise RunError(f"recipe: {name} is {changes[name]:,}, but there are only {count:,} {what} images.")
 
 
 def make_model(recipe: Recipe, rng: np.random.Generator) -> LeNet:

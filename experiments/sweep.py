@@ -109,7 +109,7 @@ def summary(variant: str, results: list[dict[str, Any]]) -> dict[str, Any]:
     for key in ("test_accuracy", "part_accuracy"):
         if key in results[0]:
             values = np.array([100 * result[key] for result in results])
-            spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+            spread = float(values.std(ddof=1)) if len(values) > 1 else None  # one seed alone has none
             row[key] = {"mean": float(values.mean()), "std": spread, "values": values.tolist()}
     return row | {"seconds": float(np.mean([result["seconds"] for result in results]))}
 
@@ -123,7 +123,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             if key in row:
                 figures, name = row[key], row["variant"] if key == "test_accuracy" else "  the first of them alone"
                 values = " ".join(f"{value:.2f}" for value in figures["values"])
-                mean = f"{figures['mean']:.2f} +- {figures['std']:.2f}"
+                mean = f"{figures['mean']:.2f}" + (f" +- {figures['std']:.2f}" if figures["std"] is not None else "")
                 lines.append(f"{name:{width}}  {row['train_size']:6}  {mean:>19}  {row['seconds']:13.0f}  {values}")
     return "\n".join(lines)
 
@@ -133,14 +133,14 @@ def draw(path: Path, rows: list[dict[str, Any]], published: dict[str, float], by
     height = (4.5 if by_size else 1.4 + 0.4 * len(rows)) + 0.2 * (2 + len(published))  # a line of the legend each
     figure, axes = plt.subplots(figsize=(8, height), layout="constrained")
     means = [100 - row["test_accuracy"]["mean"] for row in rows]
-    spreads = [row["test_accuracy"]["std"] for row in rows]
+    spreads = [row["test_accuracy"]["std"] or 0.0 for row in rows]
     places = [row["train_size"] if by_size else -i for i, row in enumerate(rows)]
     bar = {
         "fmt": "o-" if by_size else "o",
         "capsize": 4,
         "color": "tab:blue",
         "zorder": 3,
-        "label": "mean and standard deviation",
+        "label": "mean and standard deviation" if any(spreads) else "one seed",
     }
     if by_size:
         axes.errorbar(places, means, yerr=spreads, **bar)
@@ -151,7 +151,7 @@ def draw(path: Path, rows: list[dict[str, Any]], published: dict[str, float], by
     for i, (place, row) in enumerate(zip(places, rows, strict=True)):
         errors = [100 - value for value in row["test_accuracy"]["values"]]
         spots = ([place] * len(errors), errors) if by_size else (errors, [place] * len(errors))
-        axes.plot(*spots, ".", color="tab:gray", markersize=5, label=None if i else "one seed")
+        axes.plot(*spots, ".", color="tab:gray", markersize=5, label="one seed" if any(spreads) and not i else None)
     for i, (name, error) in enumerate(published.items()):
         line = axes.axhline if by_size else axes.axvline
         line(error, color=f"C{i + 1}", linestyle="--", linewidth=1, label=f"{name}: {error:g} %")

@@ -18,7 +18,7 @@ from experiments import mnist
 from experiments.checkpoint import NAME, load_checkpoint, not_finite, remove_checkpoints, save_checkpoint
 from experiments.curves import draw_curves
 from experiments.progress import Progress
-from experiments.recipes import FIELDS, RECIPES, Recipe, setting
+from experiments.recipes import FIELDS, RECIPES, Recipe, changed, check_sizes, setting, shortened
 from experiments.runs import Run, RunError, folder_name, read_json, read_result
 from experiments.training import Training, arrays_of, evaluate
 from tinygrad_lite import FileFormatError, TinygradError, TrainingError
@@ -63,6 +63,7 @@ def train(options: argparse.Namespace, stop: "Stop") -> None:
     """Train one net."""
     config = configuration(options)
     data = load_data(options.data_dir, options.validate)
+    check_sizes(changed(config), *[len(digits.labels) for digits in data])
     training = Training(_recipe_in(config), options.seed, data[0])
     with writing(), Run.create(options.out, f"{options.recipe}-seed{options.seed}", config) as run:
         finish(run, training, data[1], stop, options.quiet, options.checkpoint_seconds)
@@ -258,13 +259,11 @@ def recipe_from(options: argparse.Namespace) -> Recipe:
     changes |= dict(setting(text) for text in options.set)
     if "epochs" in changes:
         changes.setdefault("steps", None)  # else the recipe's own would overrule them
-    if options.dry_run:
-        changes = {"train_size": 300, "batch_size": 50, "epochs": 2, "steps": None, **changes}
     recipe = dataclasses.replace(RECIPES[options.recipe], **changes)
     for name in ("seed", "checkpoint_seconds"):
         if not 0 <= (value := getattr(options, name)) < math.inf:
             raise RunError(f"--{name.replace('_', '-')}: must be a number of at least 0, got {value}.")
-    return recipe
+    return shortened(recipe) if options.dry_run else recipe
 
 
 def make_parser() -> argparse.ArgumentParser:

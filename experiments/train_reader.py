@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -33,7 +32,6 @@ from experiments.touching import pair_examples
 from experiments.training import as_input
 from models.ink import InkNet
 from models.lenet import LeNet
-from models.load import WEIGHTS
 from models.pair import PairNet
 from tinygrad_lite import Tensor, no_grad, optim
 from tinygrad_lite.serialize import save
@@ -186,14 +184,15 @@ def train(options: argparse.Namespace, training: mnist.Digits, kept_out: mnist.D
 def run(options: argparse.Namespace) -> None:
     """Train; write weights and figures."""
     if options.dry_run:
-        if options.out.resolve() == WEIGHTS.parent:
-            raise RunError(f"--dry-run: its weights would replace the reader's own in {options.out}; give another --out.")
         size, check = (64, 16) if options.net == "ink" else (1_000, 200)
         options.rounds, options.size, options.check, options.workers = 2, size, check, 1
         options.batch_size = min(options.batch_size, size)
     check_positive(options, "rounds", "size", "passes", "batch_size", "check", "workers")
     if options.size < options.batch_size:
         raise RunError(f"--size: must be at least --batch-size, {options.batch_size}, got {options.size}.")
+    weights = f"{NETS[options.net][2]}.safetensors"
+    if options.out is not None and os.path.exists(options.out / weights):  # hours of work, the reader's own perhaps
+        raise RunError(f"--out: {options.out} holds {weights} already; move it away or give another folder.")
     digits, test = mnist.load()
     kept = len(digits.images) - KEPT_OUT
     training = mnist.Digits(digits.images[:kept], digits.labels[:kept])
@@ -202,13 +201,12 @@ def run(options: argparse.Namespace) -> None:
         net, figures = train(options, training, kept_out)
         settings = {name: value for name, value in vars(options).items() if name not in ("out", "workers", "dry_run")}
         result: dict[str, Any] = {"settings": settings, "rounds": figures}
-        name = NETS[options.net][2]
         if options.net == "digits":
             result["test_accuracy"] = accuracy(outputs(net, test.images)[0], test.labels)
             print(f"{result['test_accuracy']:.2%} of the {len(test.images):,} test digits read right.")
         metadata = {"recipe": "experiments.train_reader", **{name: str(value) for name, value in settings.items()}}
-        save(net.state_dict(), files.path(f"{name}.safetensors"), metadata)
-        files.json(f"{name}.json", result)
+        save(net.state_dict(), files.path(weights), metadata)
+        files.json(weights.replace(".safetensors", ".json"), result)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -219,7 +217,7 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--net", choices=NETS, default="digits", help="LeNet, the net for touching pairs, or that for ink")
-    parser.add_argument("--out", type=folder_name, default=Path("runs/train_reader"), help="for weights and figures")
+    parser.add_argument("--out", type=folder_name, help="folder for the files; None: a new one under runs/")
     parser.add_argument("--seed", type=int, default=0, help="the one seed of all randomness")
     parser.add_argument("--rounds", type=int, default=14, help="rounds of fresh examples")
     parser.add_argument("--size", type=int, default=100_000, help="examples a round")

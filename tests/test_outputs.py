@@ -16,7 +16,6 @@ pytest.importorskip("matplotlib")
 from experiments import fuzz_gradients
 from experiments.outputs import Outputs
 from experiments.runs import RunError, check_positive, run_main
-from models.load import WEIGHTS
 from tinygrad_lite import GradientError
 
 WRITERS = ("components", "confusion", "feature_maps", "fuzz_gradients", "pages", "read", "train", "train_reader")
@@ -141,7 +140,9 @@ def test_a_folder_without_a_name_is_refused(tmp_path, monkeypatch, capsys, name)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_dry_run_does_not_replace_the_readers_own_weights(capsys):
+def test_trained_weights_are_never_replaced(tmp_path, capsys):
     train_reader = importlib.import_module("experiments.train_reader")
-    assert train_reader.main(["--dry-run", "--out", str(WEIGHTS.parent)]) == 1
-    assert "--dry-run: its weights would replace the reader's own" in capsys.readouterr().err
+    (tmp_path / "lenet.safetensors").write_bytes(b"of a night")
+    assert train_reader.main(["--dry-run", "--out", str(tmp_path)]) == 1
+    assert f"--out: {tmp_path} holds lenet.safetensors already; move it away or" in capsys.readouterr().err
+    assert (tmp_path / "lenet.safetensors").read_bytes() == b"of a night"

@@ -48,11 +48,27 @@ def test_every_number_has_bounds_and_may_be_as_they_are():
     (["--epochs", "3", "--set", "steps=7"], (3, 7)),
     (["--set", "steps=7"], (1, 7)),
     ([], (1, 2000)),
-    (["--set", "epochs=3", "--dry-run"], (3, None)),
+    (["--set", "epochs=3", "--dry-run"], (2, None)),
+    (["--set", "steps=7", "--dry-run"], (1, 7)),
+    (["--dry-run"], (1, 12)),
 ])  # fmt: skip
 def test_epochs_that_are_asked_for_overrule_the_recipes_own_steps(arguments, expected):
     found = recipe("--recipe", "origin", *arguments)
     assert (found.epochs, found.steps) == expected
+
+
+@pytest.mark.parametrize("asked", [["--epochs", "9", "--train-size", "60000"], ["--set", "steps=5000"], ["--recipe", "best"]])
+def test_dry_run_stays_small_whatever_else_is_asked_for(asked):
+    found = recipe("--dry-run", *asked)
+    per_epoch = -(-found.train_size // found.batch_size)
+    assert (found.steps or found.epochs * per_epoch) * found.batch_size <= 600
+
+
+def test_more_epochs_than_64_bits_can_count(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert train.main(["--epochs", "1" + 23 * "0"]) == 1
+    assert "one_cycle: total must fit into 64 bits, got a number of 8" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("count", [-1, 0, 60_000])
