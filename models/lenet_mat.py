@@ -37,7 +37,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Array]:
     Parameters
     ----------
     path : file with `params` as described above; a last layer with all ten rows, biases as rows or columns, single precision,
-        sparse matrices, a 9x1 cell array or a 1x9 struct array will do too
+        sparse matrices, a last w the other way round, a 9x1 cell array or a 1x9 struct array will do too
 
     Returns
     -------
@@ -57,11 +57,18 @@ def load(path: str | os.PathLike[str]) -> dict[str, Array]:
     differences = []
     for cell, layer in enumerate(layers, 1):
         name = CELLS.get(cell)
-        arrays = {key: _field(layer, key) for key in ("w", "b")}
+        struct = _unwrapped(layer)
+        arrays = {
+            key: _array(struct[key].item()) for key in ("w", "b") if key in (struct.dtype.names or ()) and struct.size == 1
+        }
         if name is None:
             differences += [
                 f"cell {cell}: {key} must be empty, got shape {value.shape}" for key, value in arrays.items() if value.size
             ]
+            continue
+        if len(arrays) < 2:
+            found = ", ".join(struct.dtype.names) if struct.dtype.names else f"{struct.dtype} of shape {struct.shape}"
+            differences.append(f"cell {cell} ({name}): must be a struct with the fields w and b, got {found}")
             continue
         shape = shapes[f"{name}.weight"]
         c_out = shape[0]
@@ -70,6 +77,8 @@ def load(path: str | os.PathLike[str]) -> dict[str, Array]:
         else:
             allowed, outputs = [(int(np.prod(shape[1:])), c_out)], c_out
         w, b = arrays["w"], arrays["b"]
+        if name == "fc2" and w.shape[::-1] in allowed:  # the other way round
+            w, outputs = w.T, w.shape[1]
         if w.shape not in allowed:
             differences.append(f"cell {cell} ({name}): w must be {' or '.join(map(str, allowed))}, got {w.shape}")
         elif b.size != outputs or max(b.shape) != b.size:
@@ -126,15 +135,19 @@ def _layers(source: Path) -> list[Any]:
     if source.stat().st_size > MAX_BYTES:
         raise FileFormatError(f"lenet_mat: {source} is larger than {MAX_BYTES} bytes, so it is no weight file of LeNet.")
     try:
+        names = [name for name, *_ in scipy.io.whosmat(source)]
         content = scipy.io.loadmat(source, variable_names=["params"])
     except NotImplementedError:
         raise FileFormatError(
             f"lenet_mat: {source} is a MAT file of version 7.3 (HDF5); save it in MATLAB with save(..., '-v7')."
         ) from None
     except Exception as error:  # SciPy's parser meets damage with errors of every kind
-        raise FileFormatError(f"lenet_mat: {source} is not a whole MAT file: {error}.") from None
+        raise FileFormatError(
+            f"lenet_mat: {source} is not a whole MAT file: {str(error).rstrip('.')}; copy it again, or save it anew."
+        ) from None
     if "params" not in content:
-        raise FileFormatError(f"lenet_mat: {source} has no variable `params`.")
+        found = ", ".join(names) or "none"
+        raise FileFormatError(f"lenet_mat: {source} must have a variable `params`, a cell array of layers, got {found}.")
     params = np.asarray(content["params"])
     of_structs = params.dtype == object or params.dtype.names is not None
     if not of_structs or params.size != max(CELLS) or max(params.shape) != params.size:
@@ -145,12 +158,15 @@ def _layers(source: Path) -> list[Any]:
     return list(params.reshape(-1))
 
 
-def _field(layer: Any, key: str) -> Array:
-    """Field `key` of a struct; an empty array if there is none."""
+def _unwrapped(layer: Any) -> Array:
+    """The struct in a cell, which may lie in cells of its own, as SciPy writes what it has read."""
     struct = np.asarray(layer)
-    if struct.dtype.names is None or key not in struct.dtype.names or struct.size != 1:
-        return np.zeros((0, 0))
-    value = struct.reshape(-1)[0][key]
+    while struct.dtype == object and struct.size == 1 and isinstance(inner := struct.item(), np.ndarray):
+        struct = inner
+    return struct
+
+
+def _array(value: Any) -> Array:
     if scipy.sparse.issparse(value):
         if 8 * math.prod(value.shape) > MAX_BYTES:  # a few bytes can announce any shape
             raise FileFormatError(f"lenet_mat: a sparse array of shape {value.shape} is no weight of LeNet.")
@@ -181,6 +197,8 @@ def main(argv: list[str] | None = None) -> int:
         source, target = Path(options.source), Path(options.target)
         state, metadata = read_state(source)
         _refuse_others(state)
+        if target.suffix.lower() != ".mat" and target.suffix not in serialize.SUFFIXES:
+            raise FileFormatError(f"the name must end in .mat, {' or '.join(serialize.SUFFIXES)}, got {target.name!r}.")
         if target.suffix != ".safetensors" and metadata.get("relu_after_conv") == "False":
             raise FileFormatError(
                 f"{source} is a net without ReLU after the convolutions, which only .safetensors files can say, got "
@@ -191,7 +209,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             serialize.save(state, target, metadata)
     except (TinygradError, OSError) as error:
-        print(f"lenet_mat: {error}", file=sys.stderr)
+        print(f"lenet_mat: {str(error).removeprefix('lenet_mat: ')}", file=sys.stderr)
         return 1
     print(f"Written: {target}")
     return 0

@@ -55,7 +55,9 @@ def load_lenet(path: str | os.PathLike[str] = WEIGHTS) -> LeNet:
         raise FileFormatError(f"load_lenet: {source} does not fit: {error}") from None
     for name, parameter in model.named_parameters():
         if not np.isfinite(parameter.data).all():
-            raise FileFormatError(f"load_lenet: {source}: {name} holds NaN or infinity; was its training broken off?")
+            raise FileFormatError(
+                f"load_lenet: {source}: {name} holds NaN or infinity, or more than float32 can; was its training broken off?"
+            )
     return model.eval()
 
 

@@ -8,7 +8,20 @@ import pytest
 
 import tinygrad_lite.functional as F
 from models.lenet import LeNet
-from tinygrad_lite import DtypeError, ShapeError, TapeError, Tensor, TinygradError, _check, apply, data, nn, no_grad, optim
+from tinygrad_lite import (
+    DtypeError,
+    ShapeError,
+    TapeError,
+    Tensor,
+    TinygradError,
+    _check,
+    apply,
+    data,
+    nn,
+    no_grad,
+    optim,
+    serialize,
+)
 from tinygrad_lite.nn import init
 
 
@@ -124,6 +137,10 @@ CASES = [
     (lambda: nn.Linear(0, 4), ShapeError, "Linear: in_features must be at least 1, got in_features=0"),
     (lambda: nn.Dropout(1.5), ShapeError, r"Dropout: p must lie in \[0, 1\], got p=1\.5"),
     (lambda: nn.Sequential(nn.ReLU(), 3), DtypeError, "Sequential: every layer .* got 3 at 1"),
+    (lambda: nn.Sequential(nn.Flatten(), nn.ReLU), DtypeError, r"Sequential: .*, got its class at 1; write ReLU\(\)\."),
+    (lambda: nn.Linear(2, 2).to("cuda:0"), DtypeError, "to: dtype must be .*, got 'cuda:0'; there is one device"),
+    (lambda: serialize.save(nn.Linear(2, 2), "w.npz"), DtypeError, r"save: state .*, got Linear; give its \.state_dict\(\)\."),
+    (lambda: nn.ReLU().load_state_dict(nn.ReLU()), DtypeError, r"load_state_dict: .*, got ReLU; give its \.state_dict\(\)\."),
     # dtypes
     (lambda: Tensor([1, 2], requires_grad=True, dtype=np.int64), DtypeError, "only floating point .* got dtype=int64"),
     (lambda: Tensor(np.arange(3), requires_grad=True), DtypeError, "only floating point .* got dtype=int64"),

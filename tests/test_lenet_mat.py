@@ -131,13 +131,17 @@ def test_other_ways_to_write_the_same_layout(tmp_path, change):
     np.testing.assert_array_equal(state["conv2.weight"][7], kernel.transpose(2, 1, 0))
 
 
-def test_python_lists_columns_and_struct_arrays(tmp_path):
+def test_lists_columns_struct_arrays_and_the_last_weights_turned(tmp_path):
     cells = random_params(7)
     expected = lenet_mat.load(write(tmp_path / "cells.mat", cells))
     structs = np.empty((1, 9), [("w", object), ("b", object)])
     for i in range(9):
         structs[0, i] = cells[0, i]["w"], cells[0, i]["b"]
-    for name, params in {"list": list(cells[0]), "column": cells.T, "structs": structs}.items():
+    others = {"list": list(cells[0]), "column": cells.T, "structs": structs}
+    for options in ({}, {"struct_as_record": False}, {"squeeze_me": True}, {"simplify_cells": True}):  # written again
+        others[f"{options}"] = scipy.io.loadmat(tmp_path / "cells.mat", **options)["params"]
+    others["turned"] = broken(random_params(7), 8, w=cells[0, 8]["w"].T)
+    for name, params in others.items():
         state = lenet_mat.load(write(tmp_path / f"{name}.mat", params))
         for key, value in expected.items():
             np.testing.assert_array_equal(state[key], value, err_msg=f"{name}: {key}")
@@ -166,7 +170,8 @@ def broken(cells, cell, **fields):
         (broken(random_params(), 4, w=np.ones((2, 3))), r"cell 5: w must be empty, got shape \(2, 3\)"),
         (random_params()[:, :8], r"cell array of 9 structs, got shape \(1, 8\)"),
         (np.zeros((1, 9)), r"cell array of 9 structs, got shape \(1, 9\) of dtype float64"),
-        (np.array([["text"] * 9], object), r"cell 1 \(conv1\): w must be \(25, 20\), got \(0, 0\)"),
+        (np.array([["text"] * 9], object), r"cell 1 \(conv1\): must be a struct with the fields w and b, got <U4 of shape"),
+        (np.array([[{"W": 1, "B": 2}] * 9], object), r"cell 1 \(conv1\): must be a struct with the fields w and b, got W, B;"),
     ],
 )  # fmt: skip
 def test_the_weights_of_another_net_are_refused_with_what_differs(tmp_path, params, words):
@@ -187,7 +192,7 @@ def test_files_that_are_no_weight_files(tmp_path, capsys):
     with pytest.raises(FileFormatError, match=r"version 7\.3 .*'-v7'"):
         lenet_mat.load(tmp_path / "v73.mat")
     scipy.io.savemat(tmp_path / "other.mat", {"weights": np.ones(3)})
-    with pytest.raises(FileFormatError, match="has no variable `params`"):
+    with pytest.raises(FileFormatError, match="must have a variable `params`, a cell array of layers, got weights"):
         lenet_mat.load(tmp_path / "other.mat")
     with pytest.raises(FileNotFoundError, match="there is no file"):
         lenet_mat.load(tmp_path / "none.mat")
@@ -208,6 +213,10 @@ def test_converting_both_ways_from_the_command_line(tmp_path, capsys):
     assert "c.mat" in capsys.readouterr().out
     first, last = lenet_mat.load(tmp_path / "a.mat"), lenet_mat.load(tmp_path / "c.mat")
     assert all(first[name].tobytes() == last[name].tobytes() for name in first)
+    for name, words in (("new.txt", "the name must end in .mat, .safetensors or .npz, got 'new.txt'"),
+                        ("none/new.mat", f"save: there is no folder {tmp_path / 'none'} for new.mat; make it")):  # fmt: skip
+        assert lenet_mat.main([str(tmp_path / "a.mat"), str(tmp_path / name)]) == 1
+        assert f"lenet_mat: {words}" in capsys.readouterr().err
 
 
 def test_load_lenet_reads_every_format_and_names_what_is_wrong(tmp_path):

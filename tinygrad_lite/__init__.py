@@ -1,6 +1,9 @@
 """A small autograd framework on NumPy whose gradients are fuzzed, not believed."""
 
+from typing import TYPE_CHECKING
+
 from tinygrad_lite import _memory, data, functional, nn, optim, serialize
+from tinygrad_lite._elsewhere import attributes_of
 from tinygrad_lite.errors import (
     DtypeError,
     FileFormatError,
@@ -37,3 +40,6 @@ __all__ = [
     "optim",
     "serialize",
 ]
+
+if not TYPE_CHECKING:  # a type checker would take it for a promise
+    __getattr__ = attributes_of(__name__)

@@ -75,7 +75,8 @@ def dtype(function: str, value: Any) -> np.dtype[Any]:
     except (TypeError, ValueError, RecursionError):
         result = np.dtype(object)
     if value is None or result.kind not in "biufc":
-        raise DtypeError(f"{function}: dtype must be a dtype of numbers, such as np.float32, got {value!r:.80}.")
+        hint = "; there is one device" if str(value).split(":")[0] in ("cpu", "cuda", "mps") else ""
+        raise DtypeError(f"{function}: dtype must be a dtype of numbers, such as np.float32, got {value!r:.80}{hint}.")
     return result
 
 
@@ -89,7 +90,8 @@ def integers(function: str, name: str, values: Any, minimum: int | None = None) 
 def entries(function: str, state: Any, names: Iterable[str]) -> None:
     """Refuse what is no mapping, or has not all the names."""
     if not isinstance(state, Mapping):
-        raise DtypeError(f"{function}: needs a mapping, such as state_dict() gives, got {type(state).__name__}.")
+        hint = "; give its .state_dict()" if hasattr(state, "state_dict") else ""
+        raise DtypeError(f"{function}: needs a mapping, such as state_dict() gives, got {type(state).__name__}{hint}.")
     if missing := [name for name in names if name not in state]:
         raise ShapeError(f"{function}: {missing[0]!r} is missing; got the names {list(state)[:5]!r:.200}.")
 

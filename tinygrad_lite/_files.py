@@ -15,6 +15,8 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     As with open(), a link stays one, and a file keeps its permissions.
     """
     path = Path(os.path.realpath(path))
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"save: there is no folder {path.parent} for {path.name}; make it, or change the path.")
     aside = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")  # no other writer's, of this process or another
     try:
         with open(aside, "wb") as file:

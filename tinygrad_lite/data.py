@@ -1,11 +1,12 @@
 """Shuffled batches from arrays, repeatable and resumable."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_lite import _check
+from tinygrad_lite._elsewhere import attributes_of
 from tinygrad_lite._types import Array
 from tinygrad_lite.errors import DtypeError, ShapeError
 
@@ -115,3 +116,7 @@ def _plain(state: Any) -> Any:
     if isinstance(state, dict):
         return {name: _plain(value) for name, value in state.items()}
     return state.tolist() if isinstance(state, (np.ndarray, np.generic)) else state
+
+
+if not TYPE_CHECKING:  # a type checker would take it for a promise
+    __getattr__ = attributes_of(__name__)

@@ -8,12 +8,13 @@ This file is long because it is the reference: one function an operation, each w
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from tinygrad_lite import _check
+from tinygrad_lite._elsewhere import attributes_of
 from tinygrad_lite._types import Array, Dims, Pair
 from tinygrad_lite.errors import DtypeError, ShapeError
 from tinygrad_lite.ops import activation, conv, elementwise, pool
@@ -648,3 +649,7 @@ def _parts(function: str, tensors: Sequence[Data]) -> list[Tensor]:
         wider = np.result_type(*({d for d in dtypes if d.kind in "fc"} or dtypes))  # integers take the floats' dtype
         parts = [part.to(wider) for part in parts]
     return parts
+
+
+if not TYPE_CHECKING:  # a type checker would take it for a promise
+    __getattr__ = attributes_of(__name__)

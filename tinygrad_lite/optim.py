@@ -9,12 +9,13 @@ This file is long because optimisers and schedules stand together, from the simp
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_lite import _check
 from tinygrad_lite import _threads as threads
+from tinygrad_lite._elsewhere import attributes_of
 from tinygrad_lite._types import Array
 from tinygrad_lite.errors import DtypeError, ShapeError, TinygradError
 from tinygrad_lite.tensor import Tensor
@@ -465,3 +466,7 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
         for p in with_grad:
             p.grad = p.grad * (limit / norm)  # type: ignore[operator]  # a new array: the user may hold the old one
     return norm
+
+
+if not TYPE_CHECKING:  # a type checker would take it for a promise
+    __getattr__ = attributes_of(__name__)

@@ -57,7 +57,8 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Map
     target = _checked(path)
     for argument, given in (("state", state), ("metadata", {} if metadata is None else metadata)):
         if not isinstance(given, Mapping):
-            raise DtypeError(f"save: {argument} must be a mapping, got {type(given).__name__}.")
+            hint = "; give its .state_dict()" if hasattr(given, "state_dict") else ""
+            raise DtypeError(f"save: {argument} must be a mapping, got {type(given).__name__}{hint}.")
     if not all(_is_text(text) for entry in (metadata or {}).items() for text in entry):
         raise DtypeError(f"save: metadata must be from str to str, got {dict(metadata or {})!r:.80}.")
     if OURS in (metadata or {}):
@@ -73,8 +74,6 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Map
         if target.suffix == ".npz" and ("\0" in name or len(name.encode()) > LONGEST):
             raise FileFormatError(f"save: {name!r:.80} is too long for .npz files, or has a zero in it; use .safetensors.")
         arrays[name] = array.astype(array.dtype.newbyteorder("="), copy=False)
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"save: there is no folder {target.parent} for {target.name}; make it, or change the path.")
     with whole_file(target) as file:
         if target.suffix == ".npz":
             with zipfile.ZipFile(file, "w") as archive:  # np.savez cannot write an array named "file"

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from tinygrad_lite import _check, tape
+from tinygrad_lite._elsewhere import missing
 from tinygrad_lite._types import Array, Dims, Rule, Vjp
 from tinygrad_lite.errors import DtypeError, OutOfBoundsError, ShapeError, TapeError, TinygradError
 from tinygrad_lite.ops import activation, elementwise, matmul, reduction, shape, softmax
@@ -253,8 +254,7 @@ class Tensor:
 
         def __getattr__(self, name: str) -> Any:
             """Say what stands here for a name of PyTorch's."""
-            hint = f"; use {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{hint}.", name=name, obj=self)
+            raise missing(self, name)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Copy and pickle leaves; a copy of a computed tensor would send its gradient to copies of the leaves."""
@@ -630,15 +630,6 @@ class Tensor:
 
 
 _new, _ndarray = Tensor.__new__, np.ndarray  # looked up once, not at every operation
-_ELSEWHERE = {  # PyTorch's names, and what there is for them
-    "view": ".reshape()", "clone": "Tensor(x) for a copy, 1 * x for one on the tape", "clamp": ".clip()", "numel": ".size",
-    "dim": ".ndim", "t": ".T", "pow": "**", "mm": "@", "bmm": "@", "matmul": "@", "repeat": ".expand() or F.cat",
-    "argmin": "(-x).argmax()", "long": ".to(np.int64)", "int": ".to(np.int32)", "half": ".to(np.float16)", "bool": ".to(bool)",
-    "any": ".numpy().any()", "all": ".numpy().all()", "requires_grad_": "x.requires_grad = True", "grad_fn": "repr(x)",
-    "cpu": "x itself: there is one device", "cuda": "x itself: there is one device", "device": "nothing: there is one device",
-    "contiguous": "x itself: any memory order will do", "fill_": "x.data[...] =", "zero_": "x.data[...] = 0",
-    "copy_": "x.data[...] =",
-}  # fmt: skip
 _NOT_IMPLEMENTED = cast(Tensor, NotImplemented)  # Python then asks the other operand, and words the error
 _COMPARISONS = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
 _UFUNCS = {name: name for name in ("exp", "sqrt", "log", "tanh", "maximum", "minimum", *_COMPARISONS)} | {

@@ -1,5 +1,8 @@
 """Layers and the Module that holds them."""
 
+from typing import TYPE_CHECKING
+
+from tinygrad_lite._elsewhere import attributes_of
 from tinygrad_lite.nn import init
 from tinygrad_lite.nn.layers import (
     ELU,
@@ -52,3 +55,6 @@ __all__ = [
     "Tanh",
     "init",
 ]
+
+if not TYPE_CHECKING:  # a type checker would take it for a promise
+    __getattr__ = attributes_of(__name__)

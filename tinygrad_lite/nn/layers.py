@@ -428,6 +428,8 @@ class Sequential(Module):
         for i, layer in enumerate(layers):
             if not callable(layer):
                 raise DtypeError(f"Sequential: every layer must be a Module or a function, got {layer!r} at {i}.")
+            if isinstance(layer, type) and issubclass(layer, Module):
+                raise DtypeError(f"Sequential: every layer must be a Module, got its class at {i}; write {layer.__name__}().")
             setattr(self, str(i), layer)
 
     def __iter__(self) -> Any:
