@@ -42,6 +42,7 @@ class Ink:
     light: bool  # ink lighter than the page
     name: str
     rules: Mask | None = None  # what of the mask is long straight lines, where there are any
+    all_ink: bool = False  # nothing of the mask is a shadow's edge or a table's
 
 
 @dataclass

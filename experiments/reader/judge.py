@@ -21,10 +21,12 @@ REJECT = 0.25  # below this confidence it is taken for something else than a dig
 REJECT_ODD = 0.90  # the same for what is unlike the page's other digits in size, pen or darkness
 
 
-def plausible(found: list[Part], shape: tuple[int, ...], known: list[int]) -> tuple[list[Part], float]:
+def plausible(
+    found: list[Part], shape: tuple[int, ...], known: list[int], *, all_ink: bool = False
+) -> tuple[list[Part], float]:
     """Drop what cannot be part of a digit; return the rest and the usual height of a digit, pixels.
 
-    `known` are the heights of digits that were read surely before.
+    `known` are the heights of digits that were read surely before. all_ink: what runs off the picture may be a digit, too.
     """
     height, width = shape
 
@@ -35,9 +37,9 @@ def plausible(found: list[Part], shape: tuple[int, ...], known: list[int]) -> tu
     kept = []
     for part in found:
         _, _, w, h = part.box
-        if at_border(part) and max(w / width, h / height) > 0.3:
+        if at_border(part) and max(w / width, h / height) > 0.3 and not all_ink:
             continue
-        if w > 0.95 * width and h > 0.95 * height:
+        if w > 0.95 * width and h > 0.95 * height and not (all_ink and part.area > 0.12 * w * h):
             continue
         kept.append(part)
     if not kept:
@@ -56,7 +58,7 @@ def plausible(found: list[Part], shape: tuple[int, ...], known: list[int]) -> tu
             continue
         if (w > 6 * h and w > 1.2 * unit) or (w < NARROW * unit and h > HIGHEST * unit):  # a line
             continue
-        if at_border(part) and (w < 0.2 * unit or not 0.6 * unit < h <= HIGHEST * unit):
+        if at_border(part) and not all_ink and (w < 0.2 * unit or not 0.6 * unit < h <= HIGHEST * unit):
             continue
         result.append(part)
     return result, unit
@@ -131,7 +133,7 @@ def unlike(chosen: list[Hypothesis], ink: Ink, sure: list[float]) -> Floats:
             sides.append(float(ink.gray[there][bare].mean()) if bare.mean() > 0.15 else np.nan)
         apart = [abs(np.log2((sides[i] + 8) / (sides[i + 1] + 8))) for i in (0, 2)]
         edges.append(max((a for a in apart if not np.isnan(a)), default=0.0))
-    looked, edge = np.log2(np.maximum(looks, 1e-6)), np.array(edges, np.float32)
+    looked, edge = np.log2(np.maximum(looks, 1e-6)), np.array(edges, np.float32) * (not ink.all_ink)
     model = looked[np.array(sure) > SURE]
     model_edge = float(np.median(edge[np.array(sure) > SURE])) if len(model) else 0.0
     away = (np.clip(edge - model_edge, 0, None) / 0.6) ** 2
@@ -180,8 +182,11 @@ def link(found: list[Part], sure: Floats, unit: float) -> list[list[int]]:
     return [list(np.flatnonzero(group == g)) for g in np.unique(group)]
 
 
-def only_digit(found: list[Part], shape: tuple[int, ...]) -> list[Part]:
-    """Choose the parts of the one digit on a picture: no specks, no frame, nothing along or around the border, no underline."""
+def only_digit(found: list[Part], shape: tuple[int, ...], *, all_ink: bool = False) -> list[Part]:
+    """Choose the parts of the one digit on a picture: no specks, no frame, no underline, nothing along or around the border.
+
+    all_ink: what runs off the picture may be a part of it, too.
+    """
     height, width = shape
 
     def sides(part: Part) -> int:
@@ -190,7 +195,7 @@ def only_digit(found: list[Part], shape: tuple[int, ...]) -> list[Part]:
 
     def frame(part: Part) -> bool:
         _, _, w, h = part.box
-        thin = part.area < 0.12 * w * h or min(w / width, h / height) < 0.06
+        thin = part.area < 0.12 * w * h or (min(w / width, h / height) < 0.06 and not all_ink)
         corners = sides(part) == 4 and part.mask[:: h - 1, :: w - 1].sum() > 2  # dark, as of a lens or a table
         return corners or (sides(part) >= 1 and thin and max(w / width, h / height) > 0.5)
 
@@ -200,7 +205,7 @@ def only_digit(found: list[Part], shape: tuple[int, ...]) -> list[Part]:
     inner = [p for p in kept if not sides(p)]
     around = any(sides(p) == 4 for p in kept) and any(p.box[3] > INSIDE * height for p in inner)  # dark corners, or a square
     # What lies inside is the digit when it is large enough to be one; else the digit runs off the picture.
-    if inner and (around or max(p.area for p in inner) > 0.15 * max(p.area for p in kept)):
+    if inner and (around or (not all_ink and max(p.area for p in inner) > 0.15 * max(p.area for p in kept))):
         kept = inner
     digit = max(kept, key=lambda p: p.area)
     _, y, w, h = digit.box

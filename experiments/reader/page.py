@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.reader import find, judge, order, split, stack
+from experiments.reader.drawn import ink_of_two_shades
 from experiments.reader.find import Floats, Ink, Part
 from experiments.reader.judge import SURE
 from experiments.reader.nets import Nets
@@ -77,6 +78,8 @@ class Reader:
         if min(picture.shape[:2]) < LEAST:
             return Reading()
         sheet = find_sheet(picture)
+        if sheet is not None and ink_of_two_shades(find.to_gray(find.fit(picture)[0])):  # it is but a wide stroke
+            sheet = None
         places: list[Place] = [(picture, (0, 0))]
         if sheet is None:
             best, sure = self._read_picture(picture, single=single)
@@ -136,6 +139,9 @@ class Reader:
         gray = find.to_gray(large)
 
         def guesses() -> Iterator[Ink]:
+            if (drawn := ink_of_two_shades(gray)) is not None:
+                yield drawn
+                return
             by_rules = guesses_at_ink(gray, single=single)
             yield from islice(by_rules, 1)
             likely = None if single else self.nets.ink_on(large)  # one digit alone has wider strokes than the net knows
@@ -175,7 +181,7 @@ class Reader:
                 without_rules = reading
                 best_of[ink.light] = max(best_of.get(ink.light, 0.0), score)
                 readings[ink.light].append(reading)
-                if score > best_score:
+                if score > best_score or (ink.all_ink and not best.digits):  # unsure, for it is no shadow
                     best, best_score, polarity = reading, score, ink.light
                 all_sure = all_sure or (sure and not (edges and reading.is_line()))
             tried += 1
@@ -194,7 +200,7 @@ class Reader:
 
         What is known from other guesses is taken over, and what is now read surely is added to it.
         """
-        found, unit = judge.plausible(find.parts(ink.mask), ink.mask.shape, heights(known))
+        found, unit = judge.plausible(find.parts(ink.mask), ink.mask.shape, heights(known), all_ink=ink.all_ink)
         if not found:
             return Reading(), 0.0, False
         found = sorted(found, key=lambda p: -p.area)[:MOST_PARTS]
@@ -270,16 +276,10 @@ class Reader:
 
     def _read_single(self, ink: Ink) -> tuple[Reading, float, bool]:
         """Read all the ink as one digit."""
-        kept = judge.only_digit(find.parts(ink.mask), ink.mask.shape)
+        kept = judge.only_digit(find.parts(ink.mask), ink.mask.shape, all_ink=ink.all_ink)
         if not kept:
             return Reading(), 0.0, False
-        x0, y0 = min(p.box[0] for p in kept), min(p.box[1] for p in kept)
-        x1, y1 = max(p.box[0] + p.box[2] for p in kept), max(p.box[1] + p.box[3] for p in kept)
-        mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
-        for part in kept:
-            x, y, w, h = part.box
-            mask[y - y0 : y - y0 + h, x - x0 : x - x0 + w] |= part.mask
-        digits = self._finish(ink, [Hypothesis((x0, y0, x1 - x0, y1 - y0), mask)])
+        digits = self._finish(ink, [split.together(kept)])
         return Reading(digits), digits[0].confidence, digits[0].confidence > 0.97
 
     def _finish(self, ink: Ink, chosen: list[Hypothesis], upright: float = 0.0) -> list[Digit]:

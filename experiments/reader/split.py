@@ -39,14 +39,18 @@ class Cluster:
     cut: bool = True  # whether any part may be more than one digit
 
 
+def _around(group: list[Part]) -> Box:
+    x, y = min(p.box[0] for p in group), min(p.box[1] for p in group)
+    return x, y, max(p.box[0] + p.box[2] for p in group) - x, max(p.box[1] + p.box[3] for p in group) - y
+
+
 def make_cluster(group: list[Part], cut: list[bool], contrast: Floats) -> Cluster:
     """Lay parts on one canvas and number their pieces from left to right; part i is cut up where cut[i].
 
     contrast, (h, w) in [0, 1], is of the whole page.
     """
-    x0, y0 = min(p.box[0] for p in group), min(p.box[1] for p in group)
-    x1, y1 = max(p.box[0] + p.box[2] for p in group), max(p.box[1] + p.box[3] for p in group)
-    canvas = np.zeros((y1 - y0, x1 - x0), np.int32)
+    x0, y0, width, height = box = _around(group)
+    canvas = np.zeros((height, width), np.int32)
     centres: list[tuple[float, int, float]] = []  # x, piece, ink cut through after it
     number = 0
     for part, is_cut in zip(group, cut, strict=True):
@@ -70,7 +74,7 @@ def make_cluster(group: list[Part], cut: list[bool], contrast: Floats) -> Cluste
     order = np.zeros(number + 1, np.int32)
     for new, (_, old, _) in enumerate(centres, 1):
         order[old] = new
-    return Cluster((x0, y0, x1 - x0, y1 - y0), order[canvas], number, [after for _, _, after in centres], any(cut))
+    return Cluster(box, order[canvas], number, [after for _, _, after in centres], any(cut))
 
 
 @dataclass
@@ -85,6 +89,16 @@ class Hypothesis:
     pair: bool = False
     log_probs: Floats = field(default_factory=lambda: np.zeros((1, 10), np.float32))  # as read: (1, 10), a pair (2, 10)
     halves: list["Hypothesis"] = field(default_factory=list)  # of a pair that was chosen
+
+
+def together(group: list[Part]) -> Hypothesis:
+    """Take all of some parts for one digit."""
+    x0, y0, width, height = box = _around(group)
+    mask = np.zeros((height, width), np.uint8)
+    for part in group:
+        x, y, w, h = part.box
+        mask[y - y0 : y - y0 + h, x - x0 : x - x0 + w] |= part.mask
+    return Hypothesis(box, mask)
 
 
 def hypotheses(cluster: Cluster, unit: float, *, pairs: bool = False) -> list[Hypothesis]:

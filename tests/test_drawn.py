@@ -1,0 +1,107 @@
+"""Pictures of two shades: digits that are drawn, scanned or MNIST's own images, read as all the ink that is there."""
+
+import cv2
+import numpy as np
+import pytest
+
+from experiments import mnist
+from experiments.read import load_reader
+from experiments.reader import find
+from experiments.reader.drawn import ink_of_two_shades
+from experiments.reader.judge import only_digit, plausible
+
+FORMS = ["as it is", "dark on light", "enlarged, a line along two edges", "dark on light, likewise"]
+# Of the last 5,000 training images, in each form: edges and holes of their strokes were taken for ink, and strokes for page.
+KEPT_OUT = [[55008, 55088, 55200, 55296, 55352, 55360], [55089], [55010, 55046, 55122, 55294, 55306, 55314], [55039, 55167]]
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return load_reader()
+
+
+def in_form(image, form):
+    """(28, 28) -> a picture."""
+    picture = np.repeat(image[..., None], 3, axis=2)
+    if form > 1:
+        picture = cv2.resize(picture, None, fx=8, fy=8, interpolation=cv2.INTER_NEAREST)
+        picture[-1] = picture[:, -1] = 255
+    return 255 - picture if form % 2 else picture
+
+
+def drawn(*strokes, pen=30, size=(300, 300)):
+    """Strokes of black ink, each a list of points, on a white page."""
+    page = np.full((*size, 3), 255, np.uint8)
+    for stroke in strokes:
+        cv2.polylines(page, [np.array(stroke)], False, (0, 0, 0), pen, cv2.LINE_AA)
+    return page
+
+
+def ink_on(picture):
+    return ink_of_two_shades(find.to_gray(find.fit(picture)[0]))
+
+
+@pytest.mark.parametrize("form", range(4), ids=FORMS)
+@pytest.mark.parametrize("single", [False, True])
+def test_images_of_mnist_are_read_whole(reader, form, single):
+    digits, _ = mnist.load()
+    chosen = KEPT_OUT[form]
+    read = ["".join(reader.read(in_form(digits.images[i], form), single=single).lines()) for i in chosen]
+    assert read == [str(digits.labels[i]) for i in chosen]
+
+
+@pytest.mark.parametrize("light", [False, True])
+def test_all_that_differs_from_a_page_of_one_shade_is_ink(light):
+    page = drawn([(150, 60), (150, 240)], [(60, 150), (240, 150)], pen=50)  # wide strokes, with no page between their edges
+    page[-2:] = page[:, -2:] = 0  # a line along two edges is none
+    ink = ink_on(255 - page if light else page)
+    assert (ink.light, ink.all_ink) == (light, True)
+    assert ink.mask[3 * 60 : 3 * 240, 3 * 130 : 3 * 170].all()
+    assert not ink.mask[:, -30:].any()
+    assert not ink.mask[-30:].any()
+
+
+def photographed(page):
+    """As a camera sees it: light that falls off by a tenth from one side to the other, and noise."""
+    light = np.linspace(1, 0.9, page.shape[1])[None, :, None]
+    noise = np.random.default_rng(0).normal(0, 3, page.shape)
+    return np.clip(page * light * 0.9 + noise, 0, 255).astype(np.uint8)
+
+
+def test_where_more_than_two_shades_are_no_page_is_taken_for_one():
+    stroke = [(80, 60), (80, 240)]
+    page = drawn(stroke)
+    assert ink_on(page) is not None
+    assert ink_on(photographed(page)) is None
+    faint = page.copy()
+    cv2.line(faint, (200, 80), (200, 220), (190, 190, 190), 8)  # pencil beside a marker
+    assert ink_on(faint) is None
+    speck = page.copy()
+    cv2.circle(speck, (200, 150), 4, (190, 190, 190), -1)
+    assert ink_on(speck) is not None
+    assert ink_on(np.full_like(page, 255)) is None
+    assert ink_on(255 - (255 - page) // 8) is None  # next to no ink
+
+
+@pytest.mark.parametrize("light", [False, True])
+def test_a_sheet_or_square_with_something_on_it_is_no_ink(light):
+    board = np.full((300, 300, 3), 255, np.uint8)
+    cv2.fillPoly(board, [np.array([(60, 40), (250, 55), (240, 260), (50, 240)])], (0, 0, 0))
+    board = 255 - board if light else board
+    assert ink_on(board) is not None  # it may be a stroke, though a very wide one
+    shade = 0 if light else 255
+    assert ink_on(cv2.line(board, (150, 100), (150, 200), (shade,) * 3, 20)) is None
+    zero = cv2.ellipse(np.full((300, 300, 3), 255, np.uint8), (150, 150), (60, 90), 0, 0, 360, (0, 0, 0), 45)
+    assert ink_on(255 - zero if light else zero) is not None
+
+
+def test_a_digit_that_runs_off_a_picture_of_two_shades_is_whole(reader):
+    five = drawn([(110, 60), (100, 140)], [(130, 40), (230, 30)], pen=16, size=(300, 260))
+    cv2.ellipse(five, (130, 215), (70, 78), 0, -125, 150, (0, 0, 0), 16, cv2.LINE_AA)  # past the lower edge
+    parts = find.parts(ink_on(five).mask)
+    shape = ink_on(five).mask.shape
+    assert len(parts) > 1
+    assert len(only_digit(parts, shape, all_ink=True)) == len(plausible(parts, shape, [], all_ink=True)[0]) == len(parts)
+    assert len(only_digit(parts, shape)) < len(parts) > len(plausible(parts, shape, [])[0])
+    for single in (False, True):
+        assert reader.read(five, single=single).lines() == ["5"]
