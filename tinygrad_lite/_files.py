@@ -12,7 +12,7 @@ from typing import IO
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """Open a file to write: it takes its name when all is written, or leaves nothing behind where that fails.
 
-    As with open(), a link stays one, and a file keeps its permissions.
+    As with open(), a link stays one, and a file keeps its permissions. FileNotFoundError: there is no such folder.
     """
     path = Path(os.path.realpath(path))
     if not path.parent.is_dir():
