@@ -8,7 +8,11 @@ from experiments import mnist
 from experiments.read import load_reader
 from experiments.reader import find
 from experiments.reader.drawn import ink_of_two_shades
-from experiments.reader.judge import only_digit, plausible
+from experiments.reader.judge import only_digit, plausible, unlike
+from experiments.reader.page import Reader
+from experiments.reader.reading import Digit, Reading
+from experiments.reader.sheet import find_sheet
+from experiments.reader.split import together
 
 FORMS = ["as it is", "dark on light", "enlarged, a line along two edges", "dark on light, likewise"]
 # Of the last 5,000 training images, in each form: edges and holes of their strokes were taken for ink, and strokes for page.
@@ -105,3 +109,48 @@ def test_a_digit_that_runs_off_a_picture_of_two_shades_is_whole(reader):
     assert len(only_digit(parts, shape)) < len(parts) > len(plausible(parts, shape, [])[0])
     for single in (False, True):
         assert reader.read(five, single=single).lines() == ["5"]
+
+
+def test_a_1_along_the_edge_is_no_frame(reader):
+    one = drawn([(6, 50), (6, 250)], [(22, 60), (36, 75)], pen=12)
+    assert reader.read(drawn([(6, 50), (6, 250)], pen=12)).lines() == ["1"]
+    parts, shape = find.parts(ink_on(one).mask), ink_on(one).mask.shape
+    assert len(only_digit(parts, shape, all_ink=True)) == 2
+    assert len(only_digit(parts, shape)) == 1
+
+
+def test_a_wide_light_stroke_is_no_sheet(reader):
+    one = 255 - drawn([(150, 60), (140, 240)], pen=60)
+    assert find_sheet(one) is not None
+    assert reader.read(one).lines() == ["1"]
+
+
+@pytest.mark.parametrize(("size", "kept"), [(290, True), (10, False)], ids=["a digit", "a frame"])
+def test_a_digit_may_fill_a_picture_of_two_shades_and_a_frame_may_not(size, kept):
+    mask = np.ones((300, 300), np.uint8)
+    mask[5:-5, 5:-5] = 0
+    mask[:, :size] = 1
+    filling, digit = find.parts(mask)[0], find.Part((100, 100, 60, 100), np.ones((100, 60), np.uint8))
+    found, shape = [filling, digit], mask.shape
+    assert any(part is filling for part in plausible(found, shape, [], all_ink=True)[0]) == kept
+    assert not any(part is filling for part in plausible(found, shape, [])[0])
+
+
+def test_between_a_light_and_a_dark_side_lies_a_shadows_edge_but_on_a_page_of_one_shade():
+    gray = np.full((200, 200), 250, np.float32)
+    gray[:, 100:] = 60
+    mask = np.zeros((200, 200), np.uint8)
+    mask[50:150, 95:105] = 1
+    stroke = together(find.parts(mask))
+    for all_ink in (False, True):
+        ink = find.Ink(mask.astype(np.float32), mask.astype(np.float32), gray, mask, False, "", all_ink=all_ink)
+        assert bool(unlike([stroke], ink, [0.5])[0] > 1) != all_ink
+
+
+def test_an_unsure_digit_is_given_where_it_can_be_no_shadow(reader, monkeypatch):
+    unsure = Digit((60, 40, 50, 90), 7, 0.4, 1, 0.3, np.zeros((28, 28), np.float32))
+    monkeypatch.setattr(Reader, "_read_ink", lambda *_: (Reading([unsure]), 0.0, False))
+    monkeypatch.setattr(Reader, "_read_single", lambda *_: (Reading(), 0.0, False))
+    page = drawn([(80, 60), (80, 240)])
+    assert reader.read(page).lines() == ["7"]
+    assert reader.read(photographed(page)).lines() == []

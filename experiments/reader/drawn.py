@@ -14,6 +14,10 @@ def ink_of_two_shades(gray: Floats) -> Ink | None:
     """Guess that ink is all that differs from a page of one shade; None where there is no such page.
 
     Where there is one, no estimate of the page need be feared to take the inside of a wide stroke for page, or a hole for ink.
+
+    Parameters
+    ----------
+    gray : float32, (h, w), 0 to 255
     """
     level, _ = cv2.threshold(gray[::2, ::2].clip(0, 255).astype(np.uint8), 0, 255, cv2.THRESH_OTSU)
     ring = max(2, round(0.02 * min(gray.shape)))
