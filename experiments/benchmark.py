@@ -177,7 +177,8 @@ def draw(results: dict[str, dict[int, dict[str, dict[str, float]]]]) -> Figure:
             if points:
                 sizes = [size for size, _ in points]
                 ax.plot(sizes, [1e3 * row["median"] for _, row in points], "o-", color=colours[name], label=name, markersize=3)
-                ax.fill_between(sizes, *([1e3 * row[q] for _, row in points] for q in ("low", "high")), alpha=0.2)
+                low, high = ([1e3 * row[q] for _, row in points] for q in ("low", "high"))
+                ax.fill_between(sizes, low, high, color=colours[name], alpha=0.2)
         title, _, of = TASKS[task][0].rpartition(", ")
         ax.set(
             title=textwrap.fill(title, TITLE),

@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 import tinygrad_lite.functional as F
 from experiments import benchmark, contenders
@@ -34,6 +35,18 @@ def test_no_title_is_cut_off():
     for title in titles:
         box = title.get_window_extent()
         assert 0 <= box.x0 < box.x1 <= figure.bbox.width, title.get_text()
+
+
+def test_the_spread_has_the_colour_of_its_line():
+    row = {"median": 1.0, "low": 0.9, "high": 1.1, "memory": 1}
+    table = dict.fromkeys(list(contenders.CONTENDERS)[1::2], row)  # not all are installed
+    figure = benchmark.draw({"step": {1: table, 100: table}})
+    curves = [axes for axes in figure.axes if axes.collections]
+    benchmark.plt.close(figure)
+    assert curves
+    for axes in curves:
+        for line, band in zip(axes.lines, axes.collections, strict=True):
+            assert to_rgb(line.get_color()) == tuple(band.get_facecolor()[0][:3])
 
 
 @pytest.mark.parametrize(
