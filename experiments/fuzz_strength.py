@@ -10,6 +10,9 @@ python -m experiments.fuzz_strength oracle       does the error estimate hold wh
 python -m experiments.fuzz_strength sensitivity  smallest relative error of a gradient that is found, median over ops
 python -m experiments.fuzz_strength shrink       elements in the shrunk failures of the catalogue
 python -m experiments.fuzz_strength torch        check_grad beside torch.autograd.gradcheck on a convolution
+python -m experiments.fuzz_strength all          all that need no other library: hours
+
+Writes the figures as fuzz_strength.json, and those of `curve` as a picture, too.
 """
 
 import argparse
@@ -20,11 +23,15 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
+from experiments.outputs import Outputs
+from experiments.outputs import parser as with_outputs
 from experiments.runs import RunError, check_positive, run_main
 from experiments.unseen import Unseen
 from tinygrad_lite.fuzz import OpSpec, fuzz_grad
@@ -33,22 +40,65 @@ from tinygrad_lite.fuzz.project import SPECS
 from tinygrad_lite.gradcheck import check_grad, directional
 
 Rule = Any
+Row = TypeVar("Row")
+Figures = dict[str, Any]  # as they go to JSON
+
+COUNTS = (10, 30, 100, 300)  # examples
 
 
-def curve(seeds: int) -> None:
+@dataclass(frozen=True)
+class Work:
+    """How much a part does: how many seeds, from which on, and whether of every table the first few rows only."""
+
+    seed: int
+    seeds: int
+    dry_run: bool
+
+    def some(self, table: Sequence[Row]) -> Sequence[Row]:
+        return table[:3] if self.dry_run else table
+
+    def each_seed(self) -> range:
+        return range(self.seed, self.seed + self.seeds)
+
+
+def curve(work: Work) -> Figures:
     """Print the share of the catalogue that is caught, by examples and seed, and what caught it."""
-    needed: dict[int, list[float]] = {}
+    catalogue = work.some(CATALOGUE)
+    needed: dict[int, list[float | None]] = {}  # None for never
+    missed: dict[int, list[str]] = {}
     killers: Counter[str] = Counter()
-    for seed in range(seeds):
-        reports = [m.fuzz(max_examples=300, seed=seed, shrink=False) for m in CATALOGUE]
-        needed[seed] = [r.examples_to_failure or math.inf for r in reports]
+    for seed in work.each_seed():
+        reports = [m.fuzz(max_examples=max(COUNTS), seed=seed, shrink=False) for m in catalogue]
+        needed[seed] = [r.examples_to_failure for r in reports]
         killers.update(r.failure.worst.name for r in reports if r.failure is not None)
-        print(f"seed {seed}: missed {[m.name for m, r in zip(CATALOGUE, reports, strict=True) if r]}", flush=True)
-    print(f"{len(CATALOGUE)} wrong rules")
+        missed[seed] = [m.name for m, r in zip(catalogue, reports, strict=True) if r]
+        print(f"seed {seed}: missed {missed[seed]}", flush=True)
+    print(f"{len(catalogue)} wrong rules")
     print("examples  " + "  ".join(f"seed {seed}" for seed in needed))
-    for count in (10, 30, 100, 300):
-        print(f"{count:8}  " + "  ".join(f"{np.mean(np.array(n) <= count):6.1%}" for n in needed.values()))
-    print(f"median examples to failure {np.median(list(needed.values())):.0f}; caught by {dict(killers.most_common())}")
+    first = np.array([[n or math.inf for n in of_seed] for of_seed in needed.values()])
+    caught = {count: np.mean(first <= count, axis=1).tolist() for count in COUNTS}
+    for count, shares in caught.items():
+        print(f"{count:8}  " + "  ".join(f"{share:6.1%}" for share in shares))
+    print(f"median examples to failure {np.median(first):.0f}; caught by {dict(killers.most_common())}")
+    return {"wrong_rules": [m.name for m in catalogue], "examples_to_failure": needed, "caught": caught, "missed": missed,
+            "caught_by": killers}  # fmt: skip
+
+
+def draw_curve(figures: Figures) -> Figure:
+    """Draw the share of the catalogue that is caught after so many examples, a line for each seed."""
+    fig, ax = plt.subplots(figsize=(6.5, 4), layout="constrained")
+    for seed, needed in figures["examples_to_failure"].items():
+        found = sorted(n for n in needed if n is not None)
+        share = 100 * np.arange(len(found) + 1) / len(needed)
+        ax.step([1, *found, max(COUNTS)], [*share, share[-1]], where="post", label=f"seed {seed}")
+    ax.set_xscale("log")
+    ax.set_xticks([1, *COUNTS], [str(n) for n in (1, *COUNTS)])
+    ax.set_ylim(0, 103)
+    ax.set_xlabel("examples")
+    ax.set_ylabel(f"of {len(figures['wrong_rules'])} wrong rules caught, %")
+    ax.grid(alpha=0.3)
+    ax.legend(loc="lower right")
+    return fig
 
 
 def operators() -> dict[str, Callable[[Rule], Rule]]:
@@ -109,15 +159,18 @@ def operators() -> dict[str, Callable[[Rule], Rule]]:
     return made
 
 
-def generated(seeds: int) -> None:
+def _rules(work: Work) -> Sequence[OpSpec]:
+    """The project's own rules, without the functions that are made of them."""
+    return work.some([spec for spec in SPECS if not spec.name.startswith("functional")])
+
+
+def generated(work: Work) -> Figures:
     """Fuzz wrong rules made from the project's rules; one is left out where it is the rule itself (equivalent)."""
     total, caught, equal, missed = 0, 0, [], []
-    for spec in SPECS:
-        if spec.name.startswith("functional"):
-            continue
-        for name, mutate in operators().items():
+    for spec in _rules(work):
+        for name, mutate in work.some(list(operators().items())):
             wrong = mutate(spec.fn)
-            report = replace(spec, fn=wrong).fuzz(max_examples=100, seed=0, shrink=False, raise_error=False)
+            report = replace(spec, fn=wrong).fuzz(max_examples=100, seed=work.seed, shrink=False, raise_error=False)
             total += 1
             if not report:
                 caught += 1
@@ -129,6 +182,7 @@ def generated(seeds: int) -> None:
     print(f"generated wrong rules: {total}, of which the same function as the right one: {len(equal)}")
     print(f"caught at 100 examples: {caught} of {different} = {caught / different:.1%}")
     print("missed:\n  " + "\n  ".join(missed) + "\nequivalent:\n  " + "\n  ".join(equal))
+    return {"wrong_rules": different, "caught": caught, "missed": missed, "equivalent": equal}
 
 
 def _equivalent(spec: OpSpec, wrong: Rule) -> bool:
@@ -163,23 +217,26 @@ def _equivalent(spec: OpSpec, wrong: Rule) -> bool:
     return same
 
 
-def unseen(seeds: int, table: Sequence[Unseen]) -> None:
+def unseen(work: Work, rows: Sequence[Unseen]) -> Figures:
     """Print false alarms on right rules that were not used for tuning, and the share of their wrong versions that is caught."""
-    alarms, lowest, kinds, cases, examples = [], (1.0, ""), Counter[str](), 0, 0
-    for case, seed in itertools.product(table, range(seeds)):
-        report = fuzz_grad(case.rule, case.inputs, max_examples=100, seed=1000 + seed, raise_error=False)
-        alarms += [] if report else [f"{case.name}, seed {1000 + seed}:\n{report}"]
+    table = work.some(rows)
+    alarms, lowest, kinds, cases, examples = [], (2.0, ""), Counter[str](), 0, 0
+    for case, seed in itertools.product(table, [1000 + seed for seed in work.each_seed()]):
+        report = fuzz_grad(case.rule, case.inputs, max_examples=100, seed=seed, raise_error=False)
+        alarms += [] if report else [f"{case.name}, seed {seed}:\n{report}"]
         kinds, examples = kinds + report.kinds, examples + report.examples
         cases += report.examples - report.outside
         lowest = min(lowest, (report.decided, case.name))
     decided = kinds["smooth"] + kinds["kink"]
-    print(f"{len(table)} right rules, {seeds} seeds: {examples} examples, {cases} of them with a finite output; "
+    print(f"{len(table)} right rules, {work.seeds} seeds: {examples} examples, {cases} of them with a finite output; "
           f"{decided} of {kinds.total()} directions decided = {decided / kinds.total():.2%}, lowest {lowest[1]} {lowest[0]:.1%}")  # fmt: skip
     print(f"false alarms: {len(alarms)}\n" + "\n".join(alarms))
     slips = [slip for case in table for slip in ((name, wrong, case.inputs) for name, wrong in case.wrong())]
     missed = [name for name, wrong, inputs in slips
-              if fuzz_grad(wrong, inputs, max_examples=100, seed=1000, shrink=False, raise_error=False)]  # fmt: skip
+              if fuzz_grad(wrong, inputs, max_examples=100, seed=1000 + work.seed, shrink=False, raise_error=False)]  # fmt: skip
     print(f"{len(slips)} wrong versions: {1 - len(missed) / len(slips):.1%} caught at 100 examples; missed: {missed}")
+    return {"right_rules": len(table), "examples": examples, "finite": cases, "directions": kinds, "alarms": alarms,
+            "wrong_versions": len(slips), "missed": missed}  # fmt: skip
 
 
 KNOWN: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] = {
@@ -200,12 +257,13 @@ def _shifted(function: Callable[[float], float], x: float, t: float) -> float:
     return function(x + t)
 
 
-def oracle(seeds: int) -> None:
+def oracle(work: Work) -> Figures:
     """Print how often the reported error covers the true one."""
-    rng, total, outside = np.random.default_rng(0), 0, 0
-    relative = []
-    for function, derivative in KNOWN.values():
-        for x in map(float, np.concatenate([rng.uniform(0.01, 4, 400 * seeds), 10 ** rng.uniform(-5, 2, 400 * seeds)])):
+    rng, total, outside = np.random.default_rng(work.seed), 0, 0
+    relative, count = [], 400 * work.seeds
+    known = work.some(list(KNOWN.values()))
+    for function, derivative in known:
+        for x in map(float, np.concatenate([rng.uniform(0.01, 4, count), 10 ** rng.uniform(-5, 2, count)])):
             slope = directional(
                 functools.partial(_shifted, function, x), scale=min(max(x, 1e-3), 1), magnitude=abs(function(x))
             )
@@ -214,16 +272,15 @@ def oracle(seeds: int) -> None:
                 total += 1
                 outside += abs(slope.value - exact) > slope.error
                 relative.append(slope.error / max(abs(exact), 1e-300))
-    print(f"functions {len(KNOWN)}, points {total}: error estimate holds in {1 - outside / total:.3%} ({outside} outside); "
+    print(f"functions {len(known)}, points {total}: error estimate holds in {1 - outside / total:.3%} ({outside} outside); "
           f"median estimate {np.median(relative):.1e} of the slope")  # fmt: skip
+    return {"functions": len(known), "points": total, "outside": outside, "median_estimate": float(np.median(relative))}
 
 
-def sensitivity(seeds: int) -> None:
+def sensitivity(work: Work) -> Figures:
     """Print the smallest relative error of all gradients of a rule that is found at 100 examples."""
     smallest = {}
-    for spec in SPECS:
-        if spec.name.startswith("functional"):
-            continue
+    for spec in _rules(work):
         smallest[spec.name] = math.inf
         for k in (3, 4, 5, 6, 7, 8):
 
@@ -231,28 +288,30 @@ def sensitivity(seeds: int) -> None:
                 out, vjp = spec.fn(*args, **kwargs)
                 return out, lambda g: tuple(None if p is None else p * p.dtype.type(1 + 10.0**-k) for p in vjp(g))
 
-            if replace(spec, fn=wrong).fuzz(max_examples=100, seed=0, shrink=False, raise_error=False):
+            if replace(spec, fn=wrong).fuzz(max_examples=100, seed=work.seed, shrink=False, raise_error=False):
                 break
             smallest[spec.name] = 10.0**-k
     values = np.array(list(smallest.values()))
     print(f"smallest relative error found, {len(values)} ops: median {np.median(values):.0e}, largest {values.max():.0e} "
           f"({max(smallest, key=smallest.__getitem__)})")  # fmt: skip
+    return {"smallest": smallest, "median": float(np.median(values))}
 
 
-def shrink(seeds: int) -> None:
+def shrink(work: Work) -> Figures:
     """Print the sizes of the shrunk failures of the catalogue."""
     sizes, one_hot = [], []
-    for mutant in CATALOGUE:
-        for seed in range(seeds):
-            report = mutant.fuzz(max_examples=300, seed=seed)
+    for mutant in work.some(CATALOGUE):
+        for seed in work.each_seed():
+            report = mutant.fuzz(max_examples=max(COUNTS), seed=seed)
             if report.failure is not None:
                 sizes.append(sum(leaf.size for leaf in report.failure.target.leaves))
                 one_hot.append(sum(np.count_nonzero(v) for v in report.failure.v) == 1)
     print(f"{len(sizes)} failures: median {np.median(sizes):.0f} elements, 90 % have at most {np.percentile(sizes, 90):.0f}; "
           f"one entry in the cotangent in {np.mean(one_hot):.0%}")  # fmt: skip
+    return {"failures": len(sizes), "sizes": sizes, "median": float(np.median(sizes)), "one_entry": float(np.mean(one_hot))}
 
 
-def torch(seeds: int) -> None:
+def torch(work: Work) -> Figures:
     """Print time and power of one check of a convolution, beside torch's own (PyTorch must be installed)."""
     try:
         import torch as library
@@ -261,7 +320,7 @@ def torch(seeds: int) -> None:
 
     from tinygrad_lite.ops.conv import conv2d
 
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(work.seed)
     x, w = rng.standard_normal((4, 8, 12, 12)), rng.standard_normal((16, 8, 3, 3))
     start = time.perf_counter()
     check_grad(conv2d, x, w)
@@ -289,8 +348,8 @@ def torch(seeds: int) -> None:
             return g_x, library.nn.grad.conv2d_weight(x, w.shape, g), None
 
     seen, seen_fast = 0, 0
-    trials = 20 * seeds
-    for trial in range(trials):
+    trials = 2 if work.dry_run else 20 * work.seeds
+    for trial in range(work.seed, work.seed + trials):
         where = int(rng.integers(x.size))
 
         def wrong(x: Any, w: Any, where: int = where) -> Any:
@@ -312,21 +371,23 @@ def torch(seeds: int) -> None:
     print(f"convolution (4, 8, 12, 12) by (16, 8, 3, 3), {library.get_num_threads()} threads in torch")
     print(f"check_grad {ours:.2f} s; gradcheck {theirs:.1f} s ({theirs / ours:.0f} times as long), fast mode {fast:.2f} s")
     print(f"0.1 % off in one entry: check_grad sees {seen} of {trials}, torch's fast mode {seen_fast} of {trials}")
+    return {"check_grad_s": ours, "gradcheck_s": theirs, "fast_mode_s": fast, "trials": trials,
+            "check_grad_sees": seen, "fast_mode_sees": seen_fast}  # fmt: skip
 
 
-def unseen_first(seeds: int) -> None:
+def unseen_first(work: Work) -> Figures:
     """Run `unseen` on the first set."""
-    unseen(seeds, importlib.import_module("experiments.unseen.first").FIRST)
+    return unseen(work, importlib.import_module("experiments.unseen.first").FIRST)
 
 
-def unseen_second(seeds: int) -> None:
+def unseen_second(work: Work) -> Figures:
     """Run `unseen` on the second set."""
-    unseen(seeds, importlib.import_module("experiments.unseen.second").SECOND)
+    return unseen(work, importlib.import_module("experiments.unseen.second").SECOND)
 
 
-def unseen_third(seeds: int) -> None:
+def unseen_third(work: Work) -> Figures:
     """Run `unseen` on the third set."""
-    unseen(seeds, importlib.import_module("experiments.unseen.third").THIRD)
+    return unseen(work, importlib.import_module("experiments.unseen.third").THIRD)
 
 
 PARTS = (curve, generated, unseen_first, unseen_second, unseen_third, oracle, sensitivity, shrink, torch)
@@ -335,20 +396,25 @@ PARTS = (curve, generated, unseen_first, unseen_second, unseen_third, oracle, se
 def run(options: argparse.Namespace) -> None:
     """Run one part, or all that need no other library."""
     check_positive(options, "seeds")
-    for part in PARTS:
-        if options.part == part.__name__ or (options.part == "all" and part is not torch):
-            print(f"-- {part.__name__}", flush=True)
-            part(options.seeds)
+    work = Work(options.seed, 1 if options.dry_run else options.seeds, options.dry_run)
+    with Outputs(options.out, "fuzz_strength") as files:
+        figures = {}
+        for part in PARTS:
+            name = part.__name__
+            if options.part == name or (options.part == "all" and part is not torch):
+                print(f"-- {name}", flush=True)
+                figures[name] = part(work)
+        if "curve" in figures:
+            files.figure("curve.png", draw_curve(figures["curve"]))
+        files.json("fuzz_strength.json", figures)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; gives the exit code."""
-    parser = argparse.ArgumentParser(
-        "python -m experiments.fuzz_strength", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = with_outputs("fuzz_strength", __doc__, weights=False)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("part", choices=[*(part.__name__ for part in PARTS), "all"])
-    parser.add_argument("--seeds", type=int, default=5, help="default %(default)s")
-    parser.set_defaults(seed=0)  # every part counts its seeds from there
+    parser.add_argument("--seeds", type=int, default=5, help="how many, --seed and those after it (default: %(default)s)")
     return run_main("fuzz_strength", run, parser.parse_args(argv))
 
 
