@@ -150,6 +150,8 @@ def pair(function: str, name: str, value: Any, minimum: int) -> tuple[int, int]:
 
 def axis(function: str, name: str, value: Any, ndim: int) -> int:
     """Return one axis counted from the front; negative ones count from the end."""
+    if type(value) is int and -ndim <= value < ndim:  # as nearly always
+        return value % ndim
     result = integer(function, name, value)
     limit = max(ndim, 1)  # as in PyTorch, a 0-d array takes the axes 0 and -1
     if not -limit <= result < limit:
@@ -167,25 +169,25 @@ def axes(function: str, dim: Dims, ndim: int) -> tuple[int, ...]:
     return found if ndim else ()
 
 
-def rank(function: str, name: str, x: Array, allowed: tuple[int, ...], layout: str) -> None:
-    """Refuse an array whose number of axes is not one of `allowed`."""
-    if x.ndim not in allowed:
+def rank(function: str, name: str, shape: tuple[int, ...], allowed: tuple[int, ...], layout: str) -> None:
+    """Refuse the shape of an array whose number of axes is not one of `allowed`."""
+    if len(shape) not in allowed:
         wanted = " or ".join(f"{n}-D" for n in allowed)
         raise ShapeError(
-            f"{function}: {name} must be {wanted}, {layout}, but {name}.shape={x.shape} has {x.ndim} axes; "
+            f"{function}: {name} must be {wanted}, {layout}, but {name}.shape={shape} has {len(shape)} axes; "
             f"reshape or index {name} first."
         )
 
 
-def same_dtype(function: str, **arrays: Array | None) -> np.dtype[Any]:
+def same_dtype(function: str, names: str, *arrays: Array | None) -> np.dtype[Any]:
     """Return the dtype of all, and refuse a mixture of precisions: a silent promotion would double memory and time.
 
-    Complex beside real of the same precision passes, and is complex: that is a complex step.
+    Complex beside real of the same precision passes, and is complex: that is a complex step. `names`: with spaces between.
     """
-    dtypes = [x.dtype for x in arrays.values() if x is not None]
+    dtypes = [x.dtype for x in arrays if x is not None]
     if dtypes.count(dtypes[0]) == len(dtypes):
         return dtypes[0]
-    given = {name: x.real.dtype for name, x in arrays.items() if x is not None}
+    given = {name: x.real.dtype for name, x in zip(names.split(), arrays, strict=True) if x is not None}
     if len(set(given.values())) > 1:
         listed = ", ".join(f"{name}.dtype={dtype}" for name, dtype in given.items())
         raise DtypeError(

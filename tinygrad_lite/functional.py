@@ -320,7 +320,7 @@ def linear(x: Data, weight: Data, bias: Data | None = None) -> Tensor:
     ShapeError : sizes that do not fit.
     DtypeError : dtypes differ.
     """
-    return _with_bias(matmul_rules.linear, x, weight, bias)
+    return _apply_wanted(matmul_rules.linear, *_with_bias(x, weight, bias))
 
 
 def conv2d(
@@ -369,7 +369,8 @@ def conv2d(
     >>> conv2d(np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2))).shape
     (1, 1, 2, 2)
     """
-    return _with_bias(conv.conv2d, x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    tensors = _with_bias(x, weight, bias)
+    return _apply_wanted(conv.conv2d, *tensors, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
 def max_pool2d(x: Data, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1) -> Tensor:
@@ -531,7 +532,7 @@ def batch_norm(
 def _of_each(function: str, name: str, value: Data, x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Give a weight or bias, or refuse one that does not go with x."""
     tensor = as_tensor(value)
-    _check.same_dtype(function, x=x.data, **{name: tensor.data})
+    _check.same_dtype(function, f"x {name}", x.data, tensor.data)
     if tensor.shape != shape:
         raise ShapeError(f"{function}: {name} must have shape {shape}, got {tensor.shape}; reshape it.")
     return tensor
@@ -618,10 +619,10 @@ def mse_loss(x: Data, targets: Data, reduction: str = "mean") -> Tensor:
     return squares.mean() if reduction == "mean" else squares.sum() if reduction == "sum" else squares
 
 
-def _with_bias(rule: Any, x: Data, weight: Data, bias: Data | None, **static: Any) -> Tensor:
+def _with_bias(x: Data, weight: Data, bias: Data | None) -> tuple[Tensor, ...]:
     if bias is None:
-        return _apply_wanted(rule, as_tensor(x), as_tensor(weight), **static)
-    return _apply_wanted(rule, as_tensor(x), as_tensor(weight), as_tensor(bias), **static)
+        return as_tensor(x), as_tensor(weight)
+    return as_tensor(x), as_tensor(weight), as_tensor(bias)
 
 
 def _holds(dtype: np.dtype[Any], number: float) -> bool:

@@ -205,7 +205,7 @@ class _BatchNorm(Module):
     def forward(self, x: Any) -> Tensor:
         """X (n, c, ...) -> the same shape."""
         tensor = as_tensor(x)
-        _check.rank(type(self).__name__, "x", tensor.data, self.ranks, "(n, c, ...)")
+        _check.rank(type(self).__name__, "x", tensor.shape, self.ranks, "(n, c, ...)")
         if tensor.shape[1] != self.num_features:
             raise ShapeError(
                 f"{type(self).__name__}: expected {self.num_features} channels, got {tensor.shape[1]} (x.shape={tensor.shape})."

@@ -17,7 +17,6 @@ import numpy as np
 from tinygrad_lite import _blas, _check
 from tinygrad_lite import _threads as threads
 from tinygrad_lite._types import Array, Pair, RuleResult
-from tinygrad_lite.errors import ShapeError
 from tinygrad_lite.ops.half import in_single
 from tinygrad_lite.ops.windows import layout, runs, taps
 
@@ -63,29 +62,20 @@ def conv2d(
     needs: tuple[bool, ...] = (True,) * 3,
 ) -> RuleResult:
     """Rule for cross-correlation. x (n, c_in, h, w), weight (c_out, c_in / groups, kh, kw), bias (c_out,)."""
-    dtype = _check.same_dtype("conv2d", x=x, weight=weight, bias=bias)
-    _check.rank("conv2d", "x", x, (4,), "(n, c_in, h, w)")
-    _check.rank("conv2d", "weight", weight, (4,), "(c_out, c_in / groups, kh, kw)")
+    dtype = _check.same_dtype("conv2d", "x weight bias", x, weight, bias)
     strides, border = _check.pair("conv2d", "stride", stride, 1), _check.pair("conv2d", "padding", padding, 0)
     dilations, groups = _check.pair("conv2d", "dilation", dilation, 1), _check.integer("conv2d", "groups", groups, 1)
-    if any(border):
-        sizes = [size + 2 * more for size, more in zip(x.shape, (0, 0, *border), strict=True)]
-        _check.fits_memory("conv2d", "the padded image", sizes, x.dtype)
-    lay = layout(x.shape, weight.shape, x.itemsize, strides, border, dilations, groups)
+    bias_shape = None if bias is None else bias.shape
+    lay = layout(x.shape, weight.shape, bias_shape, x.itemsize, strides, border, dilations, groups)
     h_out, o, L, slab = lay.h_out, lay.o, lay.L, lay.slab
     X = np.ascontiguousarray(x.transpose(2, 1, 3, 0))  # (h, c_in, w, n); no copy after another convolution
-    if any(border):
+    if lay.padded:
         image, X = X, np.zeros(lay.bordered, X.dtype)
         X[lay.inside] = image
     # Weights that lie in memory as Conv2d lays them are not copied.
     W = weight.transpose(0, 2, 1, 3).reshape(lay.kernels)
-    biases = None
-    if bias is not None:
-        if bias.shape != weight.shape[:1]:
-            raise ShapeError(
-                f"conv2d: bias must have shape {weight.shape[:1]}, one number an output channel, got {bias.shape}."
-            )
-        biases = bias.repeat(L).reshape(groups, o, L)  # for a whole row: one long addition, not one for each channel
+    # For a whole row: one long addition, not one for each channel.
+    biases = None if bias is None else bias.repeat(L).reshape(groups, o, L)
     if lay.plain and threads.are_little(lay.multiply_adds, lay.largest, lay.scratch):
         out = np.matmul(W, lay.patches(X, slice(0, h_out), 0), dtype=dtype)
         if biases is not None:

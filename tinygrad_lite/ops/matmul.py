@@ -15,7 +15,7 @@ from tinygrad_lite.ops.elementwise import BOTH, unbroadcast
 
 def matmul(a: Array, b: Array, *, needs: tuple[bool, ...] = BOTH) -> RuleResult:
     """Rule for a @ b. a (..., n, k), b (..., k, m) -> (..., n, m); leading axes broadcast, 1-D arguments as in NumPy."""
-    _check.same_dtype("matmul", a=a, b=b)
+    _check.same_dtype("matmul", "a b", a, b)
     if not a.ndim or not b.ndim or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
         raise ShapeError(
             f"matmul: a's last axis must be as long as b's {'second to last' if b.ndim > 1 else 'only'} axis, "
@@ -42,8 +42,8 @@ def add_bias(fresh: Array, bias: Array | None) -> Array:
 
 def linear(x: Array, weight: Array, bias: Array | None = None, *, needs: tuple[bool, ...] = (True,) * 3) -> RuleResult:
     """Rule for x W' + b. x (..., in_features), weight (out_features, in_features), bias (out_features,)."""
-    _check.same_dtype("linear", x=x, weight=weight, bias=bias)
-    _check.rank("linear", "weight", weight, (2,), "(out_features, in_features)")
+    _check.same_dtype("linear", "x weight bias", x, weight, bias)
+    _check.rank("linear", "weight", weight.shape, (2,), "(out_features, in_features)")
     if not x.ndim or x.shape[-1] != weight.shape[1]:
         raise ShapeError(
             f"linear: weight expects {weight.shape[1]} input features but x has {x.shape[-1] if x.ndim else 'no axis'} "

@@ -9,7 +9,6 @@ import numpy as np
 from tinygrad_lite import _check
 from tinygrad_lite import _threads as threads
 from tinygrad_lite._types import Array, Pair, RuleResult
-from tinygrad_lite.errors import ShapeError
 from tinygrad_lite.ops.elementwise import as_bits
 from tinygrad_lite.ops.half import in_single
 from tinygrad_lite.ops.windows import Index, grid
@@ -31,18 +30,18 @@ def max_pool2d(
     The largest of each row of a window first, then the largest of those: two passes with kw and kh steps, not kw * kh.
     Where no gradient is wanted, columns first: the values are equal, though of equal zeros it may be the other one.
     """
-    kernel, stride, (ph, pw) = _windows("max_pool2d", x, kernel_size, stride, padding)
+    kernel, steps, border = _options("max_pool2d", x, kernel_size, stride, padding)
     dilation = _check.pair("max_pool2d", "dilation", dilation, 1)
-    X, (h, w) = _bordered("max_pool2d", x, ph, pw, -np.inf), x.shape[2:]
-    (h_out, w_out), in_rows, in_columns = grid("max_pool2d", "x", (h, w), kernel, stride, (ph, pw), dilation)
-    blocks = threads.blocks(X, axes=2)  # of images or of channels
-    if not needs[0] and len(blocks) == 1 and kernel != (1, 1):  # whose result would be a view of the image
+    (h_out, w_out), in_rows, in_columns = grid("max_pool2d", x.shape, x.itemsize, kernel, steps, border, dilation)
+    X = _bordered(x, border, -np.inf)
+    if not needs[0] and X.size < threads.ENOUGH and kernel != (1, 1):  # whose result would be a view of the image
         return _largest(_largest(X, in_rows), in_columns), lambda g: (None,)
+    blocks = threads.blocks(X, axes=2)  # of images or of channels
     out = np.empty_like(X, shape=(*X.shape[:2], h_out, w_out))
     if not needs[0]:  # which of equal ones is first does not matter, and down the columns the runs in memory are longer
         threads.run(lambda some: _largest(_largest(X[some], in_rows), in_columns, out[some]), blocks)
         return out, lambda g: (None,)
-    shape, order = X.shape, _memory_order(X)
+    inside, shape, order = x.shape, X.shape, _memory_order(X)  # so that vjp keeps neither
     back: dict[int, tuple[Backward, Backward]] = {}
 
     def forward(i: int) -> None:
@@ -61,7 +60,7 @@ def max_pool2d(
             rows_back(columns_back(g[blocks[i]], np.empty_like(some[..., :w_out])), some)
 
         threads.run(backward, range(len(blocks)))
-        return (g_X[:, :, ph : ph + h, pw : pw + w],)
+        return (_inside(g_X, border, inside),)
 
     return out, vjp
 
@@ -114,16 +113,16 @@ def avg_pool2d(
     x: Array, *, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, count_include_pad: bool = True
 ) -> RuleResult:
     """Rule for the mean of each window; without `count_include_pad`, of its pixels inside the image."""
-    kernel, stride, (ph, pw) = _windows("avg_pool2d", x, kernel_size, stride, padding)
-    X, (h, w) = _bordered("avg_pool2d", x, ph, pw, 0), x.shape[2:]
-    _, in_rows, in_columns = grid("avg_pool2d", "x", (h, w), kernel, stride, (ph, pw), (1, 1))
+    kernel, steps, border = _options("avg_pool2d", x, kernel_size, stride, padding)
+    _, in_rows, in_columns = grid("avg_pool2d", x.shape, x.itemsize, kernel, steps, border, (1, 1))
+    X = _bordered(x, border, 0)
     places = [(..., row, column) for _, row, _ in in_rows for _, column in in_columns]
     if count_include_pad:
         share = np.array(1 / len(places), x.dtype)
     else:
-        inside = _bordered("avg_pool2d", np.ones((1, 1, *x.shape[2:]), x.dtype), ph, pw, 0)
-        share = np.asarray(1 / sum(inside[place] for place in places))
-    shape, order = X.shape, _memory_order(X)
+        pixels = _bordered(np.ones((1, 1, *x.shape[2:]), x.dtype), border, 0)
+        share = np.asarray(1 / sum(pixels[place] for place in places))
+    inside, shape, order = x.shape, X.shape, _memory_order(X)
     total = X[places[0]].copy("K")
     for place in places[1:]:
         total += X[place]
@@ -134,25 +133,18 @@ def avg_pool2d(
         each = g * share
         for place in places:
             g_X[place] += each
-        return (g_X[:, :, ph : ph + h, pw : pw + w],)
+        return (_inside(g_X, border, inside),)
 
     return total * share, vjp
 
 
-def _windows(
+def _options(
     function: str, x: Array, kernel_size: Pair, stride: Pair | None, padding: Pair
 ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    _check.rank(function, "x", x, (4,), "(n, c, h, w)")
     _check.floating(function, "x", x)
     kernel = _check.pair(function, "kernel_size", kernel_size, 1)
     steps = kernel if stride is None else _check.pair(function, "stride", stride, 1)
-    border = _check.pair(function, "padding", padding, 0)
-    if 2 * border[0] > kernel[0] or 2 * border[1] > kernel[1]:
-        raise ShapeError(
-            f"{function}: padding may be at most half of kernel_size, or windows would hold no pixel, "
-            f"got padding={border}, kernel_size={kernel}."
-        )
-    return kernel, steps, border
+    return kernel, steps, _check.pair(function, "padding", padding, 0)
 
 
 def _memory_order(x: Array) -> Array:
@@ -160,12 +152,16 @@ def _memory_order(x: Array) -> Array:
     return np.empty_like(x, shape=(2,) * x.ndim)
 
 
-def _bordered(function: str, x: Array, ph: int, pw: int, value: float) -> Array:
-    if not (ph or pw):
+def _bordered(x: Array, border: tuple[int, int], value: float) -> Array:
+    if border == (0, 0):
         return x
     n, c, h, w = x.shape
-    shape = (n, c, h + 2 * ph, w + 2 * pw)
-    _check.fits_memory(function, "the padded image", shape, x.dtype)
-    X = np.full(shape, value, x.dtype)
-    X[:, :, ph : ph + h, pw : pw + w] = x
+    X = np.full((n, c, h + 2 * border[0], w + 2 * border[1]), value, x.dtype)
+    _inside(X, border, x.shape)[...] = x
     return X
+
+
+def _inside(X: Array, border: tuple[int, int], shape: tuple[int, ...]) -> Array:
+    """View of the image in one with a border; of the image's `shape`, (n, c, h, w)."""
+    (ph, pw), (h, w) = border, shape[2:]
+    return X[:, :, ph : ph + h, pw : pw + w]

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_lite import _check
 from tinygrad_lite._types import Array
 from tinygrad_lite.errors import ShapeError
 
@@ -17,8 +18,7 @@ FEW = 32  # columns in the patches of a row, below which all rows are one produc
 NARROW, MANY = 4, 1 << 20  # and forward, where there are fewer still, or more bytes of weights than a cache holds
 
 
-@functools.lru_cache(1024)
-def out_size(function: str, name: str, size: Both, kernel: Both, stride: Both, padding: Both, dilation: Both) -> Both:
+def out_size(function: str, size: Both, kernel: Both, stride: Both, padding: Both, dilation: Both) -> Both:
     """Number of windows, (vertical, horizontal); pixels past the last full window are ignored."""
     padded = (size[0] + 2 * padding[0], size[1] + 2 * padding[1])
     span = (dilation[0] * (kernel[0] - 1) + 1, dilation[1] * (kernel[1] - 1) + 1)
@@ -26,7 +26,7 @@ def out_size(function: str, name: str, size: Both, kernel: Both, stride: Both, p
         raise ShapeError(
             f"{function}: the kernel must fit into the padded image, but it covers {span[0]}x{span[1]} pixels "
             f"(kernel {kernel[0]}x{kernel[1]}, dilation {dilation}) of {padded[0]}x{padded[1]} "
-            f"({name} {size[0]}x{size[1]}, padding {padding}); use a smaller kernel or more padding."
+            f"(x {size[0]}x{size[1]}, padding {padding}); use a smaller kernel or more padding."
         )
     return (padded[0] - span[0]) // stride[0] + 1, (padded[1] - span[1]) // stride[1] + 1
 
@@ -40,10 +40,23 @@ def taps(after: int, size: int, count: int, stride: int, dilation: int) -> tuple
 
 @functools.lru_cache(1024)
 def grid(
-    function: str, name: str, size: Both, kernel: Both, stride: Both, padding: Both, dilation: Both
+    function: str, x: tuple[int, ...], item: int, kernel: Both, stride: Both, padding: Both, dilation: Both
 ) -> tuple[Both, tuple[Index, ...], tuple[Index, ...]]:
-    """Number of windows, and where they find each row and each column of the kernel."""
-    h_out, w_out = out_size(function, name, size, kernel, stride, padding, dilation)
+    """Number of windows for pooling images of the shape x, and where they find each row and each column of the kernel.
+
+    Raises
+    ------
+    ShapeError : no images (n, c, h, w); a kernel that exceeds them, or that their border could hold.
+    """
+    _check.rank(function, "x", x, (4,), "(n, c, h, w)")
+    if 2 * padding[0] > kernel[0] or 2 * padding[1] > kernel[1]:
+        raise ShapeError(
+            f"{function}: padding may be at most half of kernel_size, or windows would hold no pixel, "
+            f"got padding={padding}, kernel_size={kernel}."
+        )
+    n, c, h, w = x
+    _check.fits_memory(function, "the padded image", (n, c, h + 2 * padding[0], w + 2 * padding[1]), f"V{item}")
+    h_out, w_out = out_size(function, (h, w), kernel, stride, padding, dilation)
     return (h_out, w_out), taps(1, kernel[0], h_out, stride[0], dilation[0]), taps(0, kernel[1], w_out, stride[1], dilation[1])
 
 
@@ -82,7 +95,7 @@ class Layout:
 
     Parameters
     ----------
-    x, weight : the shapes (n, c_in, h, w) and (c_out, c_group, kh, kw)
+    x, weight, bias : the shapes (n, c_in, h, w), (c_out, c_group, kh, kw) and (c_out,), or None
     item : bytes of a number
     stride, padding, dilation, groups : as conv2d takes them
 
@@ -99,20 +112,23 @@ class Layout:
 
     Raises
     ------
-    ShapeError : channels that do not go together; a kernel that exceeds the padded image.
+    ShapeError : other shapes; channels that do not go together; a kernel that exceeds the padded image, or this the memory.
     """
 
     def __init__(
         self,
-        x: tuple[int, int, int, int],
-        weight: tuple[int, int, int, int],
+        x: tuple[int, ...],
+        weight: tuple[int, ...],
+        bias: tuple[int, ...] | None,
         item: int,
         stride: Both,
         padding: Both,
         dilation: Both,
         groups: int,
     ) -> None:
-        (self.n, c_in, *_), (c_out, self.c_group, self.kh, self.kw) = x, weight
+        _check.rank("conv2d", "x", x, (4,), "(n, c_in, h, w)")
+        _check.rank("conv2d", "weight", weight, (4,), "(c_out, c_in / groups, kh, kw)")
+        (self.n, c_in, h, w), (c_out, self.c_group, self.kh, self.kw) = x, weight
         if c_out % groups or c_in != self.c_group * groups:
             wanted = f"{self.c_group * groups} input channels"
             wanted += f" ({self.c_group} in each of {groups} groups)" if groups > 1 else ""
@@ -120,10 +136,15 @@ class Layout:
                 f"conv2d: weight expects {wanted} but x has {c_in}, and {c_out} output channels must divide by groups={groups} "
                 f"(x.shape={x}, weight.shape={weight}); weight is (c_out, c_in / groups, kh, kw)."
             )
+        if bias not in (None, (c_out,)):
+            raise ShapeError(f"conv2d: bias must have shape {(c_out,)}, one number an output channel, got {bias}.")
         self.item, self.groups, self.o = item, groups, c_out // groups
-        self.h_out, self.w_out = out_size("conv2d", "x", x[2:], weight[2:], stride, padding, dilation)
-        (ph, pw), (h, w) = padding, x[2:]
+        ph, pw = padding
         rows, columns = h + 2 * ph, w + 2 * pw
+        self.padded = any(padding)
+        if self.padded:
+            _check.fits_memory("conv2d", "the padded image", (self.n, c_in, rows, columns), f"V{item}")
+        self.h_out, self.w_out = out_size("conv2d", (h, w), (self.kh, self.kw), stride, padding, dilation)
         # Of one window the stride does not matter, nor the dilation of a kernel of 1, however large.
         (self.sh, self.sw), (self.dh, self.dw) = [(min(down, rows), min(right, columns)) for down, right in (stride, dilation)]
         self.L, self.slab = self.w_out * self.n, self.c_group * self.kw
