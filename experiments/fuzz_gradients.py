@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
         for name, count in kinds.items():
             undecided = sum(count.values()) - count["smooth"] - count["kink"]
             print(f"{name:16} {count['smooth']:7} {count['kink']:6} {undecided:9} {excess[name]:24.2g}")
-        print(f"{cases} models and pairs of images, seed {options.seed}: no wrong gradient")
+        print(f"{cases} model{'s' if cases > 1 else ''}, a pair of images each, from seed {options.seed}: no wrong gradient")
         files.figure("coverage.png", draw(kinds, excess))
 
 

@@ -193,7 +193,7 @@ def setting(text: str) -> tuple[str, Any]:
     except (ValueError, KeyError):
         known = [getattr(kind, "__name__", repr(kind)).replace("NoneType", "None") for kind in kinds]
         what = f"{name} takes {' or '.join(known)}" if name in FIELDS else f"the fields are {', '.join(FIELDS)}"
-        raise RunError(f"--set: expected FIELD=VALUE, as in --set dropout=0.5, got {text!r}; {what}.") from None
+        raise RunError(f"recipe: expected FIELD=VALUE, such as dropout=0.5, got {text!r}; {what}.") from None
 
 
 def changed(config: Mapping[str, Any]) -> dict[str, Any]:

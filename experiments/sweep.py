@@ -17,6 +17,7 @@ import numpy as np
 
 from experiments import train
 from experiments.outputs import plt
+from experiments.recipes import changed, check_sizes
 from experiments.runs import RunError, check_positive, environment, folder_name, free_folder, read_json, read_result, write_json
 from tinygrad_lite import TinygradError
 
@@ -38,10 +39,10 @@ class Job:
                 self.arguments += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
         if options.dry_run:
             self.arguments.append("--dry-run")
-        config = train.configuration(train.make_parser().parse_args(self.arguments))
+        self.config = train.configuration(train.make_parser().parse_args(self.arguments))
         if self.begun():
             found = read_json(self.folder / "config.json")
-            other = [name for name, value in config.items() if found.get(name) != value]
+            other = [name for name, value in self.config.items() if found.get(name) != value]
             if other:
                 raise RunError(f"--out: {self.folder} holds another run (its {', '.join(other)}); give another folder.")
 
@@ -188,7 +189,9 @@ def sweep(options: argparse.Namespace, stop: train.Stop) -> None:
     seeds = range(options.seed, options.seed + options.seeds)
     # Seed by seed, so that a sweep that is stopped has something of every variant.
     jobs = [Job(variant, seed, options) for seed in seeds for variant in variants]
-    train.load_data(options.data_dir, options.validate)
+    data = train.load_data(options.data_dir, options.validate)
+    for job in jobs:
+        check_sizes(changed(job.config), *[len(digits.labels) for digits in data])
     print(f"{len(jobs)} runs, {options.jobs} side by side, in {options.out}", flush=True)
     failed = run_all(jobs, options.jobs, stop)
     results = {(job.variant, job.seed): job.result() for job in jobs}

@@ -253,7 +253,7 @@ def _words(recipe: Recipe, final: dict[str, Any], tested: int) -> str:
 def recipe_from(options: argparse.Namespace) -> Recipe:
     """Give the recipe with the command line's changes."""
     if options.recipe not in RECIPES:
-        raise RunError(f"--recipe: there is no recipe {options.recipe!r}; choose one of {', '.join(RECIPES)}.")
+        raise RunError(f"recipe: there is no recipe {options.recipe!r}; choose one of {', '.join(RECIPES)}.")
     names = ("epochs", "batch_size", "lr", "clip_norm", "train_size")
     changes: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     changes |= dict(setting(text) for text in options.set)

@@ -148,8 +148,10 @@ def test_part_of_the_test_set_has_a_line_of_its_own():
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    (["fast"], "--recipe: there is no recipe 'fast'"),
-    (["best:elastic"], "--set: expected FIELD=VALUE"),
+    (["fast"], "recipe: there is no recipe 'fast'"),
+    (["best:elastic"], "recipe: expected FIELD=VALUE"),
+    (["quick", "best:train_size=60001"], "recipe: train_size is 60,001, but there are only 60,000 training images."),
+    (["best:test_size=5", "best:test_size=10001"], "recipe: test_size is 10,001, but there are only 10,000 test images."),
     (["best", "--seeds", "0"], "--seeds: must be at least 1, got 0."),
     (["best", "--published", "Caffe"], "--published: expected NAME=ERROR, an error in per cent, got 'Caffe'."),
     (["best", "--published", "Caffe=nan"], "--published: expected NAME=ERROR, an error in per cent, got 'Caffe=nan'."),

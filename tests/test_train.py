@@ -222,7 +222,7 @@ def test_nan_in_the_very_last_step_is_seen_too(tmp_path, capsys, breaking):
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    (["--recipe", "fast"], "--recipe: there is no recipe 'fast'; choose one of quick, origin, best, small, single, caffe."),
+    (["--recipe", "fast"], "recipe: there is no recipe 'fast'; choose one of quick, origin, best, small, single, caffe."),
     (["--lr", "-1"], "recipe: lr must be a number of at least 0, got -1.0."),
     (["--lr", "nan"], "recipe: lr must be a number of at least 0, got nan."),
     (["--epochs", "0"], "recipe: epochs must be a number of at least 1, got 0."),
@@ -232,9 +232,9 @@ def test_nan_in_the_very_last_step_is_seen_too(tmp_path, capsys, breaking):
     (["--set", "epochs=0"], "recipe: epochs must be a number of at least 1, got 0."),
     (["--set", "pixel_scale=0"], "recipe: pixel_scale must be a number of at least 0.001, got 0.0."),
     (["--set", "scale=2"], "distortion: scale must be a number from 0 to 1, got 2.0."),
-    (["--set", "speed=2"], "--set: expected FIELD=VALUE, as in --set dropout=0.5, got 'speed=2'; the fields are epochs, "),
-    (["--set", "epochs=2.5"], "--set: expected FIELD=VALUE, as in --set dropout=0.5, got 'epochs=2.5'; epochs takes int."),
-    (["--set", "schedule=zig"], "--set: expected FIELD=VALUE, as in --set dropout=0.5, got 'schedule=zig'; schedule takes 'c"),
+    (["--set", "speed=2"], "recipe: expected FIELD=VALUE, such as dropout=0.5, got 'speed=2'; the fields are epochs, "),
+    (["--set", "epochs=2.5"], "recipe: expected FIELD=VALUE, such as dropout=0.5, got 'epochs=2.5'; epochs takes int."),
+    (["--set", "schedule=zig"], "recipe: expected FIELD=VALUE, such as dropout=0.5, got 'schedule=zig'; schedule takes 'c"),
     (["--set", "test_size=20000"], "recipe: test_size is 20,000, but there are only 200 test images."),
     (["--clip-norm", "0"], "recipe: clip_norm must be a number of at least 1e-09, got 0.0."),
     (["--validate", "60000"], "--validate: must be between 1 and 59999, got 60000."),
