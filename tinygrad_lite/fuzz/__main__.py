@@ -68,6 +68,8 @@ def _fuzz(args: argparse.Namespace) -> int:
         for name, report in found:
             if name in wrong and not args.selftest:
                 print(f"\n{report}")
+            elif report.inferred:
+                print(f"\n{name}: inputs inferred: {report.inferred}")
         if args.selftest:
             print(f"\n{len(found) - len(wrong)} of {len(found)} wrong rules caught; missed: {', '.join(wrong) or 'none'}")
         else:
@@ -130,6 +132,8 @@ def _jobs(args: argparse.Namespace) -> list[tuple[str, Any, str]]:
 
 def _load(path: str) -> Any:
     module, _, name = path.partition(":")
+    if "/" in module or module.endswith(".py"):
+        raise ShapeError(f"{path}: give the module as it is imported, such as {Path(module).stem}:{name}, not its file")
     sys.path.insert(0, "")
     value = importlib.import_module(module)
     for part in name.split("."):

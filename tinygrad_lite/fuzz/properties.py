@@ -19,7 +19,7 @@ from tinygrad_lite.fuzz.infer import REFUSED, infer
 from tinygrad_lite.fuzz.report import FuzzReport
 from tinygrad_lite.fuzz.strategies import Arguments, Strategy
 from tinygrad_lite.gradcheck import GradientFailure, GradReport, Target, examine, refuse_unknown
-from tinygrad_lite.gradcheck.check import DIRECTIONS, direction
+from tinygrad_lite.gradcheck.check import DIRECTIONS, ComplexOutputError, direction
 from tinygrad_lite.gradcheck.layout import LAYOUTS, Array, lay_out, layout_of
 
 STEERED = 1000  # examples from which on Hypothesis is told the excess, to search for larger ones
@@ -219,7 +219,7 @@ class _Check:
             target = Target(self.fn, args, kwargs, self.backend, self.surrogate)
             result = examine(target, probes, cotangent=cotangent, seed=draw.seed, full=False, **self.options)
         except REFUSED as error:
-            if self.inferred:
+            if self.inferred and not isinstance(error, ComplexOutputError):
                 reject()  # the arguments were inferred: perhaps these are not valid
             error.add_note(f"called with {_arguments(arguments)!r}"[:500])
             raise

@@ -188,6 +188,7 @@ def _examine(
     point = Point(target, leaves)
     v = _cotangents(point, cotangent, seed)
     report = GradReport(target, v, seed, leaves, outside=not point.finite)
+    example = None
     try:
         example = Example(target, leaves, point, v, seed, reference)
         for name in chosen:
@@ -197,7 +198,6 @@ def _examine(
         report.asked = somewhere and (properties == "all" or "value" in chosen)
         if point.finite and report.asked:
             _values(report, example, probes, kinks, full, complex_step)
-        example.restore()
     except GradientError as error:
         report.failures.append(Failure("shape", str(error)))
     except Exception as error:
@@ -208,6 +208,9 @@ def _examine(
             report.failures.append(Failure("untouched", f"writes into an argument or the cotangent ({error})"))
         else:
             report.failures.append(Failure("error", message))
+    finally:
+        if example is not None:
+            example.restore()
     return report
 
 

@@ -42,6 +42,10 @@ def direction(kind: str, seed: int, shapes: Sequence[tuple[int, ...]]) -> list[A
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
+class ComplexOutputError(DtypeError):
+    """A function whose outputs are complex, whatever its arguments are."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """One direction: what the rule says, what the oracle says, and how many times the allowed error they differ."""
@@ -78,7 +82,7 @@ class Point:
                 )
             raise
         if target.leaves and any(np.iscomplexobj(out) for out in outs):
-            raise DtypeError(
+            raise ComplexOutputError(
                 f"{target.name}: its output is complex, and only real ones can be checked; take .real, .imag or abs of it."
             )
         self.outs = [np.array(out, np.float64) for out in outs]

@@ -135,20 +135,21 @@ class GradReport:
 
     def _entries(self, failure: Failure) -> list[str]:
         verdict, where = failure.verdict, self._touched(failure.u)
-        worst = self._worst_entry() if len(where) > 1 else None
-        if worst:  # one entry says more than a direction
+        if worst := self._worst_entry():  # one entry says more than a direction
             verdict, where = worst[2], [worst[:2]]
         assert verdict is not None
         entry = "".join(self.target.names[i] + (f"[{', '.join(map(str, at))}]" if at else "") for i, at in where[:1])
+        source = "what the rule returned"
         if len(where) > 1:
             entry = f"a direction through {len(where)} entries of " + ", ".join(self.target.names[i] for i in self.wrt)
+            source = "of what the rule returned, along it"
         slope = verdict.slope
         numeric = f"{slope.value!r} +- {slope.error:.1g}"
         if slope.kind == "kink":
             numeric = f"left {slope.left!r}, right {slope.right!r}"
         return [
             f"entry       {entry}",
-            f"analytic    {verdict.analytic!r}    (what the rule returned)",
+            f"analytic    {verdict.analytic!r}    ({source})",
             f"numeric     {numeric}    ({slope.kind}, {slope.evals} evaluations)",
             f"excess      {verdict.excess:.3g} times the allowed error",
         ]
@@ -215,8 +216,11 @@ def diagnose(report: GradReport, failure: Failure) -> str:
             if given[i] is None:
                 return f"{name}: None was returned, which counts as a gradient of zeros"
             return f"{name}: " + _look(analytic, numeric, point.leaves[i], report, rows, lambda w: point.gradients(w))
-    if "kink" in seen:
-        return "every entry alone is allowed, the sum is not: at a tie or kink each argument gets the full gradient"
+    if "kink" in seen and (verdict := failure.verdict):
+        slope = verdict.slope
+        less = abs(verdict.analytic) < min(abs(slope.left), abs(slope.right))
+        gets = "arguments together get less than the gradient" if less else "each argument gets the full gradient"
+        return f"every entry alone is allowed, the sum is not: at a tie or kink {gets}"
     return "every entry alone is allowed, the sum is not: small errors that add up"
 
 
@@ -234,7 +238,7 @@ def _look(
     if not np.isfinite(numeric).all():
         return "wrong at some entries, others are at the edge of the domain"
     if not analytic.any():
-        return "the gradient is zero: a term is missing, or the cotangent does not arrive"
+        return "the gradient is zero: a term is missing or overwritten, or the cotangent does not arrive"
     if any(verdict.wrong and verdict.kind == "kink" for verdict, _ in rows):
         return "at a kink or tie, and not between the slopes on its sides: ties counted twice or not at all?"
     large = np.abs(numeric) > 1e-9 * np.abs(numeric).max(initial=0)
@@ -265,7 +269,10 @@ def _look(
     too_small = (np.abs(analytic) < np.abs(numeric)) & (analytic * numeric >= 0)
     right = np.isclose(analytic, numeric, rtol=1e-5)
     if right.any() and np.all(right | too_small):
-        return "some entries are right and some too small: contributions overwritten where they should be added (= for +=)?"
+        return (
+            "some entries are right and some too small: contributions overwritten where they should be added (= for +=), "
+            "or a term left out there?"
+        )
     wrong = sum(verdict.wrong for verdict, _ in rows)
     return f"{wrong} of {len(rows)} entries wrong, the first at {next(index for verdict, index in rows if verdict.wrong)}"
 
@@ -278,7 +285,7 @@ _ADVICE = {
     "linear": "the backward pass is linear in the cotangent by definition: is it ignored, squared or its sign taken?",
     "zero": "something is added that does not depend on the cotangent",
     "layout": "reshape, ravel or strides were used as if the array were contiguous",
-    "precision": "overflow, or a constant or buffer of the wrong dtype in float32",
+    "precision": "overflow, a wrong factor, or a constant or buffer of the wrong dtype in float32",
     "needs": "what is left out to save work must not change what is asked for",
     "forward": "the forward pass itself is wrong; its gradient may still be that of the wrong function",
     "error": "the backward pass must work wherever the forward pass does",

@@ -98,12 +98,12 @@ class Target:
         """Outputs at the leaves, and the function from cotangents (one per output) to gradients (one per leaf)."""
         backend = BACKENDS[self.backend] if isinstance(self.backend, str) else self.backend
         assert backend is not None
-        with quiet():
-            outs, pull = backend(self._call_module if self.backend == "module" else self._call, leaves)
+        with quiet():  # NumPy makes numbers of sums of 0-d arrays, and no rule need know of that
+            outs, pull = backend(self._call_module if self.backend == "module" else self._call, [np.asarray(a) for a in leaves])
 
         def aligned(cotangents: Sequence[Array]) -> list[Any]:
             with quiet():
-                return self._align(pull(cotangents))
+                return self._align(pull([np.asarray(v) for v in cotangents]))
 
         return outs, aligned
 
