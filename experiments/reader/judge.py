@@ -1,5 +1,7 @@
 """What can be a digit by its shape and place, what may be several, and what is odd beside the page's other digits."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ NARROW = 0.35  # usual heights; what is narrower and higher than a digit is a li
 STACK = 4.5  # usual heights; what is higher is not three digits above one another
 USUAL_LEAN = 0.13  # of MNIST's digits, the median of 8,000
 LEANING, MOST_LEAN = 0.25, 0.5  # beyond it: what is worth setting upright, and as far as that goes
+SEVERAL, FEW = 5, 3  # parts of like height, which may be digits, and of what is far higher beside them
 SURE = 0.9  # above this confidence a digit is rarely something else
 INSIDE = 0.12  # of the picture's height: what is as high, with ink all around it, may be the digit
 FLAT = 4.0  # times as wide as high, and below a digit: an underline
@@ -44,10 +47,7 @@ def plausible(
         kept.append(part)
     if not kept:
         return [], 1.0
-    heights = np.array([p.box[3] for p in kept], float)
-    by_height = np.argsort(heights)
-    weights = np.cumsum(heights[by_height] ** 2)
-    unit = float(heights[by_height][np.searchsorted(weights, weights[-1] / 2)])
+    unit = _weighted_median(np.array([p.box[3] for p in kept], float))
     unit = float(np.median(known)) if len(known) > 2 else unit
     if unit < LOWEST:
         return [], 1.0
@@ -62,6 +62,32 @@ def plausible(
             continue
         result.append(part)
     return result, unit
+
+
+def without_long(ink: Ink) -> Ink | None:
+    """Leave out what is so much higher than all the rest that it would be taken for the usual height: a pen, a bracket.
+
+    None where nothing is, or a row of digits, or where the rest are not several of like height.
+    """
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(ink.mask, connectivity=8)
+    heights = stats[:, cv2.CC_STAT_HEIGHT].astype(float)
+    heights[0] = 0
+    usual = _weighted_median(heights)
+    rest = heights[(heights >= LOWEST) & (heights * HIGHEST < usual)]
+    if len(rest) < SEVERAL:
+        return None
+    unit = _weighted_median(rest)
+    if (np.abs(np.log2(rest / unit)) < 0.5).sum() < SEVERAL or (heights >= HIGHEST * unit).sum() > FEW:
+        return None
+    low = (heights > 0) & (heights < HIGHEST * unit)
+    return replace(ink, mask=low[labels].astype(np.uint8), name=f"{ink.name}, without what is long")
+
+
+def _weighted_median(heights: NDArray[np.float64]) -> float:
+    """Give the height above which half of all squared heights lie: specks are many, and count for little."""
+    ordered = np.sort(heights)
+    weights = np.cumsum(ordered**2)
+    return float(ordered[np.searchsorted(weights, weights[-1] / 2)])
 
 
 def usual_height(found: list[Part], read: list[Floats], unit: float, known: list[int]) -> float:

@@ -1,4 +1,7 @@
-"""A picture to the digits on it: every step of the reader in order."""
+"""A picture to the digits on it: every step of the reader in order.
+
+This file is long because the steps are one story.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,6 +21,7 @@ from experiments.reader.reading import (
     Digit,
     Known,
     Reading,
+    clearer,
     completed,
     heights,
     loses,
@@ -30,6 +34,7 @@ from experiments.reader.reading import (
 from experiments.reader.rules import guesses_at_ink, variants
 from experiments.reader.sheet import Sheet, find_sheet
 from experiments.reader.split import Hypothesis
+from experiments.reader.strip import on_picture, with_page
 from models.ink import InkNet
 from models.lenet import LeNet
 from models.pair import WIDTH, PairNet
@@ -75,8 +80,20 @@ class Reader:
         Reading
             Boxes in pixels of `picture`.
         """
-        if min(picture.shape[:2]) < LEAST:
+        height, width = picture.shape[:2]
+        if min(height, width) < LEAST:
             return Reading()
+        best = self._read_page(picture, single=single)
+        page, corner = with_page(picture)
+        if page is picture or single:
+            return best
+        of_page = self._read_page(page, single=False)
+        for digit in of_page.digits:
+            digit.box = on_picture(digit.box, corner, (height, width))
+        return max(of_page, best, key=Reading.score)  # the first, if equal
+
+    def _read_page(self, picture: NDArray[np.uint8], *, single: bool) -> Reading:
+        """Read a picture that is as high as a page is."""
         sheet = find_sheet(picture)
         if sheet is not None and ink_of_two_shades(find.to_gray(find.fit(picture)[0])):  # it is but a wide stroke
             sheet = None
@@ -153,6 +170,8 @@ class Reader:
                 yield from guesses_at_ink(gray, single=single, light=not next(iter(best_of)))
 
         def ways(ink: Ink) -> Iterator[Ink]:  # to see it: without frames and rules, or with the page close to the strokes
+            if (low := judge.without_long(ink)) is not None:
+                yield from variants(low)
             found = list(variants(ink))
             yield from found
             if found[0] is ink and not (single or all_sure or ink.light in closer):
@@ -173,7 +192,7 @@ class Reader:
             without_rules = Reading()
             for one in ways(ink):
                 reading, score, sure = self._read_single(one) if single else self._read_ink(one, known[ink.light])
-                if loses(reading, without_rules):
+                if loses(reading, without_rules) and not clearer(reading, without_rules):
                     continue
                 if len(without_rules.certain()) > 2:
                     reading.digits = off_rules(reading.digits, one)
@@ -224,8 +243,12 @@ class Reader:
         starts = np.cumsum([0] + [len(some) for some in written])
         odd = np.repeat(np.minimum.reduceat(odd, starts[:-1]), np.diff(starts))
         known += [entry for entry in read if entry.part and entry.digits and entry.sure()]
+        boxes = [d.box for d in digits]
         certain = [d.box for d, o in zip(digits, odd, strict=True) if d.confidence > SURE and o < 1]
-        judged = zip(digits, odd, judge.in_line([d.box for d in digits], certain), strict=True)
+        # As unlike the others, and sure: together they are a row in another pen or size, a title.
+        alike = [d.box for d, o in zip(digits, odd, strict=True) if d.confidence > SURE and o >= 1 and d.digit != 1]
+        odd = np.where(judge.in_line(boxes, alike), np.minimum(odd, 1), odd)
+        judged = zip(digits, odd, judge.in_line(boxes, certain + alike), strict=True)
         reading.digits = [replace(d) for d, o, r in judged if judge.accept(d.digit, d.confidence, float(o), in_row=bool(r))]
         rejected = len(digits) - len(reading.digits)
         reading.digits = without_lonely_ones(reading.digits)

@@ -15,6 +15,7 @@ WELL = 0.5  # the part of the best guess's score above which another guess is be
 RULED = 0.5  # the part of a digit's ink above which it is but a piece of the rules
 TAKEN = 0.3  # the part of a box above which another digit is in its place
 MANY = 10  # ones that are in no row with other digits
+CLEAR = 0.97  # above this mean confidence what is read is hardly pieces of rules
 ONE = 0.99  # above this confidence a picture may be one digit
 
 
@@ -142,6 +143,11 @@ def loses(reading: Reading, before: Reading) -> bool:
 
     sure = before.certain()
     return len(sure) > 2 and sum(map(kept, sure)) < len(sure) / 2
+
+
+def clearer(reading: Reading, before: Reading) -> bool:
+    """Say whether a reading is as sure as can be, and of more than the one before: that took strokes for rules."""
+    return len(reading.certain()) > len(before.certain()) and reading.confidence() > max(CLEAR, before.confidence())
 
 
 def off_rules(digits: list[Digit], ink: Ink) -> list[Digit]:
