@@ -425,6 +425,61 @@ def test_wrong_number_of_gradients_is_counted():
         apply(product, leaf(1.0), leaf(2.0)).backward()
 
 
+@pytest.mark.parametrize("leaf_itself", [True, False])
+def test_gradients_of_the_wrong_shape_are_told_with_rule_and_place(leaf_itself):
+    def scaled(a, b):
+        return a * b, lambda g: (g * b, (g * a).sum(axis=0) if wrong else None)
+
+    a, b, wrong = leaf(1.0, 2.0, 3.0), leaf(2.0, 2.0, 2.0), True
+    words = r"vjp of scaled gave a gradient of shape \(\) for argument 1, expected the argument's shape \(3,\); sum over"
+    with pytest.raises(TapeError, match=words):
+        apply(scaled, a, b if leaf_itself else b * 2).backward(np.ones(3))
+    assert (a.grad, b.grad) == (None, None)
+    assert "made by scaled" in repr(apply(scaled, a, b))
+    apply(scaled, a, Tensor(b.data)).backward(np.ones(3))  # what nobody wants is not looked at
+    wrong = False
+    apply(scaled, a * 1, b * 2).backward(np.ones(3))
+    np.testing.assert_array_equal(a.grad, [6.0, 6.0, 6.0])
+
+    def mean(a):
+        return a.mean(), lambda g: (g / a.size,)
+
+    with pytest.raises(TapeError, match=r"vjp of mean gave a gradient of shape \(\) for argument 0, expected .* \(3,\)"):
+        apply(mean, a * 2).backward()
+
+
+def test_a_rule_may_write_into_copies_of_a_cotangent_and_give_numbers_where_they_have_no_axes():
+    def positive(x):
+        hidden = ~(x > 0)
+
+        def vjp(g):
+            h = g.copy()
+            h[hidden] = 0
+            return (h,)
+
+        return np.maximum(x, 0), vjp
+
+    def twice(x):
+        return 2.0 * x.item(), lambda g: 2.0 * g.item()
+
+    x = Tensor(1.5, requires_grad=True)
+    (apply(positive, x) * 2.0).backward()
+    apply(twice, x.reshape(1).reshape(())).backward()
+    assert (x.grad.item(), x.grad.dtype) == (4.0, np.float32)
+
+
+def test_a_rule_gives_one_array():
+    for kind, sizes in ((tuple, (2, 3)), (list, (2, 2))):
+
+        def halves(x, kind=kind, sizes=sizes):
+            return kind([x[: sizes[0]], x[: sizes[1]]]), lambda g: (g,)
+
+        with pytest.raises(
+            DtypeError, match=rf"apply: the output of halves must be one array, got a {kind.__name__} of 2; join"
+        ):
+            apply(halves, leaf(1.0, 2.0, 3.0))
+
+
 # -- no_grad -----------------------------------------------------------------------------------------------------------
 
 

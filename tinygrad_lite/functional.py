@@ -22,7 +22,7 @@ from tinygrad_lite.ops import matmul as matmul_rules
 from tinygrad_lite.ops import norm as norm_rules
 from tinygrad_lite.ops import shape as shape_rules
 from tinygrad_lite.ops import softmax as softmax_rules
-from tinygrad_lite.tensor import Tensor, _apply_wanted, _both_floating, _floating, _is_operand, _operands, apply, as_tensor
+from tinygrad_lite.tensor import Tensor, _apply, _apply_wanted, _both_floating, _floating, _is_operand, _operands, as_tensor
 
 Data = Tensor | ArrayLike
 
@@ -73,12 +73,12 @@ def relu(x: Data) -> Tensor:
 def leaky_relu(x: Data, negative_slope: float = 0.01) -> Tensor:
     """Where x > 0: x, else negative_slope * x. Source: Maas et al. 2013."""
     slope = _check.number("leaky_relu", "negative_slope", negative_slope)
-    return apply(activation.leaky_relu, _floating(as_tensor(x)), negative_slope=slope)
+    return _apply(activation.leaky_relu, _floating(as_tensor(x)), negative_slope=slope)
 
 
 def elu(x: Data, alpha: float = 1.0) -> Tensor:
     """Where x > 0: x, else alpha * (e^x - 1). Source: Clevert et al. 2016."""
-    return apply(activation.elu, _floating(as_tensor(x)), alpha=_check.number("elu", "alpha", alpha))
+    return _apply(activation.elu, _floating(as_tensor(x)), alpha=_check.number("elu", "alpha", alpha))
 
 
 def gelu(x: Data, approximate: str = "none") -> Tensor:
@@ -87,12 +87,12 @@ def gelu(x: Data, approximate: str = "none") -> Tensor:
     Source: Hendrycks & Gimpel 2016.
     """
     _check.one_of("gelu", "approximate", approximate, ("none", "tanh"))
-    return apply(activation.gelu, _floating(as_tensor(x)), approximate=approximate)
+    return _apply(activation.gelu, _floating(as_tensor(x)), approximate=approximate)
 
 
 def silu(x: Data) -> Tensor:
     """X * sigmoid(x), also called swish. Source: Elfwing et al. 2018."""
-    return apply(activation.silu, _floating(as_tensor(x)))
+    return _apply(activation.silu, _floating(as_tensor(x)))
 
 
 def softplus(x: Data, beta: float = 1.0) -> Tensor:
@@ -100,7 +100,7 @@ def softplus(x: Data, beta: float = 1.0) -> Tensor:
     beta = _check.number("softplus", "beta", beta)
     if not beta > 0:
         raise ShapeError(f"softplus: beta must be positive, got beta={beta}.")
-    return apply(activation.softplus, _floating(as_tensor(x)), beta=beta)
+    return _apply(activation.softplus, _floating(as_tensor(x)), beta=beta)
 
 
 def clip(x: Data, min: float | None = None, max: float | None = None) -> Tensor:
@@ -127,7 +127,7 @@ def where(condition: Data, x: Data, other: Data) -> Tensor:
         raise DtypeError(f"where: condition must hold truth values, got dtype={chosen.dtype}; compare with something first.")
     a, b = _operands(x, other)
     try:
-        return apply(elementwise.where, a, b, condition=chosen)
+        return _apply(elementwise.where, a, b, condition=chosen)
     except ValueError:
         raise ShapeError(
             f"where: shapes {chosen.shape} (condition), {a.shape} (x) and {b.shape} (other) do not broadcast together."
@@ -260,7 +260,7 @@ def pad(x: Data, pad: Sequence[int], value: float = 0.0) -> Tensor:
     number = _check.number("pad", "value", value)
     if tensor.dtype.kind in "biu" and not (math.isfinite(number) and _holds(tensor.dtype, number)):
         raise DtypeError(f"pad: value={value} does not fit into dtype={tensor.dtype}; convert x with .float().")
-    return apply(shape_rules.pad, tensor, widths=tuple(pairs), value=number)
+    return _apply(shape_rules.pad, tensor, widths=tuple(pairs), value=number)
 
 
 def cat(tensors: Sequence[Data], dim: int = 0) -> Tensor:
@@ -275,7 +275,7 @@ def cat(tensors: Sequence[Data], dim: int = 0) -> Tensor:
             i != axis and a != b for i, (a, b) in enumerate(zip(part.shape, first.shape, strict=True))
         ):
             raise ShapeError(f"cat: shapes may differ along dim={dim} only, got {first.shape} and {part.shape}.")
-    return apply(shape_rules.cat, *parts, axis=axis)
+    return _apply(shape_rules.cat, *parts, axis=axis)
 
 
 def stack(tensors: Sequence[Data], dim: int = 0) -> Tensor:
@@ -284,7 +284,7 @@ def stack(tensors: Sequence[Data], dim: int = 0) -> Tensor:
     for part in parts[1:]:
         if part.shape != parts[0].shape:
             raise ShapeError(f"stack: all shapes must be equal, got {parts[0].shape} and {part.shape}.")
-    return apply(shape_rules.stack, *parts, axis=_check.axis("stack", "dim", dim, parts[0].ndim + 1))
+    return _apply(shape_rules.stack, *parts, axis=_check.axis("stack", "dim", dim, parts[0].ndim + 1))
 
 
 # -- products ----------------------------------------------------------------------------------------------------------
@@ -398,7 +398,7 @@ def avg_pool2d(
     ------
     ShapeError : as for max_pool2d.
     """
-    return apply(
+    return _apply(
         pool.avg_pool2d,
         as_tensor(x),
         kernel_size=kernel_size,
@@ -570,7 +570,7 @@ def nll_loss(log_probs: Data, targets: Data, reduction: str = "mean") -> Tensor:
     DtypeError : targets are not integers.
     """
     scores = _floating(as_tensor(log_probs))
-    return apply(softmax_rules.nll_loss, scores, targets=_targets(targets), reduction=reduction)
+    return _apply(softmax_rules.nll_loss, scores, targets=_targets(targets), reduction=reduction)
 
 
 def cross_entropy(logits: Data, targets: Data, reduction: str = "mean", label_smoothing: float = 0.0) -> Tensor:
@@ -598,7 +598,7 @@ def cross_entropy(logits: Data, targets: Data, reduction: str = "mean", label_sm
     Tensor(1000.)
     """
     scores = _floating(as_tensor(logits))
-    return apply(
+    return _apply(
         softmax_rules.cross_entropy,
         scores,
         targets=_targets(targets),

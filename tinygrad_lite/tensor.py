@@ -313,7 +313,7 @@ class Tensor:
         """
         plain = tuple(_plain_index(part) for part in key) if isinstance(key, tuple) else _plain_index(key)
         try:
-            return apply(shape.index, self, key=plain)
+            return _apply(shape.index, self, key=plain)
         except ShapeError:
             raise
         except (IndexError, OverflowError) as error:
@@ -410,7 +410,7 @@ class Tensor:
             self.data = self.data.copy("K")
 
     def __neg__(self) -> "Tensor":
-        return apply(elementwise.neg, self)
+        return _apply(elementwise.neg, self)
 
     def __eq__(self, other: object) -> "Tensor":  # type: ignore[override]
         return _compare("equal", self, other)
@@ -434,30 +434,30 @@ class Tensor:
 
     def exp(self) -> "Tensor":
         """e^x."""
-        return apply(elementwise.exp, _floating(self))
+        return _apply(elementwise.exp, _floating(self))
 
     def log(self) -> "Tensor":
         """Natural logarithm."""
-        return apply(elementwise.log, _floating(self))
+        return _apply(elementwise.log, _floating(self))
 
     def sqrt(self) -> "Tensor":
         """Square root."""
-        return apply(elementwise.sqrt, _floating(self))
+        return _apply(elementwise.sqrt, _floating(self))
 
     def abs(self) -> "Tensor":
         """|x|; of complex numbers x or -x, whichever has a real part above 0: analytic, as the complex step wants it."""
-        return self if self.data.dtype.kind == "b" else apply(elementwise.abs, self)
+        return self if self.data.dtype.kind == "b" else _apply(elementwise.abs, self)
 
     def __abs__(self) -> "Tensor":
         return self.abs()
 
     def sigmoid(self) -> "Tensor":
         """1 / (1 + e^-x)."""
-        return apply(activation.sigmoid, _floating(self))
+        return _apply(activation.sigmoid, _floating(self))
 
     def tanh(self) -> "Tensor":
         """Hyperbolic tangent."""
-        return apply(activation.tanh, _floating(self))
+        return _apply(activation.tanh, _floating(self))
 
     def relu(self) -> "Tensor":
         """max(x, 0)."""
@@ -468,8 +468,8 @@ class Tensor:
         bounds = [None if b is None else _check.number("clip", n, b) for n, b in (("min", min), ("max", max))]
         if all(b is None or isinstance(b, (int, np.integer)) for b in (min, max)):  # integers stay integers
             bounds = [None if b is None else int(b) for b in (min, max)]
-            return apply(elementwise.clip, self, min=bounds[0], max=bounds[1])
-        return apply(elementwise.clip, _floating(self), min=bounds[0], max=bounds[1])
+            return _apply(elementwise.clip, self, min=bounds[0], max=bounds[1])
+        return _apply(elementwise.clip, _floating(self), min=bounds[0], max=bounds[1])
 
     def maximum(self, other: Any) -> "Tensor":
         """Larger of x and other."""
@@ -500,7 +500,7 @@ class Tensor:
     def _over(self, rule: Rule, dim: Dims, keepdim: bool, **static: Any) -> "Tensor":
         name = rule.__name__
         axes = _check.axes(name, dim, self.data.ndim)
-        return apply(rule, self, axes=axes, keepdim=_check.flag(name, "keepdim", keepdim), **static)
+        return _apply(rule, self, axes=axes, keepdim=_check.flag(name, "keepdim", keepdim), **static)
 
     def norm(self, p: Any = 2, dim: Dims = None, keepdim: bool = False) -> "Tensor":
         """Euclidean norm over `dim`; `p` stands where PyTorch has it, and is 2 or "fro"."""
@@ -549,8 +549,8 @@ class Tensor:
 
     def _along(self, rule: Rule, dim: int) -> "Tensor":
         if not self.ndim:
-            return apply(rule, _floating(self).reshape(1), axis=_check.axis(rule.__name__, "dim", dim, 0)).reshape(())
-        return apply(rule, _floating(self), axis=_check.axis(rule.__name__, "dim", dim, self.ndim))
+            return _apply(rule, _floating(self).reshape(1), axis=_check.axis(rule.__name__, "dim", dim, 0)).reshape(())
+        return _apply(rule, _floating(self), axis=_check.axis(rule.__name__, "dim", dim, self.ndim))
 
     # -- moving elements -----------------------------------------------------------------------------------------
 
@@ -561,7 +561,7 @@ class Tensor:
         free = wanted.count(-1)
         if any(s < -1 for s in wanted) or free > 1 or (known != self.size if not free else not known or self.size % known):
             raise ShapeError(f"reshape: cannot put {self.size} elements (shape={self.shape}) into shape {wanted}.")
-        return apply(shape.reshape, self, shape=wanted)
+        return _apply(shape.reshape, self, shape=wanted)
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> "Tensor":
         """Join the axes from start_dim to end_dim into one."""
@@ -571,18 +571,18 @@ class Tensor:
         end = _check.axis("flatten", "end_dim", end_dim, len(sizes))
         if start > end:
             raise ShapeError(f"flatten: start_dim={start_dim} must not come after end_dim={end_dim}.")
-        return apply(shape.reshape, self, shape=(*sizes[:start], math.prod(sizes[start : end + 1]), *sizes[end + 1 :]))
+        return _apply(shape.reshape, self, shape=(*sizes[:start], math.prod(sizes[start : end + 1]), *sizes[end + 1 :]))
 
     def squeeze(self, dim: Dims = None) -> "Tensor":
         """Drop the axes of size 1 (those of them that are in `dim`)."""
         axes = _check.axes("squeeze", dim, self.ndim)
         kept = tuple(size for i, size in enumerate(self.shape) if size != 1 or i not in axes)
-        return apply(shape.reshape, self, shape=kept)
+        return _apply(shape.reshape, self, shape=kept)
 
     def unsqueeze(self, dim: int) -> "Tensor":
         """Add an axis of size 1 at `dim`."""
         at = _check.axis("unsqueeze", "dim", dim, self.ndim + 1)
-        return apply(shape.reshape, self, shape=(*self.shape[:at], 1, *self.shape[at:]))
+        return _apply(shape.reshape, self, shape=(*self.shape[:at], 1, *self.shape[at:]))
 
     def transpose(self, dim0: int, dim1: int) -> "Tensor":
         """Exchange two axes."""
@@ -590,7 +590,7 @@ class Tensor:
         dims = list(range(self.ndim))
         if dims:
             dims[a], dims[b] = b, a
-        return apply(shape.permute, self, dims=tuple(dims))
+        return _apply(shape.permute, self, dims=tuple(dims))
 
     def permute(self, *dims: Any) -> "Tensor":
         """Put the axes into the order `dims`."""
@@ -598,7 +598,7 @@ class Tensor:
         order = tuple(_check.axis("permute", "dims", d, self.ndim) for d in wanted)
         if sorted(order) != list(range(self.ndim)):
             raise ShapeError(f"permute: dims must name each of the {self.ndim} axes once, got {tuple(wanted)}.")
-        return apply(shape.permute, self, dims=order)
+        return _apply(shape.permute, self, dims=order)
 
     def expand(self, *sizes: Any) -> "Tensor":
         """Repeat along new leading axes and axes of size 1, without a copy; -1 keeps a size."""
@@ -609,7 +609,7 @@ class Tensor:
         if not fits or any(old not in (1, size) for old, size in zip(self.shape, full[new:], strict=True)):
             raise ShapeError(f"expand: only axes of size 1 can be repeated, got shape={self.shape}, sizes={wanted}.")
         _check.fits_memory("expand", "the result", full, self.dtype)
-        return apply(shape.expand, self, shape=full)
+        return _apply(shape.expand, self, shape=full)
 
     def to(self, dtype: DTypeLike) -> "Tensor":
         """Return the tensor in another dtype; gradients pass through between floating ones."""
@@ -617,7 +617,7 @@ class Tensor:
         if wanted == self.dtype:
             return self
         if wanted.kind in "fc" and self.dtype.kind in "fc":
-            return apply(elementwise.cast, self, dtype=wanted)
+            return _apply(elementwise.cast, self, dtype=wanted)
         return _wrap(self.data.astype(wanted))
 
     def float(self) -> "Tensor":
@@ -644,9 +644,15 @@ def apply(rule: Rule, *tensors: Tensor, **static: Any) -> Tensor:
     Parameters
     ----------
     rule : function from arrays, and keyword-only static arguments, to (output, vjp)
-        `vjp(cotangent)` gives a tuple with one gradient (or None) for each array. Neither may write into what it is given.
+        `vjp(cotangent)` gives a tuple with one gradient (or None) for each array, of its shape; the cotangent is an array of
+        the shape of the output. Neither may write into what it is given.
     tensors : Tensor, ...
     static : the rule's keyword arguments
+
+    Raises
+    ------
+    DtypeError : the rule gives something else than one array and a function.
+    TapeError : in backward, where a gradient has another shape than its array.
 
     Examples
     --------
@@ -661,6 +667,46 @@ def apply(rule: Rule, *tensors: Tensor, **static: Any) -> Tensor:
         out, vjp = rule(*[tensor.data for tensor in tensors], **static)
         if not callable(vjp):
             raise TypeError(f"the second that it gave is {type(vjp).__name__}, no function")
+        parents = tuple([tensor._node for tensor in tensors])
+    except Exception as error:
+        _explain(error, rule, tensors)
+        raise
+    if isinstance(out, (tuple, list)):
+        raise DtypeError(
+            f"apply: the output of {_name(rule)} must be one array, got a {type(out).__name__} of {len(out)}; "
+            "join them into one, or write a rule for each."
+        )
+    return _recorded(out, _checked(vjp, rule, tensors), parents, any(parents))
+
+
+def _checked(vjp: Vjp, rule: Rule, tensors: tuple[Tensor, ...]) -> Vjp:
+    """Give a vjp whose cotangent is an array, never a NumPy scalar, and whose gradients have the shapes of their arrays."""
+    wanted = [None if tensor._node is None else tensor.data.shape for tensor in tensors]
+
+    def checked(g: Array) -> Any:
+        gradients = vjp(np.asarray(g))
+        gradients = gradients if isinstance(gradients, (tuple, list)) else (gradients,)
+        arrays = tuple([None if gradient is None else np.asarray(gradient) for gradient in gradients])
+        for i, (array, sizes) in enumerate(zip(arrays, wanted, strict=False)):  # the tape counts them
+            if array is not None and sizes is not None and array.shape != sizes:
+                raise TapeError(
+                    f"backward: the vjp of {_name(rule)} gave a gradient of shape {array.shape} for argument {i}, "
+                    f"expected the argument's shape {sizes}; sum over the axes that broadcasting added."
+                )
+        return arrays
+
+    checked.__qualname__ = getattr(vjp, "__qualname__", f"{_name(rule)}.<locals>.vjp")  # by which the tape names the rule
+    return checked
+
+
+def _name(rule: Any) -> str:
+    return str(getattr(rule, "__name__", f"{rule!r:.80}"))
+
+
+def _apply(rule: Rule, *tensors: Tensor, **static: Any) -> Tensor:
+    """Compute and record a rule of the library, whose gradients need no check."""
+    try:
+        out, vjp = rule(*[tensor.data for tensor in tensors], **static)
         parents = tuple([tensor._node for tensor in tensors])
     except Exception as error:
         _explain(error, rule, tensors)
@@ -681,7 +727,7 @@ def _recorded(out: Any, vjp: Vjp, parents: tuple[Node | None, ...], wanted: bool
 
 def _explain(error: Exception, rule: Any, tensors: tuple[Any, ...]) -> None:
     """Raise in words what went wrong outside of the rule itself: not a rule, not tensors, not enough memory."""
-    name = getattr(rule, "__name__", f"{rule!r:.80}")
+    name = _name(rule)
     if other := [type(t).__name__ for t in tensors if not isinstance(t, Tensor)]:
         raise DtypeError(f"apply: {name} needs Tensors, got {other[0]}; wrap it with as_tensor().") from None
     if isinstance(error, MemoryError):
