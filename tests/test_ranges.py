@@ -52,3 +52,25 @@ def test_arrays_of_others_keep_their_dtype():
 
     assert Tensor(Array()).dtype == np.int64
     assert Tensor(Array()).item() == 2**24 + 1
+
+
+@pytest.mark.parametrize("size", [3e19, 1e30, 1e37])  # of one row or channel, whose squares are too large for float32
+@pytest.mark.parametrize("per_row", [True, False])
+def test_rows_and_channels_are_normalised_whatever_their_size(size, per_row):
+    rng = np.random.default_rng(0)
+    (data, g), (w, b), sizes = rng.standard_normal((2, 5, 4)), rng.standard_normal((2, 4)), np.ones((5, 4))
+    sizes[(1, ...) if per_row else (..., 1)] = size
+    results = []
+    for dtype in (np.float32, np.float64):
+        x, weight, bias = (Tensor(a.astype(np.float32), requires_grad=True, dtype=dtype) for a in (data * sizes, w, b))
+        mean, variance = np.zeros(4, dtype), np.zeros(4, dtype)
+        options = (x, 4, weight, bias) if per_row else (x, mean, variance, weight, bias, True)
+        y = (F.layer_norm if per_row else F.batch_norm)(*options)
+        y.backward(g)
+        results.append([y.data, x.grad * sizes, weight.grad, bias.grad, mean / sizes[0], variance])
+    *single, variance = results[0]
+    *double, expected = results[1]
+    with np.errstate(over="ignore"):  # of the running variance
+        np.testing.assert_allclose(variance, expected.astype(np.float32), rtol=1e-5)
+    for found, right in zip(single, double, strict=True):
+        np.testing.assert_allclose(found, right, rtol=0, atol=2e-6 * np.abs(right).max())

@@ -27,8 +27,14 @@ def layer_norm(x: Array, weight: Array, bias: Array, *, eps: float = 1e-5, needs
 
     def forward(part: slice) -> None:
         centred = deviations(rows[part], (1,))
-        scale[part, 0] = 1 / np.sqrt(_dots(centred, centred, [0]) / count + eps)
-        np.multiply(centred, scale[part], out=normed[part])
+        inverse = 1 / np.sqrt(_dots(centred, centred, [0]) / count + eps)
+        scale[part, 0] = inverse
+        if np.count_nonzero(inverse > 0) < inverse.size:
+            small = _shrinking(rows[part], inverse, 1)
+            centred = deviations(rows[part] * small[:, None], (1,))
+            inverse = 1 / np.sqrt(_dots(centred, centred, [0]) / count + eps * small * small)
+            scale[part, 0] = inverse * small
+        np.multiply(centred, inverse[:, None], out=normed[part])
         some = np.multiply(normed[part], w, out=out[part])
         some += bias.reshape(count)
 
@@ -76,16 +82,28 @@ def batch_norm(
     axes, per_channel = (0, *range(2, x.ndim)), (-1, *(1,) * (x.ndim - 2))
     count, parts = x.size // x.shape[1], threads.slices(x.shape[1], x.size)
     centred, out = np.empty_like(x), np.empty_like(x, dtype=np.result_type(x, weight, bias))
-    mean, variance, scale = (np.empty(x.shape[1], x.dtype) for _ in range(3))
+    mean, variance, scale, to_x = (np.empty(x.shape[1], x.dtype) for _ in range(4))
 
-    def forward(part: slice) -> None:
-        some, c = x[:, part], centred[:, part]
+    def centre(some: Array, part: slice) -> None:
+        c = centred[:, part]
         first = some[(slice(1), slice(None), *(slice(1),) * (x.ndim - 2))]  # taken off before, as in `deviations`
         np.subtract(some, first, out=c)
         rest = c.mean(axis=axes, keepdims=True)
         c -= rest
         mean[part], variance[part] = (first + rest).reshape(-1), _dots(c, c, [1]) / count
-        scale[part] = 1 / np.sqrt(variance[part] + eps)
+
+    def forward(part: slice) -> None:
+        some, c = x[:, part], centred[:, part]
+        centre(some, part)
+        scale[part] = to_x[part] = inverse = 1 / np.sqrt(variance[part] + eps)
+        if np.count_nonzero(inverse > 0) < inverse.size:
+            small = _shrinking(some, inverse, axes)
+            centre(some * small.reshape(per_channel), part)
+            scale[part] = 1 / np.sqrt(variance[part] + eps * small * small)
+            to_x[part] = scale[part] * small
+            mean[part] /= small
+            with np.errstate(over="ignore"):  # one too large for the dtype is infinite
+                variance[part] = variance[part] / small / small
         np.multiply(c, (scale[part] * weight[part]).reshape(per_channel), out=out[:, part])
         out[:, part] += bias[part].reshape(per_channel)
 
@@ -102,12 +120,12 @@ def batch_norm(
             some, c, s = g[:, part], centred[:, part], scale[part]
             dots, sums = _dots(some, c, [1]), some.sum(axis=axes)
             g_weight[part], g_bias[part] = s * dots, sums
-            if needs[0]:  # as in `layer_norm`: g_x = s w (g - mean(g) - s^2 c mean(g c))
+            if needs[0]:  # as in `layer_norm`: g_x = s w (g - mean(g) - s^2 c mean(g c)), the first s by x
                 g_some = g_x[:, part]
                 np.multiply(c, (s * s * dots / count).reshape(per_channel), out=g_some)
                 g_some += (sums / count).reshape(per_channel)
                 np.subtract(some, g_some, out=g_some)
-                g_some *= (s * weight[part]).reshape(per_channel)
+                g_some *= (to_x[part] * weight[part]).reshape(per_channel)
 
         threads.run(backward, parts)
         return g_x if needs[0] else None, g_weight, g_bias
@@ -119,3 +137,13 @@ def _dots(a: Array, b: Array, kept: list[int]) -> Array:
     """Sum of a * b over all axes but those kept, without an array for the products."""
     axes = list(range(a.ndim))
     return np.asarray(np.einsum(a, axes, b, axes, kept))
+
+
+def _shrinking(x: Array, inverse: Array, axes: int | tuple[int, ...]) -> Array:
+    """Give powers of two that bring below 1 what is finite, but has squares or sums that are not; 1 for the rest.
+
+    inverse: 1 / sqrt(var + eps), 0 or NaN there. What is normalised of x small with eps small^2 is that of x with eps.
+    """
+    largest = np.abs(x).max(axis=axes)
+    wanted = ~(inverse > 0) & np.isfinite(largest)
+    return np.asarray(np.ldexp(np.ones_like(largest), -np.frexp(np.where(wanted, largest, 0))[1]))
