@@ -1,10 +1,12 @@
 """Numbers at the ends of what a dtype holds: results are as wide and as exact as they can be."""
 
+import operator
+
 import numpy as np
 import pytest
 
 import tinygrad_lite.functional as F
-from tinygrad_lite import Tensor
+from tinygrad_lite import ShapeError, Tensor
 
 
 def test_quotients_of_integers_beside_wider_floats_keep_their_digits():
@@ -17,6 +19,27 @@ def test_quotients_of_integers_beside_wider_floats_keep_their_digits():
     assert (Tensor(np.array([1])) / Tensor(np.array([2]))).dtype == np.float32
     assert F.mse_loss(np.array([1]), np.array([3])).dtype == np.float32
     assert F.linear(np.zeros((2, 3, 0)), np.zeros((4, 0)), np.ones(4)).tolist() == [[[1.0] * 4] * 3] * 2
+
+
+@pytest.mark.parametrize("number", [255, 256, -1, 2**40, 2**70, np.int64(300), np.int64(-1), np.uint8(3)], ids=repr)
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int8, np.int64])
+def test_integers_are_divided_by_any_number(dtype, number):
+    x, wide = Tensor(np.array([1, 1], dtype)), np.ones(2)
+    for found, expected in ((x / number, wide / int(number)), (number / x, int(number) / wide)):
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found.data, expected, rtol=1e-6)
+    with pytest.raises(ShapeError, match="a number of 1329 bits does not fit into dtype=float32"):
+        x / 10**400
+
+
+def test_numbers_of_numpy_do_not_wrap_around_beside_smaller_integers():
+    x = Tensor(np.array([1, 200], np.uint8))
+    for act in (operator.add, operator.mul):
+        with pytest.raises(ShapeError, match="300 does not fit into dtype=uint8; convert the tensor to a wider one"):
+            act(x, np.int64(300))
+    assert (x > np.int64(300)).tolist() == [False, False]
+    assert (np.int64(-1) < x).tolist() == [True, True]
+    assert (x + np.int64(5)).dtype == np.uint8
 
 
 @pytest.mark.parametrize("size", [1e20, 1.0, 1e-25])

@@ -233,7 +233,7 @@ class Tensor:
         if method == "__call__" and name is not None and not kwargs:
             if name in _COMPARISONS:
                 return _compare(name, *inputs)
-            operands = _operands(*inputs) if len(inputs) == 2 else inputs
+            operands = _operands(*inputs, floating=name == "__truediv__") if len(inputs) == 2 else inputs
             return getattr(operands[0], name)(*operands[1:])
         self._refuse_if_recorded(f"np.{ufunc.__name__}", (*inputs, *kwargs.values()))
         return getattr(ufunc, method)(*_without_tensors(inputs), **_without_tensors(kwargs))
@@ -833,12 +833,15 @@ def _is_operand(value: Any) -> bool:
     return isinstance(value, (Tensor, np.ndarray, np.generic, bool, int, float, complex))
 
 
-def _operands(a: Any, b: Any) -> tuple[Tensor, Tensor]:
-    """Two operands as Tensors: numbers take the dtype of the Tensor beside them, integers that of the floats beside them."""
+def _operands(a: Any, b: Any, floating: bool = False) -> tuple[Tensor, Tensor]:
+    """Two operands as Tensors: numbers take the dtype of the Tensor beside them, integers that of the floats beside them.
+
+    floating: whether numbers beside integers are to be float32, too.
+    """
     if not isinstance(a, Tensor):
-        a = _beside(a, b)
+        a = _beside(a, b, floating)
     if not isinstance(b, Tensor):
-        b = _beside(b, a)
+        b = _beside(b, a, floating)
     kinds = a.data.dtype.kind, b.data.dtype.kind
     if kinds[0] in "fc" and kinds[1] in "biu":  # as in PyTorch: float32 beside int64 stays float32
         b = b.to(a.data.dtype)
@@ -847,19 +850,19 @@ def _operands(a: Any, b: Any) -> tuple[Tensor, Tensor]:
     return a, b
 
 
-def _beside(value: Any, other: Any) -> Tensor:
+def _beside(value: Any, other: Any, floating: bool) -> Tensor:
     """Give a number or an array that stands beside a Tensor in an operation as a Tensor."""
     if not isinstance(value, (bool, int, float, complex, np.generic)) or not isinstance(other, (Tensor, np.ndarray)):
         return as_tensor(value)
     dtype = other.dtype
     if dtype.kind == "b" and not isinstance(value, (bool, np.bool_)):
         dtype = np.dtype(np.int64)
-    if dtype.kind in "iu" and not isinstance(value, (bool, int, np.integer, np.bool_)):
+    if dtype.kind in "iu" and (floating or not isinstance(value, (bool, int, np.integer, np.bool_))):
         dtype = np.dtype(np.float32)
     if dtype.kind != "c" and isinstance(value, (complex, np.complexfloating)):
         dtype = np.result_type(dtype, np.complex64)
     try:
-        return _wrap(np.array(value, dtype))
+        return _wrap(np.array(int(value) if isinstance(value, np.integer) else value, dtype))  # NumPy's would wrap around
     except OverflowError:
         bits = int(value).bit_length()
         what = str(value) if bits <= 64 else f"a number of {bits} bits"
@@ -869,8 +872,9 @@ def _beside(value: Any, other: Any) -> Tensor:
 def _compare(name: str, a: Any, b: Any) -> Tensor:
     if not (_is_operand(a) and _is_operand(b)):
         return _NOT_IMPLEMENTED
-    number, other = (a, b) if isinstance(a, int) else (b, a)
-    if not (isinstance(number, int) and other.dtype.kind in "iu"):  # NumPy compares integers with those that do not fit, too
+    whole = (int, np.integer)
+    number, other = (a, b) if isinstance(a, whole) else (b, a)
+    if not (isinstance(number, whole) and other.dtype.kind in "iu"):  # NumPy compares integers with those that do not fit, too
         a, b = _operands(a, b)
     try:
         return _wrap(np.asarray(getattr(np, name)(*_without_tensors((a, b)))))
@@ -887,7 +891,7 @@ def _both_floating(a: Any, b: Any) -> tuple[Any, Any]:
     """Two operands, as float32 where both are integers: one beside a float takes the float's dtype, which may be wider."""
     if not (_is_operand(a) and _is_operand(b)):
         return a, b
-    a, b = _operands(a, b)
+    a, b = _operands(a, b, floating=True)
     return _floating(a), _floating(b)
 
 
