@@ -329,6 +329,24 @@ def test_a_rule_may_give_none_or_no_tuple():
     assert (a.grad.item(), b.grad) == (8.0, None)
 
 
+@pytest.mark.parametrize(("array", "use"), [
+    (np.array([2, 0, 2]), lambda x, i: x[i].sum(dim=0)), (np.array([2, 0, 2]), lambda x, i: x[:, i].sum(dim=0)),
+    (np.array([[True, False, True]] * 3), lambda x, m: x[m].sum()), (np.array([True, False, True]), lambda x, m: x[1, m]),
+    (np.array([[True, False, True]] * 3), lambda x, m: F.where(m, x, 2.0)),
+    (np.array([[True, False, True]] * 3), lambda x, m: F.where(m, 2.0, x)),
+    (np.array([2, 0, 2]), F.cross_entropy), (np.array([2, 0, 2]), F.nll_loss),
+    (np.array([2, 0, 2]), lambda x, t: nn.CrossEntropyLoss()(x, t)),
+])  # fmt: skip
+def test_indices_and_conditions_may_be_changed_before_backward(array, use):
+    x, y = (Tensor(np.arange(9.0).reshape(3, 3), requires_grad=True) for _ in range(2))
+    changed = array.copy()
+    for tensor, given in ((x, changed), (y, array)):
+        out = use(tensor, given)
+        changed[...] = 1
+        out.backward(np.random.default_rng(0).normal(size=out.shape))
+    np.testing.assert_array_equal(x.grad, y.grad)
+
+
 # -- freeing -----------------------------------------------------------------------------------------------------------
 
 

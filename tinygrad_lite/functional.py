@@ -1,7 +1,8 @@
 """Operations as functions of Tensors, with PyTorch's names and arguments. Arrays and numbers are taken too.
 
 Usual import: `import tinygrad_lite.functional as F`. Unless said otherwise a result has the dtype of its input, a float32 input
-gives float32, integers become float32 where the result cannot be one, and binary operations broadcast as in NumPy.
+gives float32, integers become float32 where the result cannot be one, and binary operations broadcast as in NumPy. Arrays that
+are given are not copied, but for indices and conditions, and must stay as they are until backward; `Tensor(data)` copies.
 
 This file is long because it is the reference: one function an operation, each with its words.
 """
@@ -22,7 +23,17 @@ from tinygrad_lite.ops import matmul as matmul_rules
 from tinygrad_lite.ops import norm as norm_rules
 from tinygrad_lite.ops import shape as shape_rules
 from tinygrad_lite.ops import softmax as softmax_rules
-from tinygrad_lite.tensor import Tensor, _apply, _apply_wanted, _both_floating, _floating, _is_operand, _operands, as_tensor
+from tinygrad_lite.tensor import (
+    Tensor,
+    _apply,
+    _apply_wanted,
+    _both_floating,
+    _floating,
+    _is_operand,
+    _kept,
+    _operands,
+    as_tensor,
+)
 
 Data = Tensor | ArrayLike
 
@@ -127,7 +138,7 @@ def where(condition: Data, x: Data, other: Data) -> Tensor:
         raise DtypeError(f"where: condition must hold truth values, got dtype={chosen.dtype}; compare with something first.")
     a, b = _operands(x, other)
     try:
-        return _apply(elementwise.where, a, b, condition=chosen)
+        return _apply(elementwise.where, a, b, condition=_kept(condition, chosen, a, b))
     except ValueError:
         raise ShapeError(
             f"where: shapes {chosen.shape} (condition), {a.shape} (x) and {b.shape} (other) do not broadcast together."
@@ -570,7 +581,7 @@ def nll_loss(log_probs: Data, targets: Data, reduction: str = "mean") -> Tensor:
     DtypeError : targets are not integers.
     """
     scores = _floating(as_tensor(log_probs))
-    return _apply(softmax_rules.nll_loss, scores, targets=_targets(targets), reduction=reduction)
+    return _apply(softmax_rules.nll_loss, scores, targets=_targets(targets, scores), reduction=reduction)
 
 
 def cross_entropy(logits: Data, targets: Data, reduction: str = "mean", label_smoothing: float = 0.0) -> Tensor:
@@ -601,7 +612,7 @@ def cross_entropy(logits: Data, targets: Data, reduction: str = "mean", label_sm
     return _apply(
         softmax_rules.cross_entropy,
         scores,
-        targets=_targets(targets),
+        targets=_targets(targets, scores),
         reduction=reduction,
         label_smoothing=label_smoothing,
     )
@@ -635,10 +646,10 @@ def _operand(value: Any) -> Any:
     return value if _is_operand(value) else as_tensor(value)
 
 
-def _targets(targets: Any) -> Array:
+def _targets(targets: Any, scores: Tensor) -> Array:
     if isinstance(targets, (list, tuple, int)):
         return _check.array("loss", "targets", targets)
-    return as_tensor(targets).data
+    return _kept(targets, as_tensor(targets).data, scores)
 
 
 def _parts(function: str, tensors: Sequence[Data]) -> list[Tensor]:

@@ -311,7 +311,7 @@ class Tensor:
         """Index as NumPy does: in x[0, :, [1, 2]], a number apart from an array, the array's axis comes first;
         in PyTorch it stays in its place.
         """
-        plain = tuple(_plain_index(part) for part in key) if isinstance(key, tuple) else _plain_index(key)
+        plain = tuple(_plain_index(part, self) for part in key) if isinstance(key, tuple) else _plain_index(key, self)
         try:
             return _apply(shape.index, self, key=plain)
         except ShapeError:
@@ -901,11 +901,19 @@ def _sizes(function: str, sizes: tuple[Any, ...]) -> tuple[int, ...]:
     return tuple(_check.integer(function, "size", size) for size in given)
 
 
-def _plain_index(part: Any) -> Any:
+def _kept(given: Any, array: Array, *tensors: Tensor) -> Array:
+    """Give a copy of an array that a rule keeps, if it is the caller's: what he does with his own reaches no gradient."""
+    recorded = state.recording and any(tensor._node is not None for tensor in tensors)
+    return array.copy() if recorded and not isinstance(given, Tensor) else array
+
+
+def _plain_index(part: Any, tensor: Tensor) -> Any:
     plain = part.data if isinstance(part, Tensor) else _check.array("index", "a list", part) if isinstance(part, list) else part
     if isinstance(plain, np.ndarray) and plain.dtype.kind not in "biu" and plain.size:
         raise DtypeError(f"index: must be integers or truth values, got dtype={plain.dtype}.")
-    return plain.astype(np.intp) if isinstance(plain, np.ndarray) and not plain.size and plain.dtype.kind == "f" else plain
+    if not isinstance(plain, np.ndarray):
+        return plain
+    return _kept(part, plain, tensor) if plain.size or plain.dtype.kind != "f" else plain.astype(np.intp)
 
 
 def _tensors_in(values: Any) -> list[Tensor]:
