@@ -16,6 +16,16 @@ HERE = {
         "eq": "==", "masked_fill": "F.where", "gather": "x[np.arange(len(x)), indices]", "split": "slices, x[:k] and x[k:]",
         "chunk": "slices, x[:k] and x[k:]", "sort": ".numpy() and np.sort", "topk": ".numpy() and np.argsort",
     },
+    "Module": {
+        "register_buffer": "buffers_ = (name,) in the class and self.name = array",
+        "register_parameter": "self.name = nn.Parameter(data)", "add_module": "self.name = module",
+        "register_module": "self.name = module", "children": ".named_children()",
+        "named_modules": ".modules() or .named_children()", "buffers": ".named_buffers()", "apply": "a loop over .modules()",
+        "float": ".to(np.float32)", "double": ".to(np.float64)", "half": ".to(np.float16)",
+        "requires_grad_": "p.requires_grad = False for each of .parameters()", "type": ".to(dtype)",
+        "cpu": "the model itself: there is one device", "cuda": "the model itself: there is one device",
+    },
+    "Optimizer": {"param_groups": ".groups", "add_param_group": "a new optimiser with all groups"},
     "tinygrad_lite": {
         "from_numpy": "Tensor(array)", "zeros": "Tensor(np.zeros(shape))",
         "ones": "Tensor(np.ones(shape))", "arange": "Tensor(np.arange(n))", "randn": "Tensor(rng.standard_normal(shape))",
@@ -50,10 +60,21 @@ HERE = {
 
 
 def missing(owner: Any, name: str, where: str = "Tensor") -> AttributeError:
-    """Word the error of a name that `owner`, a Tensor or a module, has not. Python adds which of its names is alike."""
+    """Word the error of a name that `owner`, an object or a module, has not. Python adds which of its names is alike."""
     hint = f"; use {HERE[where][name]}." if name in HERE[where] else ""
     called = where if where in sys.modules else type(owner).__name__
     return AttributeError(f"{called} has no attribute {name!r}{hint}", name=name, obj=owner)
+
+
+def attributes_of_class(where: str) -> Callable[[Any, str], Any]:
+    """Give the `__getattr__` of a class, which Python calls for what it has not found."""
+
+    def attribute(self: Any, name: str) -> Any:
+        if hasattr(type(self), name):  # a property that failed, by an error of its own
+            return object.__getattribute__(self, name)
+        raise missing(self, name, where)
+
+    return attribute
 
 
 def attributes_of(module: str) -> Callable[[str], Any]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_lite import _check
 from tinygrad_lite import _threads as threads
-from tinygrad_lite._elsewhere import attributes_of
+from tinygrad_lite._elsewhere import attributes_of, attributes_of_class
 from tinygrad_lite._types import Array
 from tinygrad_lite.errors import DtypeError, ShapeError, TinygradError
 from tinygrad_lite.tensor import Tensor
@@ -92,6 +92,9 @@ class Optimizer:
 
     def _update(self, data: Array, grad: Array, group: Mapping[str, Any], state: dict[str, Any]) -> None:
         raise NotImplementedError
+
+    if not TYPE_CHECKING:  # a type checker would take it for a promise
+        __getattr__ = attributes_of_class("Optimizer")
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from tinygrad_lite import _check
+from tinygrad_lite._elsewhere import attributes_of_class
 from tinygrad_lite._types import Array
 from tinygrad_lite.errors import DtypeError, ShapeError
 from tinygrad_lite.tensor import Tensor, _to_array
@@ -58,6 +59,9 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
+
+    if not TYPE_CHECKING:  # a type checker would take it for a promise
+        __getattr__ = attributes_of_class("Module")
 
     # -- what is inside ------------------------------------------------------------------------------------------
 
