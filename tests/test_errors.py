@@ -347,6 +347,49 @@ def test_a_rule_that_gives_an_array_alone_is_told():
             apply(np.sin, x)
 
 
+def test_data_that_were_replaced_by_no_array_are_named():
+    x = f32(2)
+    x.data = [1, 2]
+    for act in (lambda: x + 1, lambda: x.shape, lambda: x.ndim):
+        with pytest.raises(DtypeError, match=r"Tensor: \.data must be an array, got list; assign np\.array"):
+            act()
+
+
+@pytest.mark.parametrize("end", [0.0, np.float64(2), np.array(1.0), "a", Tensor(1.0)], ids=repr)
+def test_ends_of_slices_are_integers(end):
+    x = f32(3, 3)
+    for key in (slice(end, None), slice(None, end), (0, slice(None, None, end))):
+        with pytest.raises(DtypeError, match=r"index: a slice needs integers, got .*; round with int\(\)\.$"):
+            x[key]
+    np.testing.assert_array_equal(x[np.int64(1) : Tensor(np.array(2)) : True].data, x.data[1:2])
+
+
+def test_a_tensor_of_others_is_named_by_its_module():
+    other = type("Tensor", (), {"__module__": "elsewhere"})()
+    for act in (lambda: f32(2) * other, lambda: other - f32(2), lambda: f32(2) / other, lambda: other @ f32(2)):
+        with pytest.raises(DtypeError, match=r"needs Tensors of tinygrad_lite.*, got elsewhere\.Tensor; give its \.numpy\(\)"):
+            act()
+    assert f32(2) != other
+
+
+def test_an_array_that_cannot_be_written_is_not_changed_in_place():
+    x = f32(2)
+    y = x * 1
+    x.data.flags.writeable = False
+    with (
+        no_grad(),
+        pytest.raises(DtypeError, match=r"in place: the array of a tensor \(shape=\(2,\)\) cannot be written; make"),
+    ):
+        x += 1
+    y.sum().backward()  # nothing has changed
+    assert x.grad.tolist() == [1, 1]
+    constant = Tensor([1.0])
+    constant.data.flags.writeable = False
+    with no_grad():
+        constant += 1  # gets an array of its own
+    assert constant.item() == 2
+
+
 @pytest.mark.parametrize(
     "call",
     [

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from tinygrad_lite import ShapeError, Tensor, TinygradError, nn, optim
+from tinygrad_lite import DtypeError, ShapeError, Tensor, TinygradError, nn, optim
 
 
 def parameter(value=2.0):
@@ -31,6 +31,34 @@ def steps(optimizer, gradients):
 
 def test_sgd():
     assert steps(optim.SGD([parameter(2.0)], lr=0.1), [3.0, -1.0]) == pytest.approx([1.7, 1.8], rel=1e-14)
+
+
+@pytest.mark.parametrize("make", [lambda ps: optim.SGD(ps, lr=0.1, momentum=0.9), optim.Adam, optim.AdamW])
+def test_a_step_that_cannot_be_done_changes_nothing(make):
+    first, second = parameter(np.ones(3)), parameter(np.ones(3))
+    optimizer = make([first, second])
+
+    def gradients():
+        optimizer.zero_grad()
+        (first.sum() * second.sum()).backward()
+
+    gradients()
+    optimizer.step()
+    before = first.data.copy()
+    second.data.flags.writeable = False
+    gradients()
+    with pytest.raises(DtypeError, match=r"\w+: a parameter \(shape=\(3,\)\) cannot be written; make it of a copy"):
+        optimizer.step()
+    for replaced in (np.ones(1), np.ones((2, 3))):
+        second.data = replaced
+        gradients()
+        with pytest.raises(ShapeError, match=r"shape \(.*\) now, but had \(3,\) in the steps before; make a new optimiser"):
+            optimizer.step()
+    np.testing.assert_array_equal(first.data, before)
+    second.data = np.ones(3)
+    gradients()
+    optimizer.step()
+    assert (first.data != before).all()
 
 
 def test_momentum():

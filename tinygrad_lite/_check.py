@@ -148,6 +148,18 @@ def pair(function: str, name: str, value: Any, minimum: int) -> tuple[int, int]:
     return both, both
 
 
+def ends(function: str, part: slice) -> slice:
+    """Return a slice, or raise DtypeError where it is not of integers."""
+    for end in (part.start, part.stop, part.step):
+        if end is not None and type(end) is not int:
+            try:
+                operator.index(end)
+            except TypeError:
+                what = f"{end!r:.80} ({type(end).__name__})"
+                raise DtypeError(f"{function}: a slice needs integers, got {what}; round with int().") from None
+    return part
+
+
 def axis(function: str, name: str, value: Any, ndim: int) -> int:
     """Return one axis counted from the front; negative ones count from the end."""
     if type(value) is int and -ndim <= value < ndim:  # as nearly always
@@ -202,6 +214,12 @@ def floating(function: str, name: str, x: Array) -> None:
         raise DtypeError(
             f"{function}: {name} must be floating point, got {name}.dtype={x.dtype}; convert it with .to(np.float32)."
         )
+
+
+def writable(function: str, what: str, x: Array) -> None:
+    """Refuse an array that is to be changed in place and cannot be."""
+    if not x.flags.writeable:
+        raise DtypeError(f"{function}: {what} (shape={x.shape}) cannot be written; make it of a copy, Tensor(data).")
 
 
 def not_empty(function: str, name: str, x: Array, what: str, axes: tuple[int, ...] | None = None) -> None:

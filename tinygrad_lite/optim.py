@@ -54,10 +54,7 @@ class Optimizer:
                 if not isinstance(p, Tensor) or not p.is_leaf:
                     what = "one computed from others" if isinstance(p, Tensor) else type(p).__name__
                     raise DtypeError(f"{name}: params must be leaf Tensors that require a gradient, got {what}.")
-                if not p.data.flags.writeable:
-                    raise DtypeError(
-                        f"{name}: a parameter (shape={p.shape}) cannot be written; make it of a copy, Tensor(data)."
-                    )
+                _check.writable(name, "a parameter", p.data)
                 if p.dtype.kind == "c" and not self.takes_complex:
                     raise DtypeError(f"{name}: parameters must be real, got {p.dtype} (shape={p.shape}); make it two.")
                 if id(p) in seen:
@@ -82,13 +79,26 @@ class Optimizer:
         """Move every parameter that has a gradient, in place. What was computed from it before cannot go backward any more."""
         if sum(len(group["params"]) for group in self.groups) != len(self.state):
             raise ShapeError(f"{type(self).__name__}: parameters were added or removed; make a new optimiser of them.")
-        states = iter(self.state)
-        for group in self.groups:
-            for p in group["params"]:
-                state = next(states)
-                if p.grad is not None:
-                    p._will_change()
-                    self._update(p.data, p.grad, group, state)
+        params = [(p, group) for group in self.groups for p in group["params"]]
+        moving = [(p, p.grad, group, state) for (p, group), state in zip(params, self.state, strict=True)]
+        for p, grad, _, state in moving:  # before any of them moves
+            if grad is not None:
+                self._check_parameter(p, state)
+        for p, grad, group, state in moving:
+            if grad is not None:
+                p._will_change()
+                self._update(p.data, grad, group, state)
+
+    def _check_parameter(self, p: Tensor, state: Mapping[str, Any]) -> None:
+        """Refuse one whose array was replaced by another with which no step can be done."""
+        name = type(self).__name__
+        _check.writable(name, "a parameter", p.data)
+        for kept in self.keeps:
+            if kept in state and kept != "step" and state[kept].shape != p.data.shape:
+                raise ShapeError(
+                    f"{name}: a parameter has shape {p.shape} now, but had {state[kept].shape} in the steps before; "
+                    "make a new optimiser after replacing its .data."
+                )
 
     def _update(self, data: Array, grad: Array, group: Mapping[str, Any], state: dict[str, Any]) -> None:
         raise NotImplementedError

@@ -253,7 +253,10 @@ class Tensor:
     if not TYPE_CHECKING:  # a type checker would take it for a promise
 
         def __getattr__(self, name: str) -> Any:
-            """Say what stands here for a name of PyTorch's."""
+            """Say what stands here for a name of PyTorch's, or why a property failed."""
+            if isinstance(vars(Tensor).get(name), property) and not isinstance(self.data, np.ndarray):
+                what = type(self.data).__name__
+                raise DtypeError(f"Tensor: .data must be an array, got {what}; assign np.array(...), or make a Tensor of it.")
             raise missing(self, name)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -401,6 +404,8 @@ class Tensor:
 
         What was computed from a constant, which no leaf on the tape stands for, keeps the old values.
         """
+        if self._node is not None:
+            _check.writable("in place", "the array of a tensor", self.data)
         leaf = cast("tape.Leaf | None", self._node or self._frozen)
         if leaf is not None:
             self._frozen = fresh = leaf.successor()
@@ -801,7 +806,7 @@ def _binary(rule: Rule, a: Any, b: Any) -> Tensor:
     """Run a rule of two operands, of which one may be a number or an array, that can leave out a gradient nobody wants."""
     if not (isinstance(a, Tensor) and isinstance(b, Tensor) and a.data.dtype is b.data.dtype):
         if not (_is_operand(a) and _is_operand(b)):
-            return _NOT_IMPLEMENTED
+            return _left_to_python(rule.__name__, a, b)
         a, b = _operands(a, b)
     first, second = a._node, b._node
     needs = (NEITHER if second is None else RIGHT) if first is None else LEFT if second is None else BOTH
@@ -831,6 +836,15 @@ def _binary(rule: Rule, a: Any, b: Any) -> Tensor:
 
 def _is_operand(value: Any) -> bool:
     return isinstance(value, (Tensor, np.ndarray, np.generic, bool, int, float, complex))
+
+
+def _left_to_python(name: str, a: Any, b: Any) -> Tensor:
+    """Leave what is no operand here to its own class, but for tensors of others, of which Python would say "Tensor" twice."""
+    other = type(a if isinstance(b, Tensor) else b)
+    if other.__name__ == "Tensor":
+        what = f"{other.__module__}.Tensor"
+        raise DtypeError(f"{name}: needs Tensors of tinygrad_lite, arrays or numbers, got {what}; give its .numpy().")
+    return _NOT_IMPLEMENTED
 
 
 def _operands(a: Any, b: Any, floating: bool = False) -> tuple[Tensor, Tensor]:
@@ -908,6 +922,8 @@ def _kept(given: Any, array: Array, *tensors: Tensor) -> Array:
 
 
 def _plain_index(part: Any, tensor: Tensor) -> Any:
+    if type(part) is slice:
+        return _check.ends("index", part)
     plain = part.data if isinstance(part, Tensor) else _check.array("index", "a list", part) if isinstance(part, list) else part
     if isinstance(plain, np.ndarray) and plain.dtype.kind not in "biu" and plain.size:
         raise DtypeError(f"index: must be integers or truth values, got dtype={plain.dtype}.")
