@@ -129,6 +129,17 @@ def test_state_is_a_copy():
         assert not np.array_equal(p.data, state[name])
 
 
+@pytest.mark.parametrize("name", ["scale", "blocks.1.0.running_var"])
+def test_a_state_is_not_written_into_what_cannot_be_written(name):
+    net = Net()
+    before, arrays = net.state_dict(), net._state()
+    arrays[name].flags.writeable = False
+    with pytest.raises(DtypeError, match=rf"load_state_dict: the array of {name} \(shape=\(3,\)\) cannot be written; make it"):
+        net.load_state_dict({name: value + 1 for name, value in before.items()})
+    for name, value in arrays.items():
+        np.testing.assert_array_equal(value, before[name])
+
+
 @pytest.mark.parametrize(("change", "error", "words"), [
     (lambda s: s.pop("scale"), ShapeError, "not of this Net: scale is missing"),
     (lambda s: s.update(more=np.ones(1)), ShapeError, "more is unknown"),

@@ -79,25 +79,25 @@ class Optimizer:
         """Move every parameter that has a gradient, in place. What was computed from it before cannot go backward any more."""
         if sum(len(group["params"]) for group in self.groups) != len(self.state):
             raise ShapeError(f"{type(self).__name__}: parameters were added or removed; make a new optimiser of them.")
-        params = [(p, group) for group in self.groups for p in group["params"]]
-        moving = [(p, p.grad, group, state) for (p, group), state in zip(params, self.state, strict=True)]
-        for p, grad, _, state in moving:  # before any of them moves
-            if grad is not None:
-                self._check_parameter(p, state)
+        states, moving = iter(self.state), []
+        for group in self.groups:
+            for p in group["params"]:
+                grad, state = p.grad, next(states)
+                if grad is not None:
+                    self._check_parameter(p, state)  # all of them before one moves
+                    moving.append((p, grad, group, state))
         for p, grad, group, state in moving:
-            if grad is not None:
-                p._will_change()
-                self._update(p.data, grad, group, state)
+            p._will_change()
+            self._update(p.data, grad, group, state)
 
     def _check_parameter(self, p: Tensor, state: Mapping[str, Any]) -> None:
         """Refuse one whose array was replaced by another with which no step can be done."""
-        name = type(self).__name__
-        _check.writable(name, "a parameter", p.data)
+        _check.writable(type(self).__name__, "a parameter", p.data)
         for kept in self.keeps:
             if kept in state and kept != "step" and state[kept].shape != p.data.shape:
                 raise ShapeError(
-                    f"{name}: a parameter has shape {p.shape} now, but had {state[kept].shape} in the steps before; "
-                    "make a new optimiser after replacing its .data."
+                    f"{type(self).__name__}: a parameter has shape {p.shape} now, but had {state[kept].shape} in the steps "
+                    "before; make a new optimiser after replacing its .data."
                 )
 
     def _update(self, data: Array, grad: Array, group: Mapping[str, Any], state: dict[str, Any]) -> None:

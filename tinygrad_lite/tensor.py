@@ -395,6 +395,8 @@ class Tensor:
             raise ShapeError(f"in place: the result has shape {result.shape}, the tensor {self.shape}; they must be the same.")
         if not np.can_cast(result.dtype, self.dtype, "same_kind"):
             raise DtypeError(f"in place: the result has dtype={result.dtype}, which does not go into {self.dtype}.")
+        if self._node is not None:  # a constant gets an array of its own
+            _check.writable("in place", "the array of a tensor", self.data)
         self._will_change()
         np.copyto(self.data, result.data, casting="same_kind")
         return self
@@ -404,8 +406,6 @@ class Tensor:
 
         What was computed from a constant, which no leaf on the tape stands for, keeps the old values.
         """
-        if self._node is not None:
-            _check.writable("in place", "the array of a tensor", self.data)
         leaf = cast("tape.Leaf | None", self._node or self._frozen)
         if leaf is not None:
             self._frozen = fresh = leaf.successor()

@@ -179,6 +179,7 @@ class Module:
         for name, value in own.items():
             if not np.can_cast(given[name].dtype, value.dtype, casting="same_kind"):
                 raise DtypeError(f"load_state_dict: {name} has dtype {given[name].dtype}, expected {value.dtype}.")
+            _check.writable("load_state_dict", f"the array of {name}", value)
         for parameter in self.parameters():
             parameter._will_change()
         for name, value in self._state().items():
