@@ -1450,6 +1450,9 @@ def test_many_parts_that_read_as_nothing_are_grain():
     assert not is_grain([], parts[1:], nothing[1:], 20.0)  # a few
     assert is_grain(parts[:15], parts, nothing, 20.0)
     assert not is_grain(parts[:16] + parts[:1], parts, nothing, 20.0)  # with more digits that were read before
+    wide = [find.Part((0, 0, 33, 20), np.ones((20, 33), np.uint8))] * 40  # runs of digits that touch read as none, either
+    assert not is_grain([], wide, np.full(40, 0.1), 20.0)
+    assert is_grain(wide, parts, nothing, 20.0)
 
 
 def test_what_is_left_out_as_grain_may_be_read_in_another_guess(clean, reader, monkeypatch):

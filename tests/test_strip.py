@@ -156,6 +156,16 @@ def test_a_title_in_a_bold_pen_is_read_beside_small_digits(reader, digits):
     assert reader.read(paper.picture()).lines() == [title, *rows]
 
 
+def test_the_back_of_the_sheet_that_shines_through_is_not_read(reader, digits):
+    """It is in rows of digits that are alike, too, and some mirrored ones read surely."""
+    paper, back = Paper(digits, 900, 1200), Paper(digits, 900, 1200)
+    for i in range(5):
+        paper.write(chosen(20 + i, 8), 100, 60 + 160 * i, 60)
+        back.write(chosen(40 + i, 8), 100, 140 + 160 * i, 60)
+    paper.ink = np.maximum(paper.ink, 0.33 * cv2.GaussianBlur(back.ink[:, ::-1], (0, 0), 1.5))
+    assert [len(line) for line in reader.read(paper.picture()).lines()] == [8] * 5
+
+
 def test_of_strokes_taken_for_rules_a_surer_reading_of_more_is_believed():
     def reading(*found):
         return Reading([Digit((0, 0, 9, 9), digit, sure, 0, 0.0, np.zeros((28, 28), np.float32)) for digit, sure in found])

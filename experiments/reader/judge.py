@@ -17,9 +17,11 @@ STACK = 4.5  # usual heights; what is higher is not three digits above one anoth
 USUAL_LEAN = 0.13  # of MNIST's digits, the median of 8,000
 LEANING, MOST_LEAN = 0.25, 0.5  # beyond it: what is worth setting upright, and as far as that goes
 SEVERAL, FEW = 5, 3  # parts of like height, which may be digits, and of what is far higher beside them
+RUN = 1.6  # times as wide as high: more than two digits that touch
 SURE = 0.9  # above this confidence a digit is rarely something else
 INSIDE = 0.12  # of the picture's height: what is as high, with ink all around it, may be the digit
 FLAT = 4.0  # times as wide as high, and below a digit: an underline
+FAINT = 0.75  # times as dark as the page's sure digits: what shines through is less
 REJECT = 0.25  # below this confidence it is taken for something else than a digit
 REJECT_ODD = 0.90  # the same for what is unlike the page's other digits in size, pen or darkness
 
@@ -126,10 +128,14 @@ def lean(found: list[Part], unit: float) -> float:
 def is_grain(known: list[Part], found: list[Part], sure: Floats, unit: float) -> bool:
     """Say whether the parts are the grain of a table or page: many are as high as digits, and most read as none.
 
-    Those known from before were read surely.
+    Those known from before were read surely. What is far wider than high may be many digits that touch, and counts for neither.
     """
-    read = [1.0 for part in known if high_as_digit(part, unit)]
-    read += [float(s) for part, s in zip(found, sure, strict=True) if high_as_digit(part, unit)]
+
+    def one_or_two(part: Part) -> bool:
+        return high_as_digit(part, unit) and part.box[2] < RUN * part.box[3]
+
+    read = [1.0 for part in known if one_or_two(part)]
+    read += [float(s) for part, s in zip(found, sure, strict=True) if one_or_two(part)]
     return len(read) > 15 and float(np.median(read)) < 0.4
 
 
@@ -137,6 +143,12 @@ def needs_cut(part: Part, sure: float, unit: float) -> bool:
     """Say whether a part may be more than one digit."""
     _, _, w, h = part.box
     return may_be_pair(part, unit) and (w > 0.9 * h or sure < 0.98)
+
+
+def darkness(one: Hypothesis, ink: Ink) -> float:
+    """Measure how far the darker part of its ink is from the page."""
+    x, y, w, h = one.box
+    return float(np.percentile(ink.contrast[y : y + h, x : x + w][one.mask > 0], 75))
 
 
 def unlike(chosen: list[Hypothesis], ink: Ink, sure: list[float]) -> Floats:
@@ -149,7 +161,7 @@ def unlike(chosen: list[Hypothesis], ink: Ink, sure: list[float]) -> Floats:
         x, y, w, h = one.box
         inside = one.mask > 0
         pen = stroke_width(np.pad(one.mask, 1))
-        looks.append((max(w, h), pen, float(np.percentile(ink.contrast[y : y + h, x : x + w][inside], 75))))
+        looks.append((max(w, h), pen, darkness(one, ink)))
         rows, columns = (n[:: 1 + len(n) // 500] for n in np.nonzero(inside))  # some of its pixels tell as much as all
         step = round(pen) + 4
         sides = []

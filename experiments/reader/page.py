@@ -5,7 +5,7 @@ This file is long because the steps are one story.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import compress, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -244,11 +244,13 @@ class Reader:
         odd = np.repeat(np.minimum.reduceat(odd, starts[:-1]), np.diff(starts))
         known += [entry for entry in read if entry.part and entry.digits and entry.sure()]
         boxes = [d.box for d in digits]
-        certain = [d.box for d, o in zip(digits, odd, strict=True) if d.confidence > SURE and o < 1]
-        # As unlike the others, and sure: together they are a row in another pen or size, a title.
-        alike = [d.box for d, o in zip(digits, odd, strict=True) if d.confidence > SURE and o >= 1 and d.digit != 1]
-        odd = np.where(judge.in_line(boxes, alike), np.minimum(odd, 1), odd)
-        judged = zip(digits, odd, judge.in_line(boxes, certain + alike), strict=True)
+        sure, one = np.array([(d.confidence > SURE, d.digit == 1) for d in digits]).T
+        like = sure & (odd < 1)
+        # Unlike those, as dark and as sure: together they are a row in another pen or size, a title.
+        dark = np.array([judge.darkness(h, ink) for some in written for h in some])
+        title = sure & ~like & ~one & (dark > judge.FAINT * (np.median(dark[like]) if like.any() else 0.0))
+        odd = np.where(judge.in_line(boxes, list(compress(boxes, title))), np.minimum(odd, 1), odd)
+        judged = zip(digits, odd, judge.in_line(boxes, list(compress(boxes, like | title))), strict=True)
         reading.digits = [replace(d) for d, o, r in judged if judge.accept(d.digit, d.confidence, float(o), in_row=bool(r))]
         rejected = len(digits) - len(reading.digits)
         reading.digits = without_lonely_ones(reading.digits)

@@ -1,7 +1,6 @@
 """What a gradient must be besides the right number. Each property yields words for what is wrong; none is fine.
 
-A property is a function of an `Example` and yields (message, leaf index or None). Those that compare numbers scale
-their tolerance to the numbers compared.
+A property is a function of an `Example` and yields (message, leaf index or None). Tolerances scale with the numbers compared.
 """
 
 import contextlib
@@ -37,12 +36,11 @@ class Example:
         arrays = [a for a in [*flattened(self.target.args), *self.target.leaves] if isinstance(a, np.ndarray)]
         self._before = [(a, a.copy()) for a in arrays] + [(w, np.array(w)) for w in self.v]
         try:
-            self._pull()
+            self._compute()
         finally:
             self.changed = self.restore()
 
-    def _pull(self) -> None:
-        """Compute outputs and gradients."""
+    def _compute(self) -> None:
         self.outs, self.pull = self.target.run(self.target.leaves)
         if [o.shape for o in self.outs] != [o.shape for o in self.point.outs]:
             raise ShapeError(
@@ -230,8 +228,8 @@ def _matters(example: Example, i: int, one: Array, other: Array, v: Arrays) -> b
 def precision(example: Example) -> Iterator[Finding]:
     """In float32 the gradient is that of float64, to what float32 can hold.
 
-    What it can hold is measured: where inputs that differ a little give other float32 gradients, the function loses
-    digits there, and may. What is left to find is gross: overflow, NaN, saturation, a factor of 2.
+    What it can hold is measured: where inputs that differ a little give other gradients, the function loses digits there, and
+    may. What is left to find is gross: overflow, NaN, saturation, a factor.
     """
     target, rng = example.target, np.random.default_rng(example.seed)
     single = [leaf.astype(np.float32, order="K") for leaf in target.leaves]
