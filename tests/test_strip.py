@@ -78,6 +78,17 @@ def test_so_is_a_column(reader, digits, seed):
     assert reader.read(paper.cut(10)).lines() == list(text)
 
 
+@pytest.mark.parametrize(("rows", "height", "times"), [(4, 60, 1), (1, 60, 1), (1, 100, 2)])
+def test_a_wide_page_with_room_for_more_rows_is_read_once(reader, digits, monkeypatch, rows, height, times):
+    paper, read = Paper(digits, 420, 1300), []
+    for i in range(rows):
+        paper.write(chosen(20 + i, 8), 80, 30 + 95 * i, height)
+    once = reader._read_page
+    monkeypatch.setattr(reader, "_read_page", lambda *given, **options: read.append(given) or once(*given, **options))
+    reader.read(paper.picture())
+    assert len(read) == times
+
+
 @pytest.mark.parametrize("across", [False, True])
 def test_a_strip_gets_the_page_of_either_side_and_stays_as_it_is(across):
     shade = np.linspace(90, 200, 400).astype(np.uint8)

@@ -43,6 +43,7 @@ GRAIN = 0.7  # below this mean confidence what was read may be the grain of a ta
 FEW = 4  # digits, which may be a blot of the other polarity, or a table's grain
 DOUBTED = 0.6  # below this confidence a picture's one digit may have a shadow's edge for ink
 CLOSE = 2.5  # widths of the pen: a shadow wider than that can be told from a stroke
+ROW = 0.2  # of a picture's shorter side: lower digits leave room for more rows than one
 LEAST = 6  # pixels of a picture's shorter side; on less no digit can be told from another
 MOST_PARTS = 400  # on a page; what is smaller than so many others is noise
 # The normalisations that the last reading is the mean of: (thickness, shear).
@@ -85,7 +86,8 @@ class Reader:
             return Reading()
         best = self._read_page(picture, single=single)
         page, corner = with_page(picture)
-        if page is picture or single:
+        several_rows = len(best.digits) > FEW and np.median([d.box[3] for d in best.digits]) < ROW * min(height, width)
+        if page is picture or single or several_rows:
             return best
         of_page = self._read_page(page, single=False)
         for digit in of_page.digits:
@@ -170,10 +172,10 @@ class Reader:
                 yield from guesses_at_ink(gray, single=single, light=not next(iter(best_of)))
 
         def ways(ink: Ink) -> Iterator[Ink]:  # to see it: without frames and rules, or with the page close to the strokes
-            if (low := judge.without_long(ink)) is not None:
-                yield from variants(low)
             found = list(variants(ink))
             yield from found
+            if len(best.digits) < judge.SEVERAL and (low := judge.without_long(ink)) is not None:
+                yield from variants(low)
             if found[0] is ink and not (single or all_sure or ink.light in closer):
                 pens = [stroke_width(np.pad(p.mask, 1)) for p in whole_digits(known[ink.light])]
                 if len(pens) > 2:  # a finger's shadow is wider than they are
