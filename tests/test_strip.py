@@ -7,6 +7,7 @@ import pytest
 from experiments import mnist
 from experiments.read import load_reader
 from experiments.reader import strip
+from experiments.reader.draw import annotated
 from experiments.reader.find import Ink
 from experiments.reader.judge import without_long
 from experiments.reader.reading import Digit, Reading, clearer
@@ -132,6 +133,24 @@ def test_what_is_far_higher_than_the_digits_hides_none(reader, digits, thing):
     points, wide = shapes[thing]
     cv2.polylines(paper.ink, [np.array(points)], False, 1.0, wide, cv2.LINE_AA)
     assert reader.read(paper.picture()).lines() == rows
+
+
+def test_labels_hide_no_digit_of_a_strip():
+    """The second one's label goes below, as the first's is in its place."""
+    strip_of = np.full((90, 900, 3), 77, np.uint8)
+    boxes = [(100, 0, 60, 90), (165, 2, 60, 88), (500, 30, 60, 59)]
+    drawn = annotated(strip_of, Reading([Digit(box, 8, 0.99, 3, 0.01, np.zeros((28, 28), np.float32)) for box in boxes]))
+    above = int(np.argmax((drawn[:, 890] == 77).all(axis=1)))
+    assert np.array_equal(drawn[above : above + 90, 600:], strip_of[:, 600:])
+    for x, y, w, h in boxes:
+        inside = drawn[above + y + 6 : above + y + h - 6, x + 6 : x + w - 6]
+        assert (inside == 77).all()
+
+
+def test_pictures_with_room_get_no_margin():
+    picture = np.full((600, 900, 3), 77, np.uint8)
+    one = Digit((100, 300, 60, 90), 8, 0.99, 3, 0.01, np.zeros((28, 28), np.float32))
+    assert annotated(picture, Reading([one])).shape == picture.shape == annotated(picture, Reading()).shape
 
 
 def ink_of(heights):

@@ -10,16 +10,25 @@ from experiments.reader.reading import Reading
 from tinygrad_lite._files import whole_file
 
 Picture = NDArray[np.uint8]
+LABEL = 40  # pixels of height that a label above a box may need
 SURE, UNSURE = (0, 140, 0), (220, 60, 0)  # RGB
 
 
 def annotated(picture: Picture, reading: Reading) -> Picture:
-    """Draw boxes, digits and confidences on a copy, (h, w, 3); what is unsure is orange with its second guess."""
+    """Draw boxes, digits and confidences on a copy, (h, w, 3); what is unsure is orange with its second guess.
+
+    It has white margins above and below where digits lie near the border.
+    """
     grow = max(1.0, 900 / max(picture.shape[:2]))
     drawn = np.ascontiguousarray(cv2.resize(picture, None, fx=grow, fy=grow, interpolation=cv2.INTER_CUBIC))
+    # Room for the labels of digits near the border, which would hide what they are of.
+    above = max([0, *(LABEL - round(y * grow) for _, y, _, _ in (d.box for d in reading.digits))])
+    below = max([0, *(LABEL + round((y + h) * grow) - len(drawn) for _, y, _, h in (d.box for d in reading.digits))])
+    drawn = cv2.copyMakeBorder(drawn, above, below, 0, 0, cv2.BORDER_CONSTANT, value=(255, 255, 255))
     taken: list[tuple[int, int, int]] = []  # left, right and line of the labels above the boxes
     for digit in reading.digits:
         x, y, w, h = (round(n * grow) for n in digit.box)
+        y += above
         colour = UNSURE if digit.unsure else SURE
         pad = max(2, h // 20)
         cv2.rectangle(drawn, (x - pad, y - pad), (x + w + pad, y + h + pad), colour, max(1, h // 50))
