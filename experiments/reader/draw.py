@@ -22,8 +22,9 @@ def annotated(picture: Picture, reading: Reading) -> Picture:
     grow = max(1.0, 900 / max(picture.shape[:2]))
     drawn = np.ascontiguousarray(cv2.resize(picture, None, fx=grow, fy=grow, interpolation=cv2.INTER_CUBIC))
     # Room for the labels of digits near the border, which would hide what they are of.
-    above = max([0, *(LABEL - round(y * grow) for _, y, _, _ in (d.box for d in reading.digits))])
-    below = max([0, *(LABEL + round((y + h) * grow) - len(drawn) for _, y, _, h in (d.box for d in reading.digits))])
+    boxes = [d.box for d in reading.digits]
+    above = max([0] + [LABEL - round(y * grow) for _, y, _, _ in boxes])
+    below = max([0] + [LABEL + round((y + h) * grow) - len(drawn) for _, y, _, h in boxes])
     drawn = cv2.copyMakeBorder(drawn, above, below, 0, 0, cv2.BORDER_CONSTANT, value=(255, 255, 255))
     taken: list[tuple[int, int, int]] = []  # left, right and line of the labels above the boxes
     for digit in reading.digits:

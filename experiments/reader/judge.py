@@ -16,7 +16,7 @@ NARROW = 0.35  # usual heights; what is narrower and higher than a digit is a li
 STACK = 4.5  # usual heights; what is higher is not three digits above one another
 USUAL_LEAN = 0.13  # of MNIST's digits, the median of 8,000
 LEANING, MOST_LEAN = 0.25, 0.5  # beyond it: what is worth setting upright, and as far as that goes
-SEVERAL, FEW = 5, 3  # parts of like height, which may be digits, and of what is far higher beside them
+SEVERAL, MOST_LONG = 5, 3  # parts of like height, which may be digits, and of what is far higher beside them
 RUN = 1.6  # times as wide as high: more than two digits that touch
 SURE = 0.9  # above this confidence a digit is rarely something else
 INSIDE = 0.12  # of the picture's height: what is as high, with ink all around it, may be the digit
@@ -76,10 +76,10 @@ def without_long(ink: Ink) -> Ink | None:
     heights[0] = 0
     usual = _weighted_median(heights)
     rest = heights[(heights >= LOWEST) & (heights * HIGHEST < usual)]
-    if len(rest) < SEVERAL:
+    if not rest.size:
         return None
     unit = _weighted_median(rest)
-    if (np.abs(np.log2(rest / unit)) < 0.5).sum() < SEVERAL or (heights >= HIGHEST * unit).sum() > FEW:
+    if (np.abs(np.log2(rest / unit)) < 0.5).sum() < SEVERAL or (heights >= HIGHEST * unit).sum() > MOST_LONG:
         return None
     low = (heights > 0) & (heights < HIGHEST * unit)
     return replace(ink, mask=low[labels].astype(np.uint8), name=f"{ink.name}, without what is long")

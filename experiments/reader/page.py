@@ -85,9 +85,11 @@ class Reader:
         if min(height, width) < LEAST:
             return Reading()
         best = self._read_page(picture, single=single)
-        page, corner = with_page(picture)
         several_rows = len(best.digits) > FEW and np.median([d.box[3] for d in best.digits]) < ROW * min(height, width)
-        if page is picture or single or several_rows:
+        if single or several_rows:
+            return best
+        page, corner = with_page(picture)
+        if page is picture:
             return best
         of_page = self._read_page(page, single=False)
         for digit in of_page.digits:
@@ -95,7 +97,7 @@ class Reader:
         return max(of_page, best, key=Reading.score)  # the first, if equal
 
     def _read_page(self, picture: NDArray[np.uint8], *, single: bool) -> Reading:
-        """Read a picture that is as high as a page is."""
+        """Read a picture as it is, which is taken for a whole page."""
         sheet = find_sheet(picture)
         if sheet is not None and ink_of_two_shades(find.to_gray(find.fit(picture)[0])):  # it is but a wide stroke
             sheet = None
@@ -174,7 +176,7 @@ class Reader:
         def ways(ink: Ink) -> Iterator[Ink]:  # to see it: without frames and rules, or with the page close to the strokes
             found = list(variants(ink))
             yield from found
-            if len(best.digits) < judge.SEVERAL and (low := judge.without_long(ink)) is not None:
+            if len(best.digits) <= FEW and (low := judge.without_long(ink)) is not None:
                 yield from variants(low)
             if found[0] is ink and not (single or all_sure or ink.light in closer):
                 pens = [stroke_width(np.pad(p.mask, 1)) for p in whole_digits(known[ink.light])]

@@ -66,7 +66,7 @@ def conv2d(
     strides, border = _check.pair("conv2d", "stride", stride, 1), _check.pair("conv2d", "padding", padding, 0)
     dilations, groups = _check.pair("conv2d", "dilation", dilation, 1), _check.integer("conv2d", "groups", groups, 1)
     bias_shape = None if bias is None else bias.shape
-    lay = layout(x.shape, weight.shape, bias_shape, x.itemsize, strides, border, dilations, groups)
+    lay = layout(x.shape, weight.shape, bias_shape, x.dtype, strides, border, dilations, groups)
     h_out, o, L, slab = lay.h_out, lay.o, lay.L, lay.slab
     X = np.ascontiguousarray(x.transpose(2, 1, 3, 0))  # (h, c_in, w, n); no copy after another convolution
     if lay.padded:

@@ -32,7 +32,7 @@ def max_pool2d(
     """
     kernel, steps, border = _options("max_pool2d", x, kernel_size, stride, padding)
     dilation = _check.pair("max_pool2d", "dilation", dilation, 1)
-    (h_out, w_out), in_rows, in_columns = grid("max_pool2d", x.shape, x.itemsize, kernel, steps, border, dilation)
+    (h_out, w_out), in_rows, in_columns = grid("max_pool2d", x.shape, x.dtype, kernel, steps, border, dilation)
     X = _bordered(x, border, -np.inf)
     if not needs[0] and X.size < threads.ENOUGH and kernel != (1, 1):  # whose result would be a view of the image
         return _largest(_largest(X, in_rows), in_columns), lambda g: (None,)
@@ -114,7 +114,7 @@ def avg_pool2d(
 ) -> RuleResult:
     """Rule for the mean of each window; without `count_include_pad`, of its pixels inside the image."""
     kernel, steps, border = _options("avg_pool2d", x, kernel_size, stride, padding)
-    _, in_rows, in_columns = grid("avg_pool2d", x.shape, x.itemsize, kernel, steps, border, (1, 1))
+    _, in_rows, in_columns = grid("avg_pool2d", x.shape, x.dtype, kernel, steps, border, (1, 1))
     X = _bordered(x, border, 0)
     places = [(..., row, column) for _, row, _ in in_rows for _, column in in_columns]
     if count_include_pad:

@@ -40,13 +40,13 @@ def taps(after: int, size: int, count: int, stride: int, dilation: int) -> tuple
 
 @functools.lru_cache(1024)
 def grid(
-    function: str, x: tuple[int, ...], item: int, kernel: Both, stride: Both, padding: Both, dilation: Both
+    function: str, x: tuple[int, ...], dtype: np.dtype[Any], kernel: Both, stride: Both, padding: Both, dilation: Both
 ) -> tuple[Both, tuple[Index, ...], tuple[Index, ...]]:
     """Number of windows for pooling images of the shape x, and where they find each row and each column of the kernel.
 
     Raises
     ------
-    ShapeError : no images (n, c, h, w); a kernel that exceeds them, or that their border could hold.
+    ShapeError : no images (n, c, h, w); a kernel that exceeds them, or that their border could hold; a border beyond memory.
     """
     _check.rank(function, "x", x, (4,), "(n, c, h, w)")
     if 2 * padding[0] > kernel[0] or 2 * padding[1] > kernel[1]:
@@ -55,7 +55,7 @@ def grid(
             f"got padding={padding}, kernel_size={kernel}."
         )
     n, c, h, w = x
-    _check.fits_memory(function, "the padded image", (n, c, h + 2 * padding[0], w + 2 * padding[1]), f"V{item}")
+    _check.fits_memory(function, "the padded image", (n, c, h + 2 * padding[0], w + 2 * padding[1]), dtype)
     h_out, w_out = out_size(function, (h, w), kernel, stride, padding, dilation)
     return (h_out, w_out), taps(1, kernel[0], h_out, stride[0], dilation[0]), taps(0, kernel[1], w_out, stride[1], dilation[1])
 
@@ -96,7 +96,7 @@ class Layout:
     Parameters
     ----------
     x, weight, bias : the shapes (n, c_in, h, w), (c_out, c_group, kh, kw) and (c_out,), or None
-    item : bytes of a number
+    dtype : of x
     stride, padding, dilation, groups : as conv2d takes them
 
     Attributes
@@ -120,7 +120,7 @@ class Layout:
         x: tuple[int, ...],
         weight: tuple[int, ...],
         bias: tuple[int, ...] | None,
-        item: int,
+        dtype: np.dtype[Any],
         stride: Both,
         padding: Both,
         dilation: Both,
@@ -138,12 +138,13 @@ class Layout:
             )
         if bias not in (None, (c_out,)):
             raise ShapeError(f"conv2d: bias must have shape {(c_out,)}, one number an output channel, got {bias}.")
-        self.item, self.groups, self.o = item, groups, c_out // groups
+        self.item = item = dtype.itemsize  # bytes
+        self.groups, self.o = groups, c_out // groups
         ph, pw = padding
         rows, columns = h + 2 * ph, w + 2 * pw
         self.padded = any(padding)
         if self.padded:
-            _check.fits_memory("conv2d", "the padded image", (self.n, c_in, rows, columns), f"V{item}")
+            _check.fits_memory("conv2d", "the padded image", (self.n, c_in, rows, columns), dtype)
         self.h_out, self.w_out = out_size("conv2d", (h, w), (self.kh, self.kw), stride, padding, dilation)
         # Of one window the stride does not matter, nor the dilation of a kernel of 1, however large.
         (self.sh, self.sw), (self.dh, self.dw) = [(min(down, rows), min(right, columns)) for down, right in (stride, dilation)]
