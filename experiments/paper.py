@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from experiments.augment import bend, touch
 
 Floats = NDArray[np.float32]
-DIFFICULTIES = ("clean", "light", "shadow", "rules", "slant", "touching", "rough", "dark", "small", "mixed")
+DIFFICULTIES = ("clean", "light", "shadow", "rules", "slant", "touching", "rough", "dark", "small", "inks", "mixed")
 GLYPH = 80.0  # height of a MNIST digit as `bend` draws it, pixels
 
 
@@ -81,13 +81,14 @@ def make_page(
         width, height = int(width * rng.uniform(1, 2)), int(height * rng.uniform(1, 2))
     width, height = max(width, int(6 * size)), max(height, int(4 * size))
     ground = _ground(width, height, tilt=0.14 if has["slant"] else 0.025, rng=rng)
-    # The ink layer, 0..1, and the truth.
-    ink = np.zeros((height, width), np.float32)
+    # The ink layers, 0..1, and the truth. A second pen or pencil writes some of the rows.
+    inks = np.zeros((1 + has["inks"], height, width), np.float32)
     page = Page(np.zeros((0, 0, 3), np.uint8), difficulty)
     top = (height - (lines - 1) * size * leading) / 2
     hand = rng.normal(0, 0.12 + 0.15 * has["slant"])  # the writer's own lean
     queue = list(order)
     for line in range(lines):
+        ink = inks[int(rng.integers(2)) if has["inks"] else 0]
         row: list[int] = []
         x = margin + rng.uniform(0, 0.5) * size
         y = top + line * size * leading
@@ -117,7 +118,7 @@ def make_page(
             x += span + gap * size * float(np.exp(rng.normal(0, 0.15)))
         queue = queue[per_row:]
         page.rows.append(row)
-    page.image = _photograph(ink, ground, size, has, rng)
+    page.image = _photograph(inks, ground, size, has, rng)
     return page
 
 
@@ -173,19 +174,19 @@ def _worn(glyph: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _photograph(
-    ink: Floats, ground: NDArray[np.float64], size: float, has: dict[str, bool], rng: np.random.Generator
+    inks: Floats, ground: NDArray[np.float64], size: float, has: dict[str, bool], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Colour the paper and the ink, draw rules and specks, light it, blur it, and store it as a JPEG would."""
-    height, width = ink.shape
+    """Colour the paper and the ink, draw rules and specks, light it, blur it, and store it as a JPEG would.
+
+    inks, (pens, h, w): the second pen is fainter than the first, down to a third.
+    """
+    height, width = inks.shape[1:]
     dark = has["dark"]
     grey = rng.uniform(0.05, 0.3) if dark else rng.uniform(0.7, 0.97)
     paper = np.clip(grey + rng.normal(0, 0.03 if rng.random() < 0.7 else 0.12, 3), 0.02, 1).astype(np.float32)
     contrast = rng.uniform(0.3, 0.5) if has["rough"] else rng.uniform(0.5, 0.95)
-    if dark:
-        colour = paper + (1 - paper) * np.float32(contrast)
-    else:
-        hues = np.array([[0.1, 0.1, 0.1], [0.1, 0.15, 0.55], [0.6, 0.1, 0.1], [0.25, 0.25, 0.27]], np.float32)
-        colour = paper * (1 - np.float32(contrast) * (1 - hues[rng.integers(len(hues))]))
+    colour = _pen(paper, contrast, dark, rng)
+    colours = [colour] + [_pen(paper, contrast * rng.uniform(1 / 3, 1), dark, rng) for _ in inks[1:]]
     sheet = np.broadcast_to(paper, (height, width, 3)).copy()
     coarse = rng.normal(0, 1, (max(2, height // 24), max(2, width // 24))).astype(np.float32)
     sheet *= 1 + rng.uniform(0, 0.02) * cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
@@ -194,9 +195,10 @@ def _photograph(
     for _ in range(int(rng.integers(0, 10 if has["rough"] or has["touching"] else 3))):  # specks
         spot = (int(rng.integers(width)), int(rng.integers(height)))
         cv2.circle(sheet, spot, max(1, round(size * rng.uniform(0.01, 0.035))), colour.tolist(), -1, cv2.LINE_AA)
-    sheet += (colour - sheet) * ink[..., None]
+    for colour, ink in zip(colours, inks, strict=True):
+        sheet += (colour - sheet) * ink[..., None]
     if has["shadow"] and rng.random() < 0.3:  # the sheet lies on a table, and the table is in the picture
-        _table(sheet, ink, rng)
+        _table(sheet, inks.max(axis=0), rng)
     sheet *= _light(width, height, has, rng)[..., None]
     image = cv2.GaussianBlur(sheet, (0, 0), max(0.3, size * rng.uniform(0.004, 0.02)))
     noise = rng.uniform(0.01, 0.045) if has["rough"] else rng.uniform(0.0, 0.02)
@@ -206,6 +208,14 @@ def _photograph(
     quality = int(rng.integers(35, 70) if has["rough"] else rng.integers(70, 97))
     _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1], np.uint8)
+
+
+def _pen(paper: Floats, contrast: float, dark: bool, rng: np.random.Generator) -> Floats:
+    """Give a colour, (3,), that stands out so far from the paper: chalk's on a dark one."""
+    if dark:
+        return np.asarray(paper + (1 - paper) * np.float32(contrast), np.float32)
+    hues = np.array([[0.1, 0.1, 0.1], [0.1, 0.15, 0.55], [0.6, 0.1, 0.1], [0.25, 0.25, 0.27]], np.float32)
+    return np.asarray(paper * (1 - np.float32(contrast) * (1 - hues[rng.integers(len(hues))])), np.float32)
 
 
 def _rule(sheet: Floats, ground: NDArray[np.float64], size: float, paper: Floats, rng: np.random.Generator) -> None:

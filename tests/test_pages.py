@@ -56,6 +56,20 @@ def test_truth_is_where_the_ink_is(digits, difficulty):
         assert shown > (2 if difficulty in ("mixed", "rough") else 8)
 
 
+@pytest.mark.parametrize(("difficulty", "evenly"), [("inks", False), ("clean", True)])
+def test_a_second_pen_is_fainter(digits, difficulty, evenly):
+    faintest = []
+    for seed in range(8):
+        page = make_page(*digits, list(range(30)), difficulty, np.random.default_rng(seed))
+        gray = page.image.astype(float).mean(2)
+        boxes = [[page.digits[i].box for i in row] for row in page.rows]
+        dark = [np.mean([np.median(gray) - gray[y : y + h, x : x + w].min() for x, y, w, h in row]) for row in boxes]
+        faintest.append(min(dark) / max(dark))
+    assert (min(faintest) > 0.8) == evenly
+    assert (np.median(faintest) > 0.8) == evenly
+    assert min(faintest) > 0.2
+
+
 def test_partners_are_mutual_and_touch(digits):
     page = make_page(*digits, list(range(40)), "touching", np.random.default_rng(0))
     paired = [(i, d.partner) for i, d in enumerate(page.digits) if d.partner is not None]

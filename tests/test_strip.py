@@ -1,4 +1,4 @@
-"""What is not as pages are: a row or column cut out of one, something far higher than the digits, a row in a bold pen."""
+"""What is not as pages are: a row or column cut out of one, something far higher than the digits, a row in another pen."""
 
 import cv2
 import numpy as np
@@ -186,14 +186,29 @@ def test_a_title_in_a_bold_pen_is_read_beside_small_digits(reader, digits):
     assert reader.read(paper.picture()).lines() == [title, *rows]
 
 
-def test_the_back_of_the_sheet_that_shines_through_is_not_read(reader, digits):
-    """It is in rows of digits that are alike, too, and some mirrored ones read surely."""
+@pytest.mark.parametrize("share", [0.33, 0.5])
+def test_the_back_of_the_sheet_that_shines_through_is_not_read(reader, digits, share):
+    """It is in rows of digits that are alike, too, and some mirrored ones read surely: any 0 and 8."""
     paper, back = Paper(digits, 900, 1200), Paper(digits, 900, 1200)
+    rows = []
     for i in range(5):
-        paper.write(chosen(20 + i, 8), 100, 60 + 160 * i, 60)
+        rows.append(paper.write(chosen(20 + i, 8), 100, 60 + 160 * i, 60))
         back.write(chosen(40 + i, 8), 100, 140 + 160 * i, 60)
-    paper.ink = np.maximum(paper.ink, 0.33 * cv2.GaussianBlur(back.ink[:, ::-1], (0, 0), 1.5))
-    assert [len(line) for line in reader.read(paper.picture()).lines()] == [8] * 5
+    paper.ink = np.maximum(paper.ink, share * cv2.GaussianBlur(back.ink[:, ::-1], (0, 0), 1.5))
+    assert [len(line) for line in reader.read(paper.picture()).lines()] == list(map(len, rows))
+
+
+@pytest.mark.parametrize("share", [0.33, 0.5])
+def test_rows_in_a_fainter_pen_are_read(reader, digits, share):
+    """Ones, too, of which a lonely faint one would be a shadow's edge."""
+    paper, pencil = Paper(digits, 900, 1200), Paper(digits, 900, 1200)
+    ones = np.flatnonzero(digits.labels == 1)[-8:]
+    rows = [
+        (pencil if i in (1, 4) else paper).write([*chosen(80 + i, 6), *ones[i : i + 2]], 100, 60 + 130 * i, 60)
+        for i in range(6)
+    ]
+    paper.ink = np.maximum(paper.ink, share * pencil.ink)
+    assert reader.read(paper.picture()).lines() == rows
 
 
 def test_of_strokes_taken_for_rules_a_surer_reading_of_more_is_believed():

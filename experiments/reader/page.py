@@ -44,6 +44,7 @@ FEW = 4  # digits, which may be a blot of the other polarity, or a table's grain
 DOUBTED = 0.6  # below this confidence a picture's one digit may have a shadow's edge for ink
 CLOSE = 2.5  # widths of the pen: a shadow wider than that can be told from a stroke
 ROW = 0.2  # of a picture's shorter side: lower digits leave room for more rows than one
+MIRRORED = 0.15  # in mean log-probability: so much better faint digits of the back read mirrored, those of a faint pen worse
 LEAST = 6  # pixels of a picture's shorter side; on less no digit can be told from another
 MOST_PARTS = 400  # on a page; what is smaller than so many others is noise
 # The normalisations that the last reading is the mean of: (thickness, shear).
@@ -242,7 +243,8 @@ class Reader:
             return reading, 0.0, False
         left_out = len(before) < len(found) and not runs  # as grain
         written = [h.halves or [h] for h in chosen]
-        odd = judge.unlike([one for some in written for one in some], ink, [d.confidence for d in digits])
+        each = [one for some in written for one in some]
+        odd = judge.unlike(each, ink, [d.confidence for d in digits])
         # Of a touching pair the half that is less odd speaks for both: no rule or stain is half a digit.
         starts = np.cumsum([0] + [len(some) for some in written])
         odd = np.repeat(np.minimum.reduceat(odd, starts[:-1]), np.diff(starts))
@@ -250,9 +252,13 @@ class Reader:
         boxes = [d.box for d in digits]
         sure, one = np.array([(d.confidence > SURE, d.digit == 1) for d in digits]).T
         like = sure & (odd < 1)
-        # Unlike those, as dark and as sure: together they are a row in another pen or size, a title.
-        dark = np.array([judge.darkness(h, ink) for some in written for h in some])
-        title = sure & ~like & ~one & (dark > judge.FAINT * (np.median(dark[like]) if like.any() else 0.0))
+        # Unlike those but as sure: together they are a row in another size or pen.
+        title = sure & ~like & ~one
+        dark = np.array([judge.darkness(one, ink) for one in each])
+        faint = dark <= judge.FAINT * (np.median(dark[like]) if like.any() else 0.0)
+        better = self._better_mirrored(ink, list(compress(each, faint)), upright)
+        title &= ~faint | (better < -MIRRORED)
+        odd[faint & (better > MIRRORED)] = np.inf  # it shines through from the back
         odd = np.where(judge.in_line(boxes, list(compress(boxes, title))), np.minimum(odd, 1), odd)
         judged = zip(digits, odd, judge.in_line(boxes, list(compress(boxes, like | title))), strict=True)
         reading.digits = [replace(d) for d, o, r in judged if judge.accept(d.digit, d.confidence, float(o), in_row=bool(r))]
@@ -302,6 +308,18 @@ class Reader:
         usual_ink = float(np.median(digit_like or [p.area for p in found]))
         runs = [split.best_runs(c, some, usual_ink) for c, some in zip(clusters, by_cluster, strict=True)]
         return [found[group[0]] if len(group) == 1 else None for group in groups], runs
+
+    def _better_mirrored(self, ink: Ink, digits: list[Hypothesis], upright: float) -> float:
+        """Compare how well digits read mirrored, as those on the back of a sheet do, and as they stand: mean log-probabilities.
+
+        0 of fewer than three, for a mirrored 0 or 8 reads as well.
+        """
+        if len(digits) < 3:
+            return 0.0
+        cut = [find.cut_out(ink, one.box, one.mask) for one in digits]
+        read = self.nets.log_probs([normalise(one, shear=upright) for way in (1, -1) for one in (c[:, ::way] for c in cut)])
+        stands, mirrored = np.reshape([log_probs.max() for log_probs in read], (2, -1)).mean(axis=1)
+        return float(mirrored - stands)
 
     def _read_single(self, ink: Ink) -> tuple[Reading, float, bool]:
         """Read all the ink as one digit."""
