@@ -9,7 +9,7 @@ from experiments.read import load_reader
 from experiments.reader import strip
 from experiments.reader.draw import annotated
 from experiments.reader.find import Ink
-from experiments.reader.judge import without_long
+from experiments.reader.judge import is_cross, without_long
 from experiments.reader.reading import Digit, Reading, clearer
 
 
@@ -208,6 +208,46 @@ def test_rows_in_a_fainter_pen_are_read(reader, digits, share):
         for i in range(6)
     ]
     paper.ink = np.maximum(paper.ink, share * pencil.ink)
+    assert reader.read(paper.picture()).lines() == rows
+
+
+def cross(width, height, *, turned=0, pen=5):
+    """A plus sign or, turned, another pair of strokes that cross, without page around it."""
+    picture = np.zeros((2 * height, 2 * width), np.uint8)
+    at, along = np.array([width, height]), np.array([width, height]) / 2 - pen / 2
+    for angle in np.deg2rad([turned, turned + 90]):
+        way = np.array([np.cos(angle), np.sin(angle)])
+        way = way / np.abs(way).max() * along
+        cv2.line(picture, tuple(np.round(at - way).astype(int)), tuple(np.round(at + way).astype(int)), 1, pen)
+    x, y, w, h = cv2.boundingRect(picture)
+    return picture[y : y + h, x : x + w].copy()
+
+
+@pytest.mark.parametrize("turned", [0, 10, -10, 45, 55])
+@pytest.mark.parametrize(("width", "height"), [(40, 40), (30, 44), (48, 34)])
+def test_a_low_cross_is_a_sign(width, height, turned):
+    mask = cross(width, height, turned=turned)
+    assert is_cross(mask, 60.0)
+    assert not is_cross(mask, float(len(mask)))  # as high as the digits: a 4 may look like it
+
+
+def test_strokes_that_do_not_cross_or_are_three_are_none():
+    high, four = cross(36, 56), cross(60, 60)
+    assert is_cross(high, 90.0)
+    assert not is_cross(high[len(high) // 2 - 2 :], 90.0)  # a T
+    assert is_cross(four, 90.0)
+    cv2.line(four, (2, len(four) // 2), (four.shape[1] // 2, 2), 1, 5)
+    assert not is_cross(four, 90.0)
+
+
+def test_pluses_are_not_read(reader, digits):
+    paper = Paper(digits, 700, 900)
+    rows = []
+    for i in range(5):
+        y = 60 + 120 * i
+        rows.append(paper.write(chosen(100 + i, 3), 80, y, 60) + paper.write(chosen(120 + i, 3), 480, y, 60))
+        sign = cross(36, 36).astype(np.float32)
+        paper.ink[y + 14 : y + 14 + len(sign), 370 : 370 + sign.shape[1]] = cv2.GaussianBlur(sign, (0, 0), 0.8)
     assert reader.read(paper.picture()).lines() == rows
 
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.reader.find import Box, Floats, Ink, Part
+from experiments.reader.find import Box, Floats, Ink, Mask, Part
 from experiments.reader.normalise import stroke_width
 from experiments.reader.split import Hypothesis
 
@@ -22,6 +22,9 @@ SURE = 0.9  # above this confidence a digit is rarely something else
 INSIDE = 0.12  # of the picture's height: what is as high, with ink all around it, may be the digit
 FLAT = 4.0  # times as wide as high, and below a digit: an underline
 FAINT = 0.75  # times as dark as the page's sure digits: what shines through is less
+SIGN = 0.85  # usual heights: a + or x is lower than that,
+ARMS = 0.9  # and so much of its ink lies along two straight lines that cross,
+ARM = 0.3  # whose arms are no shorter than this part of the longest
 REJECT = 0.25  # below this confidence it is taken for something else than a digit
 REJECT_ODD = 0.90  # the same for what is unlike the page's other digits in size, pen or darkness
 
@@ -182,6 +185,31 @@ def unlike(chosen: list[Hypothesis], ink: Ink, sure: list[float]) -> Floats:
     elif len(model):  # of few digits what is not half as dark as the darkest is a shadow, if it is read as a 1
         away += np.minimum((np.minimum(looked[:, 2] - model[:, 2].max(), 0) / 0.9) ** 2, 2)
     return np.asarray(away, np.float32)
+
+
+def is_cross(mask: Mask, unit: float) -> bool:
+    """Say whether ink is a plus or a times sign, lower than the page's digits: two straight strokes that cross in their middle.
+
+    One in 90 of MNIST's training digits would be, if as low; but those are read surely, as signs are not.
+    """
+    (h, w), pen = mask.shape, stroke_width(np.pad(mask, 1))
+    y, x = (n[:: 1 + len(n) // 500] for n in np.nonzero(mask))
+    x = x * (h / w)  # a narrow x's strokes are as far from upright as a wide one's
+    if h >= SIGN * unit or not 0.6 < w / h < 1.7 or min(h, w) < 3 * pen or mask.sum() > 1.6 * (w + h) * pen:
+        return False
+
+    def from_stroke(away: NDArray[np.float64]) -> NDArray[np.float64]:  # that runs where most of the ink is
+        lowest = np.floor(away.min())
+        across = np.convolve(np.bincount((away - lowest).astype(int)), np.ones(max(1, round(pen))), "same")
+        return away - (lowest + across.argmax() + 0.5)
+
+    for turn in np.deg2rad([base + some for base in (0, 45) for some in range(-15, 16, 5)]):
+        u, v = from_stroke(x * np.cos(turn) + y * np.sin(turn)), from_stroke(y * np.cos(turn) - x * np.sin(turn))
+        on_v, on_u = (np.abs(away) <= 0.75 * pen + 1 for away in (u, v))
+        arms = -v[on_v].min(), v[on_v].max(), -u[on_u].min(), u[on_u].max()
+        if min(arms) >= max(pen, ARM * max(arms)) and (on_u | on_v).mean() > ARMS:
+            return True
+    return False
 
 
 def in_line(boxes: list[Box], digits: list[Box], *, least: int = 2) -> NDArray[np.bool_]:

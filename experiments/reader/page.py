@@ -259,6 +259,8 @@ class Reader:
         better = self._better_mirrored(ink, list(compress(each, faint)), upright)
         title &= ~faint | (better < -MIRRORED)
         odd[faint & (better > MIRRORED)] = np.inf  # it shines through from the back
+        usual = float(np.median([box[3] for box in compress(boxes, like)])) if like.any() else unit
+        odd[[d.confidence < SURE and judge.is_cross(one.mask, usual) for d, one in zip(digits, each, strict=True)]] = np.inf
         odd = np.where(judge.in_line(boxes, list(compress(boxes, title))), np.minimum(odd, 1), odd)
         judged = zip(digits, odd, judge.in_line(boxes, list(compress(boxes, like | title))), strict=True)
         reading.digits = [replace(d) for d, o, r in judged if judge.accept(d.digit, d.confidence, float(o), in_row=bool(r))]
