@@ -11,6 +11,7 @@ from experiments.reader.draw import annotated
 from experiments.reader.find import Ink
 from experiments.reader.judge import is_cross, without_long
 from experiments.reader.reading import Digit, Reading, clearer
+from experiments.reader.rules import without_rules
 
 
 @pytest.fixture(scope="module")
@@ -249,6 +250,34 @@ def test_pluses_are_not_read(reader, digits):
         sign = cross(36, 36).astype(np.float32)
         paper.ink[y + 14 : y + 14 + len(sign), 370 : 370 + sign.shape[1]] = cv2.GaussianBlur(sign, (0, 0), 0.8)
     assert reader.read(paper.picture()).lines() == rows
+
+
+@pytest.mark.parametrize("turned", [-2.5, 2.5])
+def test_the_teeth_of_a_comb_are_no_ones(reader, digits, turned):
+    paper = Paper(digits, 760, 1000)
+    rows = []
+    for y in range(100, 600, 170):
+        rows.append("".join(paper.write([i], 120 + 100 * n, y, 60) for n, i in enumerate(chosen(300 + y, 7))))
+        cv2.line(paper.ink, (95, y + 75), (795, y + 75), 0.6, 4)
+        for x in range(95, 800, 100):
+            cv2.line(paper.ink, (x, y + 30), (x, y + 75), 0.6, 4)
+    paper.ink = cv2.warpAffine(paper.ink, cv2.getRotationMatrix2D((500, 380), turned, 1.0), (1000, 760))
+    assert reader.read(paper.picture()).lines() == rows
+
+
+@pytest.mark.parametrize(("places", "tops", "gone"), [
+    ([100, 200, 300, 400, 500], [60] * 5, True),
+    ([100, 200, 400, 500], [60] * 4, True),  # one is hidden
+    ([100, 200, 300], [60] * 3, False),  # too few to tell
+    ([100, 200, 330, 400, 500], [60] * 5, False),  # ones that somebody wrote
+    ([100, 200, 300, 400, 500], [60, 70, 50, 75, 60], False),
+])  # fmt: skip
+def test_strokes_on_a_line_are_teeth_if_they_are_alike_and_evenly_apart(places, tops, gone):
+    mask = np.zeros((400, 700), np.uint8)
+    cv2.line(mask, (60, 100), (640, 100), 1, 3)
+    for x, top in zip(places, tops, strict=True):
+        cv2.line(mask, (x, top), (x, 100), 1, 3)
+    assert (without_rules(mask).sum() < 30) == gone
 
 
 def test_of_strokes_taken_for_rules_a_surer_reading_of_more_is_believed():

@@ -207,7 +207,7 @@ def is_cross(mask: Mask, unit: float) -> bool:
         u, v = from_stroke(x * np.cos(turn) + y * np.sin(turn)), from_stroke(y * np.cos(turn) - x * np.sin(turn))
         on_v, on_u = (np.abs(away) <= 0.75 * pen + 1 for away in (u, v))
         arms = -v[on_v].min(), v[on_v].max(), -u[on_u].min(), u[on_u].max()
-        if min(arms) >= max(pen, ARM * max(arms)) and (on_u | on_v).mean() > ARMS:
+        if min(arms) >= max(1.3 * pen, ARM * max(arms)) and (on_u | on_v).mean() > ARMS:
             return True
     return False
 

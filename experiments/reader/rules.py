@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from experiments.reader.find import Floats, Ink, Mask, candidates
 from experiments.reader.normalise import stroke_width
 
+TEETH = 4  # of a comb at least, whose distances are equal
+EVEN = 0.1  # of these, the part by which they differ at most
 REACH = 14  # pixels to either side of a line that are looked at
 
 
@@ -54,7 +56,40 @@ def without_rules(mask: Mask, *, share: float = 0.3) -> Mask | None:
         _erase(result, looked, np.array([x0, y0]), np.array([x1, y1]))
     # Crumbs of the line beside the runs that went. An opening; MORPH_OPEN with an even kernel shifts the picture by a pixel.
     two = np.ones((2, 2), np.uint8)
-    return np.asarray(cv2.dilate(cv2.erode(result, two, anchor=(0, 0)), two, anchor=(1, 1)), np.uint8)
+    result = np.asarray(cv2.dilate(cv2.erode(result, two, anchor=(0, 0)), two, anchor=(1, 1)), np.uint8)
+    return _without_teeth(result, mask & (1 - result))
+
+
+def _without_teeth(mask: Mask, lines: Mask) -> Mask:
+    """Erase the teeth of a form's combs, which would be read as ones.
+
+    Four at least stand on one line, as thin as it is and upright on it, of one length and as far from each other: ones that
+    somebody wrote on a line do not.
+    """
+    _, labels, sizes, _ = cv2.connectedComponentsWithStats(lines, connectivity=8)
+    if len(sizes) < 2:
+        return mask
+    longest = labels == 1 + int(sizes[1:, cv2.CC_STAT_AREA].argmax())
+    right, down = cv2.fitLine(np.argwhere(longest)[:, ::-1].astype(np.float32), cv2.DIST_L2, 0, 0.01, 0.01)[:2, 0]
+    wide = 1.8 * stroke_width(np.pad(lines, 1)) + 2
+    _, labels, sizes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    teeth = []  # place along the lines, and across them, length, number
+    for i in np.unique(labels[(cv2.dilate(lines, np.ones((5, 5), np.uint8)) > 0) & (mask > 0)]):
+        x, y, w, h, _ = sizes[i]
+        if min(w, h) > 2 * wide:
+            continue
+        rows, columns = np.nonzero(labels[y : y + h, x : x + w] == i)
+        along, across = (columns + x) * right + (rows + y) * down, (rows + y) * right - (columns + x) * down
+        if np.ptp(along) < wide and np.ptp(across) > 2 * wide:
+            teeth.append((float(along.mean()), float(across.mean()), float(np.ptp(across)), i))
+    gone: list[int] = []
+    for _, place, length, _ in teeth:
+        comb = sorted(t for t in teeth if abs(t[1] - place) < 0.2 * length and abs(np.log2(t[2] / length)) < 0.2)
+        gaps = np.diff([t[0] for t in comb])
+        gaps /= max(1.0, float(np.median(gaps))) if len(gaps) else 1.0
+        if len(comb) >= TEETH and (np.abs(gaps - np.maximum(1, np.round(gaps))) < EVEN).all():  # some may be hidden
+            gone += [t[3] for t in comb]
+    return np.asarray(mask * ~np.isin(labels, gone), np.uint8)
 
 
 def painted_over(gray: Floats, *, light: bool) -> Floats | None:
