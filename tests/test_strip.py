@@ -239,6 +239,9 @@ def test_strokes_that_do_not_cross_or_are_three_are_none():
     assert is_cross(four, 90.0)
     cv2.line(four, (2, len(four) // 2), (four.shape[1] // 2, 2), 1, 5)
     assert not is_cross(four, 90.0)
+    seven = np.zeros((32, 36), np.uint8)
+    cv2.polylines(seven, [np.array([(3, 3), (31, 3), (1, 28)])], False, 1, 6)
+    assert not is_cross(seven, 49.0)  # its strokes meet at a corner, as wide as the pen
 
 
 def test_pluses_are_not_read(reader, digits):
@@ -265,18 +268,19 @@ def test_the_teeth_of_a_comb_are_no_ones(reader, digits, turned):
     assert reader.read(paper.picture()).lines() == rows
 
 
-@pytest.mark.parametrize(("places", "tops", "gone"), [
-    ([100, 200, 300, 400, 500], [60] * 5, True),
-    ([100, 200, 400, 500], [60] * 4, True),  # one is hidden
-    ([100, 200, 300], [60] * 3, False),  # too few to tell
-    ([100, 200, 330, 400, 500], [60] * 5, False),  # ones that somebody wrote
-    ([100, 200, 300, 400, 500], [60, 70, 50, 75, 60], False),
+@pytest.mark.parametrize(("places", "tops", "lean", "gone"), [
+    ([100, 200, 300, 400, 500], [60] * 5, 0, True),
+    ([100, 200, 400, 500], [60] * 4, 0, True),  # one is hidden
+    ([100, 200, 300], [60] * 3, 0, False),  # too few to tell
+    ([100, 200, 330, 400, 500], [60] * 5, 0, False),  # ones that somebody wrote
+    ([100, 200, 300, 400, 500], [60, 70, 50, 75, 60], 0, False),
+    ([100, 200, 300, 400, 500], [60] * 5, 14, False),
 ])  # fmt: skip
-def test_strokes_on_a_line_are_teeth_if_they_are_alike_and_evenly_apart(places, tops, gone):
+def test_strokes_on_a_line_are_teeth_if_they_are_alike_and_evenly_apart(places, tops, lean, gone):
     mask = np.zeros((400, 700), np.uint8)
     cv2.line(mask, (60, 100), (640, 100), 1, 3)
     for x, top in zip(places, tops, strict=True):
-        cv2.line(mask, (x, top), (x, 100), 1, 3)
+        cv2.line(mask, (x + lean, top), (x, 100), 1, 3)
     assert (without_rules(mask).sum() < 30) == gone
 
 

@@ -21,7 +21,7 @@ RUN = 1.6  # times as wide as high: more than two digits that touch
 SURE = 0.9  # above this confidence a digit is rarely something else
 INSIDE = 0.12  # of the picture's height: what is as high, with ink all around it, may be the digit
 FLAT = 4.0  # times as wide as high, and below a digit: an underline
-FAINT = 0.75  # times as dark as the page's sure digits: what shines through is less
+FAINT = 0.75  # times as dark as the page's sure digits: what is less dark shines through, or is of a fainter pen
 SIGN = 0.85  # usual heights: a + or x is lower than that,
 ARMS = 0.9  # and so much of its ink lies along two straight lines that cross,
 ARM = 0.3  # whose arms are no shorter than this part of the longest
@@ -190,7 +190,7 @@ def unlike(chosen: list[Hypothesis], ink: Ink, sure: list[float]) -> Floats:
 def is_cross(mask: Mask, unit: float) -> bool:
     """Say whether ink is a plus or a times sign, lower than the page's digits: two straight strokes that cross in their middle.
 
-    One in 90 of MNIST's training digits would be, if as low; but those are read surely, as signs are not.
+    Some digits of MNIST would be, if as low, such as an open 4; but those are read surely, as signs are not.
     """
     (h, w), pen = mask.shape, stroke_width(np.pad(mask, 1))
     y, x = (n[:: 1 + len(n) // 500] for n in np.nonzero(mask))
