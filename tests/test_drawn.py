@@ -6,7 +6,7 @@ import pytest
 
 from experiments import mnist
 from experiments.read import load_reader
-from experiments.reader import find
+from experiments.reader import find, size
 from experiments.reader.drawn import ink_of_two_shades
 from experiments.reader.judge import only_digit, plausible, unlike
 from experiments.reader.page import Reader
@@ -42,7 +42,7 @@ def drawn(*strokes, pen=30, size=(300, 300)):
 
 
 def ink_on(picture):
-    return ink_of_two_shades(find.to_gray(find.fit(picture)[0]))
+    return ink_of_two_shades(find.to_gray(size.fit(picture)[0]))
 
 
 @pytest.mark.parametrize("form", range(4), ids=FORMS)

@@ -19,7 +19,7 @@ Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
 
 from experiments import mnist, pages, read  # noqa: E402
 from experiments.paper import make_page  # noqa: E402
-from experiments.reader import find, order, seams, split, stack  # noqa: E402
+from experiments.reader import find, order, seams, size, split, stack  # noqa: E402
 from experiments.reader import page as steps  # noqa: E402
 from experiments.reader.judge import (  # noqa: E402
     accept,
@@ -447,7 +447,7 @@ def test_beside_a_sheet_a_line_alone_is_no_sure_1(clean, reader, monkeypatch):
     line, row = Reading([one_read(1, 500, 10, 20, 500)]), Reading([one_read(4, 40 * k, 100, confidence=0.97) for k in range(9)])
     for edges, expected in ((True, row), (False, line)):
         found = iter([(line, 9.0, True), *[(row, 99.0, False)] * 20])
-        monkeypatch.setattr(Reader, "_read_ink", lambda _, ink, known, found=found: next(found))
+        monkeypatch.setattr(Reader, "_read_ink", lambda _, ink, known, _steep, found=found: next(found))
         monkeypatch.setattr(steps, "variants", lambda ink: [ink])
         reading, _ = reader._read_picture(clean[0], single=False, edges=edges)
         assert [d.digit for d in reading.digits] == [d.digit for d in expected.digits]
@@ -489,7 +489,9 @@ def test_a_thin_0_that_fills_the_picture_is_no_frame(reader):
 def test_two_guesses_at_the_ink_do_where_the_page_reads_well(clean, reader, monkeypatch, confidence, guesses):
     asked = []
     digit = Digit((5, 5, 30, 40), 3, confidence, 5, 0.0, np.zeros((28, 28), np.float32))
-    monkeypatch.setattr(Reader, "_read_ink", lambda _, ink, known: (asked.append(ink) or Reading([digit] * 9), 9.0, False))
+    monkeypatch.setattr(
+        Reader, "_read_ink", lambda _, ink, known, _steep: (asked.append(ink) or Reading([digit] * 9), 9.0, False)
+    )
     monkeypatch.setattr(steps, "variants", lambda ink: [ink])
     reader._read_picture(clean[0], single=False)
     assert len(asked) == guesses
@@ -518,15 +520,15 @@ def test_a_sheet_on_a_table_is_found(clean, reader, monkeypatch):
     tried: list[find.Ink] = []
     real = reader._read_ink
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Reader, "_read_ink", lambda _, ink, known: tried.append(ink) or real(ink, known))
+        patch.setattr(Reader, "_read_ink", lambda _, ink, known, steep: tried.append(ink) or real(ink, known, steep))
         assert reader.read(table).lines() == clean[1]
         assert {ink.mask.shape for ink in tried} == {
-            find.fit(alone)[0].shape[:2]
+            size.fit(alone)[0].shape[:2]
         }  # it reads surely: the table is not looked at
         tried.clear()
         patch.setattr(Sheet, "has_all", lambda *_: False)
         assert reader.read(table).lines() == clean[1]
-    whole = find.fit(table)[0].shape[:2]
+    whole = size.fit(table)[0].shape[:2]
     grain = [ink.light for ink in tried if ink.mask.shape == whole and "rules" not in ink.name and "darkest" not in ink.name]
     assert sorted(grain) == [False, True]  # not again and again
     monkeypatch.setattr(Sheet, "has_all", lambda *_: False)
@@ -612,7 +614,7 @@ def test_a_few_unsure_digits_may_be_of_the_other_polarity(clean, reader, monkeyp
     monkeypatch.setattr(steps, "guesses_at_ink", lambda *some, **how: islice(guesses_at_ink(*some, **how), 1))
     for count, sure, both in ((4, False, True), (5, False, False), (4, True, False)):
         some = [Digit((40 * k, 50, 30, 40), 2, 0.85, 5, 0.0, image) for k in range(count)]
-        monkeypatch.setattr(Reader, "_read_ink", lambda _, ink, known: (tried.append(ink.light) or Reading(some), 50.0, sure))  # noqa: B023
+        monkeypatch.setattr(Reader, "_read_ink", lambda _, ink, *more: (tried.append(ink.light) or Reading(some), 50.0, sure))  # noqa: B023
         tried.clear()
         reader._read_picture(clean[0], single=False)
         assert (len(set(tried)) == 2) is both
@@ -637,7 +639,7 @@ def test_pieces_of_rules_are_no_digits():
 def test_pieces_of_rules_go_where_enough_reads_without_them(clean, reader, monkeypatch, surely, kept):
     digits, piece = [one_read(2, 40 * k, 50) for k in range(surely)], one_read(7, 200, 10, 30, 60)
 
-    def read_ink(_, ink, known):
+    def read_ink(_, ink, known, _steep):
         reading = Reading([*digits, *([] if ink.rules is None else [piece])])
         return reading, reading.score(), False
 
@@ -826,7 +828,7 @@ def test_a_page_that_is_read_surely_is_not_completed(reader, monkeypatch, sure):
     row = [one_read(3, 4 * k, 0, 3, 30, confidence=0.85) for k in range(4)]
     more = {"0": (), "1": (one_read(8, 20, 0, 3, 30, confidence=0.8),), "2": (one_read(9, 28, 0, 3, 30, confidence=0.8),)}
 
-    def read_ink(_, ink, known):
+    def read_ink(_, ink, known, _steep):
         reading = Reading([replace(d) for d in (*row, *more[ink.name])])
         return reading, 9.0 if ink.name == "0" else 8.0, sure and ink.name == "1"
 
@@ -845,7 +847,7 @@ def test_ink_of_the_other_polarity_is_given_up_for_a_single_digit_only_where_the
     inks = [find.Ink(gray, gray, gray, gray.astype(np.uint8), light, str(i)) for i, light in enumerate((False, True, True))]
     read = {"0": (3, first), "1": (7, 0.1), "2": (9, 0.96)}
 
-    def read_single(_, ink):
+    def read_single(_, ink, _steep):
         digit, confidence = read[ink.name]
         return Reading([one_read(digit, 0, 0, confidence=confidence)]), confidence, False
 
@@ -871,7 +873,7 @@ def test_a_blot_of_the_other_colour_does_not_hide_the_digits(clean, reader):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(find, "_polarities", lambda gray, short: [True, False])
         real = reader._read_ink
-        patch.setattr(Reader, "_read_ink", lambda _, ink, known: readings.get(ink.light) or real(ink, known))
+        patch.setattr(Reader, "_read_ink", lambda _, ink, known, steep: readings.get(ink.light) or real(ink, known, steep))
         assert reader.read(rgb).lines() == rows
 
 
@@ -925,7 +927,7 @@ def test_digits_on_the_lines_of_a_frame_are_not_lost_with_it(clean, reader):
 
 
 def test_what_was_read_surely_is_not_read_again(clean, reader, monkeypatch):
-    ink = next(find.candidates(find.to_gray(find.fit(clean[0])[0])))
+    ink = next(find.candidates(find.to_gray(size.fit(clean[0])[0])))
     seen: list[int] = []
     real = reader.nets.outputs
     monkeypatch.setattr(type(reader.nets), "outputs", lambda _, images: seen.append(len(images)) or real(images))
@@ -1212,10 +1214,10 @@ def test_a_digit_much_higher_than_the_others_stays_whole(digits, reader):
     whole = 0
     for i in np.flatnonzero(digits.labels == 8)[:20]:
         page = np.zeros((260, 700), np.float32)
-        for k, (index, size) in enumerate([(3, 112), (4, 112), (i, 180), (5, 112), (6, 112)]):
-            y, x = (260 - size) // 2, 10 + 125 * k + 50 * (k > 2)
-            ink = cv2.resize(digits.images[index].astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC).clip(0, 255)
-            page[y : y + size, x : x + size] = np.maximum(page[y : y + size, x : x + size], ink)
+        for k, (index, high) in enumerate([(3, 112), (4, 112), (i, 180), (5, 112), (6, 112)]):
+            y, x = (260 - high) // 2, 10 + 125 * k + 50 * (k > 2)
+            ink = cv2.resize(digits.images[index].astype(np.float32), (high, high), interpolation=cv2.INTER_CUBIC).clip(0, 255)
+            page[y : y + high, x : x + high] = np.maximum(page[y : y + high, x : x + high], ink)
         whole += reader.read((235 - 0.8 * page).astype(np.uint8)[..., None].repeat(3, 2)).lines() == ["67889"]
     assert whole >= 18
 
@@ -1253,14 +1255,6 @@ def give(found, likely, value=-0.01):
         h.log_probs = np.full((1 + h.pair, 10), -2.0, np.float32)
         for half, digit in enumerate(likely.get((h.first, h.last, h.pair), ())):
             h.log_probs[half, digit] = value
-
-
-def test_boxes_lie_in_the_picture_and_are_never_empty():
-    assert find.unfit((10, 20, 30, 41), 2.0, (40, 40, 3)) == (5, 10, 15, 20)
-    assert find.unfit((10, 20, 1, 1), 8.0, (40, 40)) == (1, 2, 1, 1)
-    assert find.unfit((79, 79, 1, 1), 2.0, (40, 40)) == (39, 39, 1, 1)  # half a pixel past the edge
-    assert find.unfit((0, 70, 83, 13), 2.0, (40, 40)) == (0, 35, 40, 5)
-    assert find.unfit((3, 4, 5, 6), 1.0, (40, 40)) == (3, 4, 5, 6)
 
 
 def test_best_runs_join_what_is_broken_and_cut_what_touches():
@@ -1456,7 +1450,7 @@ def test_many_parts_that_read_as_nothing_are_grain():
 
 
 def test_what_is_left_out_as_grain_may_be_read_in_another_guess(clean, reader, monkeypatch):
-    gray = find.to_gray(find.fit(clean[0])[0])
+    gray = find.to_gray(size.fit(clean[0])[0])
     guesses = list(guesses_at_ink(gray, single=False))[:2]
     known: list[Known] = []
     assert reader._read_ink(guesses[0], known)[2]

@@ -14,14 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.reader.load import LONG_SIDE
-
 Floats = NDArray[np.float32]
 Mask = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 
 PERHAPS, SURELY, ALL = 0.5, 0.7, 0.9  # what a net says of pixels of ink, of one at least of each part, of all ink
-WORKING_SIDE = 900  # smaller pictures are enlarged, so that a stroke is a few pixels wide
 
 
 def common_area(a: Box, b: Box) -> int:
@@ -56,24 +53,6 @@ class Part:
     def area(self) -> int:
         """Pixels of ink."""
         return int(self.mask.sum())
-
-
-def fit(picture: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
-    """Enlarge a small picture to WORKING_SIDE, at most eightfold, or shrink a large one to LONG_SIDE; return the factor too."""
-    side = max(picture.shape[:2])
-    factor = LONG_SIDE / side if side > LONG_SIDE else float(np.clip(WORKING_SIDE / side, 1, 8))
-    if 1 <= factor < 1.05:
-        return picture, 1.0
-    how = cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA
-    return np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=how), np.uint8), factor
-
-
-def unfit(box: Box, factor: float, shape: tuple[int, ...]) -> Box:
-    """Give the pixels of a picture of this shape that a box covers in what fit made of it: one each way at least."""
-    (x, y, w, h), (height, width) = box, shape[:2]
-    left, top = min(round(x / factor), width - 1), min(round(y / factor), height - 1)
-    right, bottom = min(round((x + w) / factor), width), min(round((y + h) / factor), height)
-    return left, top, max(1, right - left), max(1, bottom - top)
 
 
 def to_gray(picture: NDArray[np.uint8]) -> Floats:

@@ -39,14 +39,16 @@ class Nets:
         if self.ink is None:
             return None
         height, width = picture.shape[:2]
-        x = np.pad(evened(picture), ((0, 0), (0, -height % STEP), (0, -width % STEP)), mode="edge")
-        likely = np.empty(x.shape[1:], np.float32)
-        for top in range(0, len(likely), BAND):
-            start = max(0, top - SEES)
+        likely = np.empty((height, width), np.float32)
+        for top in range(0, height, BAND):
+            start, stop = max(0, top - SEES), min(top + BAND + SEES, height)
+            above = min(start, AROUND)
+            x = evened(picture[start - above : stop + AROUND])[:, above:][:, : stop - start]
+            x = np.pad(x, ((0, 0), (0, (start - stop) % STEP), (0, -width % STEP)), mode="edge")
             with no_grad():
-                seen = F.sigmoid(self.ink(x[None, :, start : top + BAND + SEES])).numpy()[0, 0]
-            likely[top : top + BAND] = seen[top - start :][:BAND]
-        return likely[:height, :width]
+                seen = F.sigmoid(self.ink(x[None])).numpy()[0, 0]
+            likely[top : top + BAND] = seen[top - start : stop - start, :width][:BAND]
+        return likely
 
     def log_probs(self, images: list[Floats]) -> list[Floats]:
         """Read images, (28, 28) or of pairs (28, 40): the log-probabilities of each, (1, 10), or of a pair (2, 10)."""

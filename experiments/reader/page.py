@@ -10,7 +10,7 @@ from itertools import compress, islice
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.reader import find, judge, order, split, stack
+from experiments.reader import find, judge, order, size, split, stack
 from experiments.reader.drawn import ink_of_two_shades
 from experiments.reader.find import Floats, Ink, Part
 from experiments.reader.judge import SURE
@@ -45,6 +45,7 @@ DOUBTED = 0.6  # below this confidence a picture's one digit may have a shadow's
 CLOSE = 2.5  # widths of the pen: a shadow wider than that can be told from a stroke
 ROW = 0.2  # of a picture's shorter side: lower digits leave room for more rows than one
 MIRRORED = 0.15  # in mean log-probability: so much better faint digits of the back read mirrored, those of a faint pen worse
+LARGE = 0.75  # of the height hoped for: where digits turn out to be lower a picture is read again, as large as it is
 LEAST = 6  # pixels of a picture's shorter side; on less no digit can be told from another
 MOST_PARTS = 400  # on a page; what is smaller than so many others is noise
 # The normalisations that the last reading is the mean of: (thickness, shear).
@@ -100,7 +101,7 @@ class Reader:
     def _read_page(self, picture: NDArray[np.uint8], *, single: bool) -> Reading:
         """Read a picture as it is, which is taken for a whole page."""
         sheet = find_sheet(picture)
-        if sheet is not None and ink_of_two_shades(find.to_gray(find.fit(picture)[0])):  # it is but a wide stroke
+        if sheet is not None and ink_of_two_shades(find.to_gray(size.fit(picture)[0])):  # it is but a wide stroke
             sheet = None
         places: list[Place] = [(picture, (0, 0))]
         if sheet is None:
@@ -112,7 +113,7 @@ class Reader:
         row = judge.in_line(boxes, boxes).sum() > 2  # it is no single digit
         if not (single or row) and (len(best.digits) <= 6 or best.confidence() < 0.85):
             for place in places:
-                one, _ = self._read_place(place, single=True)
+                one, _ = self._read_place(place, single=True, empty=True)
                 if surer(one, best, within=clear):
                     best = one
         if single and best.confidence() < DOUBTED:  # a shadow's edge may have been taken for ink of the digit
@@ -137,21 +138,34 @@ class Reader:
             reading.digits = written_on(sheet.mask, reading.digits, goes_on=sheet.doubtful)
         return max(readings, key=Reading.worth), sure, [(picture, (0, 0)), alone]  # the first, if equal
 
-    def _read_place(self, place: Place, *, single: bool) -> tuple[Reading, bool]:
+    def _read_place(self, place: Place, *, single: bool, empty: bool = False) -> tuple[Reading, bool]:
         """Read a part of a picture as _read_picture does; the boxes are of the whole."""
         part, (x, y) = place
-        reading, sure = self._read_picture(part, single=single)
+        reading, sure = self._read_picture(part, single=single, empty=empty)
         reading.digits = [replace(d, box=(d.box[0] + x, d.box[1] + y, *d.box[2:])) for d in reading.digits]
         return reading, sure
 
     def _read_picture(
-        self, picture: NDArray[np.uint8], *, single: bool, hurried: bool = False, edges: bool = False
+        self, picture: NDArray[np.uint8], *, single: bool, hurried: bool = False, edges: bool = False, empty: bool = False
     ) -> tuple[Reading, bool]:
-        """Try one guess at the ink after another: the best reading, without rows, and whether all is sure.
+        """Read a picture as small as its digits allow: the best reading, without rows, and whether all is sure.
 
         hurried: one guess of either polarity does for grain, or if it reads well. edges: a line alone is a sheet's, no sure 1.
+        empty: there may not even be the one digit.
         """
-        large, factor = find.fit(picture)
+        side = size.WORKING_SIDE if single else size.side_enough(picture)
+        reading, sure = self._read_at(picture, side, single=single, hurried=hurried, edges=edges, empty=empty)
+        if not single and side < size.LONG_SIDE:
+            found = [d.box[3] for d in reading.certain()]
+            if not found or np.median(found) * side / max(picture.shape[:2]) < LARGE * size.ENOUGH:
+                return self._read_at(picture, size.LONG_SIDE, single=single, hurried=hurried, edges=edges, empty=empty)
+        return reading, sure
+
+    def _read_at(
+        self, picture: NDArray[np.uint8], side: int, *, single: bool, hurried: bool, edges: bool, empty: bool
+    ) -> tuple[Reading, bool]:
+        """Try one guess at the ink after another on a picture shrunk to this side; else as _read_picture."""
+        large, factor = size.fit(picture, side)
         best, best_score, all_sure = Reading(), 0.0, False
         best_of: dict[bool, float] = {}  # light ink and dark ink, once tried
         known: dict[bool, list[Known]] = {False: [], True: []}
@@ -159,8 +173,11 @@ class Reader:
         readings: dict[bool, list[Reading]] = {False: [], True: []}
         tried, settled, polarity = 0, False, False
         gray = find.to_gray(large)
+        # Until the net for ink has seen some the picture may be empty.
+        steep = None if single and not empty else judge.steepness(gray)
 
         def guesses() -> Iterator[Ink]:
+            nonlocal steep
             if (drawn := ink_of_two_shades(gray)) is not None:
                 yield drawn
                 return
@@ -168,7 +185,11 @@ class Reader:
             yield from islice(by_rules, 1)
             likely = None if single else self.nets.ink_on(large)  # one digit alone has wider strokes than the net knows
             by_net = None if likely is None else find.from_net(gray, likely)
-            yield from () if by_net is None else [by_net]
+            if by_net is not None:
+                before, steep = steep, None
+                yield by_net
+                if not any(reading.digits for some in readings.values() for reading in some):
+                    steep = before  # it was a speck
             yield from by_rules
             doubtful = not all_sure and (single or best.confidence() < GRAIN or len(best.digits) <= FEW)
             if doubtful and len(best_of) == 1:  # where there is more ink than page, or shadow, it looks like the page
@@ -196,7 +217,7 @@ class Reader:
                 continue
             without_rules = Reading()
             for one in ways(ink):
-                reading, score, sure = self._read_single(one) if single else self._read_ink(one, known[ink.light])
+                reading, score, sure = self._read_single(one, steep) if single else self._read_ink(one, known[ink.light], steep)
                 if loses(reading, without_rules) and not clearer(reading, without_rules):
                     continue
                 if len(without_rules.certain()) > 2:
@@ -216,15 +237,17 @@ class Reader:
         if not (single or all_sure):
             best = completed(best, [reading for reading in readings[polarity] if reading is not best])
         for digit in best.digits:
-            digit.box = find.unfit(digit.box, factor, picture.shape)
+            digit.box = size.unfit(digit.box, factor, picture.shape)
         return best, all_sure
 
-    def _read_ink(self, ink: Ink, known: list[Known]) -> tuple[Reading, float, bool]:
+    def _read_ink(self, ink: Ink, known: list[Known], steep: Floats | None = None) -> tuple[Reading, float, bool]:
         """Read one guess at the ink: the reading, how good it is, and whether there is no need to look further.
 
-        What is known from other guesses is taken over, and what is now read surely is added to it.
+        What is known from other guesses is taken over, and what is now read surely is added to it. steep: of the picture, where
+        it may hold no ink at all; see judge.steepness.
         """
-        found, unit = judge.plausible(find.parts(ink.mask), ink.mask.shape, heights(known), all_ink=ink.all_ink)
+        found = find.parts(ink.mask) if steep is None else judge.outlined(find.parts(ink.mask), steep)
+        found, unit = judge.plausible(found, ink.mask.shape, heights(known), all_ink=ink.all_ink)
         if not found:
             return Reading(), 0.0, False
         found = sorted(found, key=lambda p: -p.area)[:MOST_PARTS]
@@ -323,9 +346,10 @@ class Reader:
         stands, mirrored = np.reshape([log_probs.max() for log_probs in read], (2, -1)).mean(axis=1)
         return float(mirrored - stands)
 
-    def _read_single(self, ink: Ink) -> tuple[Reading, float, bool]:
+    def _read_single(self, ink: Ink, steep: Floats | None = None) -> tuple[Reading, float, bool]:
         """Read all the ink as one digit."""
-        kept = judge.only_digit(find.parts(ink.mask), ink.mask.shape, all_ink=ink.all_ink)
+        found = find.parts(ink.mask) if steep is None else judge.outlined(find.parts(ink.mask), steep)
+        kept = judge.only_digit(found, ink.mask.shape, all_ink=ink.all_ink)
         if not kept:
             return Reading(), 0.0, False
         digits = self._finish(ink, [split.together(kept)])

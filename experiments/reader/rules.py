@@ -207,30 +207,28 @@ def _erase(result: Mask, mask: Mask, start: np.ndarray, stop: np.ndarray) -> Non
     length = float(np.hypot(*(stop - start)))
     along = (stop - start) / max(length, 1e-6)
     more = max(12, 0.6 * length)  # further on: the line may be broken by strokes and go on behind them
-    start, steps = start - more * along, int((length + 2 * more) / 0.7)
-    across = np.array([-along[1], along[0]])
-    offsets = np.arange(-REACH, REACH + 0.1, 0.7)
-    points = start + np.arange(steps)[:, None, None] * 0.7 * along + offsets[None, :, None] * across
-    columns = np.round(points[..., 0]).astype(int)
-    rows = np.round(points[..., 1]).astype(int)
+    centres = start - more * along + np.arange(0, int((length + 2 * more) / 0.7))[:, None] * 0.7 * along
+    centres = centres[((centres > -REACH) & (centres < np.array(mask.shape[::-1]) + REACH)).all(1)]
+    offsets = np.arange(-REACH, REACH + 0.1, 0.7)  # across
+    columns = np.round(centres[:, :1] - along[1] * offsets).astype(np.int32)  # (steps, offsets)
+    rows = np.round(centres[:, 1:] + along[0] * offsets).astype(np.int32)
     inside = (columns >= 0) & (columns < mask.shape[1]) & (rows >= 0) & (rows < mask.shape[0])
     columns, rows = columns.clip(0, mask.shape[1] - 1), rows.clip(0, mask.shape[0] - 1)
-    ink = (mask[rows, columns] > 0) & inside  # (steps, offsets)
-    middle = len(offsets) // 2
+    ink = (mask[rows, columns] > 0) & inside
     # The run of ink that holds, or is nearest to, the line's middle (within 3 pixels).
-    near = np.abs(offsets) <= 3
-    distance = np.where(ink & near, np.abs(offsets), np.inf)
-    seed = distance.argmin(1)
-    hit = np.isfinite(distance.min(1))
-    index = np.arange(len(offsets))
-    page_before = np.where(~ink & (index <= seed[:, None]), index, -1).max(1)
-    page_after = np.where(~ink & (index >= seed[:, None]), index, len(offsets)).min(1)
+    middle, near = len(offsets) // 2, np.flatnonzero(np.abs(offsets) <= 3)
+    near = near[np.argsort(np.abs(offsets[near]), kind="stable")]
+    hit = ink[:, near].any(1)
+    seed = near[ink[:, near].argmax(1), None]
+    index = np.arange(len(offsets), dtype=np.int8)
+    page_before = np.where(~ink & (index <= seed), index, np.int8(-1)).max(1)
+    page_after = np.where(~ink & (index >= seed), index, np.int8(len(offsets))).min(1)
     thick = page_after - page_before - 1
     usual = float(np.percentile(thick[hit], 35))
     if usual > 0.6 * middle:  # an area's edge, not a line
         return
     line = hit & (thick <= 1.5 * usual + 1.5)
-    gone = line[:, None] & (index > page_before[:, None] - 1) & (index < page_after[:, None] + 1)
+    gone = line[:, None] & (index >= page_before[:, None]) & (index <= page_after[:, None])
     result[rows[gone], columns[gone]] = 0
 
 

@@ -1,0 +1,82 @@
+"""Pages with nothing written on them, in every light: nothing is read, however noise and light may look."""
+
+import cv2
+import numpy as np
+import pytest
+
+from experiments.read import load_reader
+from experiments.reader import find, judge
+from experiments.reader.nets import Nets
+from experiments.reader.page import Reader
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return load_reader()
+
+
+def light_of(kind, height, width, rng):
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    x, y = x / width - 0.5, y / height - 0.5
+    if kind == "slope":
+        turn = rng.uniform(0, 2 * np.pi)
+        return 1 - 0.3 * (x * np.cos(turn) + y * np.sin(turn) + 0.5)
+    if kind == "corners":
+        return 1 - 0.6 * ((x - 0.1) ** 2 + y**2)
+    shadow = np.zeros((height, width), np.float32)
+    points = (rng.uniform(0, 1, (5, 2)) * [width, height]).astype(np.int32)
+    cv2.fillConvexPoly(shadow, cv2.convexHull(points), 1.0)
+    return 1 - 0.3 * cv2.GaussianBlur(shadow, (0, 0), 0.03 * width)
+
+
+def empty_page(kind, noise, shape=(900, 1200), seed=0):
+    rng = np.random.default_rng(seed)
+    gray = 225 * light_of(kind, *shape, rng)[..., None] * np.array([1.0, 0.98, 0.94])
+    return (gray + noise * cv2.GaussianBlur(rng.normal(0, 1, (*shape, 3)), (0, 0), 0.6)).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["slope", "corners", "shadow"])
+@pytest.mark.parametrize(("noise", "shape"), [(2, (900, 1200)), (10, (700, 500)), (5, (1600, 1200))])
+def test_on_an_empty_page_nothing_is_read(reader, kind, noise, shape):
+    assert reader.read(empty_page(kind, noise, shape)).digits == []
+
+
+def stroke(page, shades, *, width=6, blur=1.0):
+    """The page with a stroke so many shades of gray darker, and where it is."""
+    ink = np.zeros(page.shape[:2], np.float32)
+    cv2.polylines(ink, [np.array([[100, 100], [160, 110], [120, 200]])], isClosed=False, color=1.0, thickness=width)
+    ink = cv2.GaussianBlur(ink, (0, 0), blur)
+    return (page - shades * ink[..., None]).clip(0, 255).astype(np.uint8), (ink > 0.5).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("shades", "noise", "blur"), [(25, 2, 1.0), (60, 8, 1.0), (60, 2, 4.0), (150, 40, 1.0)])
+def test_strokes_end_in_a_step_though_faint_or_blurred_and_light_and_noise_do_not(shades, noise, blur):
+    page, mask = stroke(empty_page("slope", noise, (500, 600)), shades, width=14, blur=blur)
+    gray = find.to_gray(page)
+    dark = (cv2.GaussianBlur(gray, (0, 0), 3) < np.median(gray)).astype(np.uint8)  # half of the page: where the light falls off
+    grain = (gray < cv2.blur(gray, (31, 31)) - 2 * noise / 3).astype(np.uint8)  # the darkest of its noise
+    steep = judge.steepness(gray)
+    assert len(judge.outlined(find.parts(mask), steep)) == 1
+    assert judge.outlined([max(find.parts(dark), key=lambda p: p.area)], steep) == []
+    assert len(judge.outlined(find.parts(grain * (cv2.dilate(mask, np.ones((41, 41))) == 0)), steep)) <= 1
+
+
+@pytest.mark.parametrize("kind", ["slope", "corners", "shadow"])
+def test_nor_where_the_net_for_ink_takes_a_speck_of_noise_for_some(reader, monkeypatch, kind):
+    def one_speck(_, picture):
+        likely = np.zeros(picture.shape[:2], np.float32)
+        likely[100:103, 200:202] = 0.95
+        return likely
+
+    monkeypatch.setattr(Nets, "ink_on", one_speck)
+    assert reader.read(empty_page(kind, 2)).digits == []
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_who_says_that_there_is_a_digit_gets_one_however_faint(reader, monkeypatch, asked):
+    steep = []
+    real = Reader._read_single
+    monkeypatch.setattr(Reader, "_read_single", lambda self, ink, s: steep.append(s is not None) or real(self, ink, s))
+    reader.read(empty_page("slope", 5, (500, 600)), single=asked)
+    assert steep
+    assert all(steep) is not asked

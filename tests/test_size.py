@@ -1,0 +1,136 @@
+"""How large a picture is looked at: as its digits ask for."""
+
+import cv2
+import numpy as np
+import pytest
+
+from experiments import mnist
+from experiments.read import load_reader
+from experiments.reader import size
+from experiments.reader.page import Reader
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return mnist.load()[0]
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return load_reader()
+
+
+def written(digits, which, high, *, at=(150, 200), shape=(1200, 1600)):
+    """Ink, 0 to 1, of rows of digits of one height, pixels, on a page; and the rows."""
+    ink, text = np.zeros(shape, np.float32), []
+    for row, some in enumerate(which):
+        y, x = at[0] + 2 * high * row, at[1]
+        for i in some:
+            image = digits.images[i]
+            ys, xs = np.nonzero(image > 60)
+            digit = image[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1] / np.float32(255)
+            wide = max(1, round(digit.shape[1] * high / len(digit)))
+            ink[y : y + high, x : x + wide] = cv2.resize(digit, (wide, high), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+            x += wide + high // 3
+        text.append("".join(str(digits.labels[i]) for i in some))
+    return ink, text
+
+
+def picture_of(ink):
+    noise = np.random.default_rng(0).normal(0, 3, ink.shape)
+    light = np.linspace(1, 0.7, ink.shape[1])
+    return np.repeat(((235 - 170 * ink) * light + noise).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def some_rows(count=3, seed=0):
+    return np.random.default_rng(seed).integers(55_000, 60_000, (count, 6)).tolist()
+
+
+def test_boxes_lie_in_the_picture_and_are_never_empty():
+    assert size.unfit((10, 20, 30, 41), 2.0, (40, 40, 3)) == (5, 10, 15, 20)
+    assert size.unfit((10, 20, 1, 1), 8.0, (40, 40)) == (1, 2, 1, 1)
+    assert size.unfit((79, 79, 1, 1), 2.0, (40, 40)) == (39, 39, 1, 1)  # half a pixel past the edge
+    assert size.unfit((0, 70, 83, 13), 2.0, (40, 40)) == (0, 35, 40, 5)
+    assert size.unfit((3, 4, 5, 6), 1.0, (40, 40)) == (3, 4, 5, 6)
+
+
+def test_a_picture_is_shrunk_to_the_side_asked_for_and_a_small_one_enlarged():
+    picture = np.zeros((600, 1200, 3), np.uint8)
+    assert size.fit(picture, 1000)[0].shape == (500, 1000, 3)
+    assert size.fit(picture) == (picture, 1.0)
+    assert size.fit(picture[:300, :450], 1000)[0].shape == (600, 900, 3)
+    assert size.fit(picture[:20, :40])[1] == 8.0
+
+
+@pytest.mark.parametrize("high", [30, 50, 80, 140])
+def test_the_side_goes_by_the_height_of_digits(digits, high):
+    side = size.side_enough(picture_of(written(digits, some_rows(), high)[0]))
+    as_high = 1600 * size.ENOUGH / high
+    if as_high > 1600:
+        assert side == size.LONG_SIDE
+    else:
+        assert max(size.WORKING_SIDE, 0.9 * as_high) <= side <= max(size.WORKING_SIDE, 1.3 * as_high)
+
+
+@pytest.mark.parametrize("angle", [0.0, 3.0])
+def test_squared_paper_does_not_hide_how_low_digits_are(digits, angle):
+    ink, _ = written(digits, some_rows(), 50)
+    grid = np.zeros((2400, 2400), np.float32)
+    grid[::66], grid[1::66], grid[:, ::66], grid[:, 1::66] = 1, 1, 1, 1
+    turn = cv2.getRotationMatrix2D((1200, 1200), angle, 1.0)
+    ink = np.maximum(ink, cv2.warpAffine(grid, turn, (2400, 2400))[300:1500, 300:1900])
+    assert size.side_enough(picture_of(ink)) > 1300
+
+
+def test_nor_does_what_is_far_higher_than_any_digit_of_a_page(digits):
+    ink, _ = written(digits, some_rows(), 50)
+    ink[100:600, 1300:1340] = 1  # a pen that lies there
+    assert size.side_enough(picture_of(ink)) > 1300
+
+
+def test_a_page_of_many_digits_under_a_large_title_is_not_shrunk(digits):
+    ink, _ = written(digits, some_rows(5), 34, at=(500, 200))
+    title, _ = written(digits, some_rows(1, seed=1), 130, at=(150, 200))
+    assert size.side_enough(picture_of(np.maximum(ink, title))) == size.LONG_SIDE
+
+
+@pytest.mark.parametrize(("height", "width"), [(6, 6), (300, 1600), (1600, 9), (1200, 1600)])
+def test_an_empty_page_is_looked_at_as_it_is(height, width):
+    assert size.side_enough(picture_of(np.zeros((height, width)))) == size.LONG_SIDE
+    assert size.side_enough(np.zeros((height, width, 3), np.uint8)) == size.LONG_SIDE
+
+
+def test_large_digits_are_read_at_a_smaller_size_and_their_boxes_are_the_pictures(digits, reader, monkeypatch):
+    ink, text = written(digits, some_rows(), 110)
+    seen = []
+    real = Reader._read_ink
+    monkeypatch.setattr(
+        Reader, "_read_ink", lambda self, ink, *more: seen.append(max(ink.mask.shape)) or real(self, ink, *more)
+    )
+    reading = reader.read(picture_of(ink))
+    assert reading.lines() == text
+    assert seen
+    assert max(seen) < 1000
+    for box in (d.box for d in reading.digits):
+        x, y, w, h = box
+        assert ink[y : y + h, x : x + w].max() > 0.9
+        assert abs(h - 110) < 12
+
+
+def test_where_digits_turn_out_to_be_low_the_picture_is_read_as_it_is(digits, reader, monkeypatch):
+    ink, text = written(digits, some_rows(4), 38)
+    sides = []
+    real = Reader._read_at
+    monkeypatch.setattr(
+        Reader, "_read_at", lambda self, picture, side, **how: sides.append(side) or real(self, picture, side, **how)
+    )
+    monkeypatch.setattr(size, "side_enough", lambda _: size.WORKING_SIDE)  # as where something on it is taken for digits
+    assert reader.read(picture_of(ink)).lines() == text
+    assert sides == [size.WORKING_SIDE, size.LONG_SIDE]
+    sides.clear()
+    assert reader.read(picture_of(np.zeros((1200, 1600)))).lines() == []
+    assert sides[:2] == [size.WORKING_SIDE, size.LONG_SIDE]  # where nothing is found, too
+    sides.clear()
+    ink, text = written(digits, some_rows(), 110)
+    assert reader.read(picture_of(ink)).lines() == text
+    assert sides == [size.WORKING_SIDE]
