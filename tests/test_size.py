@@ -1,4 +1,4 @@
-"""How large a picture is looked at: as its digits ask for."""
+"""How large a picture is looked at: as its digits ask for; and by the net for ink a band at a time."""
 
 import cv2
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 
 from experiments import mnist
 from experiments.read import load_reader
-from experiments.reader import size
+from experiments.reader import nets, size
 from experiments.reader.page import Reader
 
 
@@ -134,3 +134,13 @@ def test_where_digits_turn_out_to_be_low_the_picture_is_read_as_it_is(digits, re
     ink, text = written(digits, some_rows(), 110)
     assert reader.read(picture_of(ink)).lines() == text
     assert sides == [size.WORKING_SIDE]
+
+
+@pytest.mark.parametrize("height", [333, 128, 5])
+def test_the_net_for_ink_sees_in_bands_what_it_sees_at_once(digits, reader, monkeypatch, height):
+    picture = picture_of(written(digits, some_rows(), 60, at=(10, 10), shape=(400, 700))[0])[:height, :61]
+    at_once = reader.nets.ink_on(picture)
+    monkeypatch.setattr(nets, "BAND", 64)
+    in_bands = reader.nets.ink_on(picture)
+    assert in_bands.shape == at_once.shape == (height, 61)
+    np.testing.assert_allclose(in_bands, at_once, atol=1e-4)

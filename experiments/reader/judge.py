@@ -78,13 +78,13 @@ def steepness(gray: Floats) -> Floats:
     return np.asarray(slope / max(STEEP, NOISE * float(np.median(slope[::4, ::4]))), np.float32)
 
 
-def outlined(found: list[Part], steep: Floats) -> list[Part]:
-    """Give the parts that end in a step, as ink does; noise and the light of an empty page reach any level somewhere, too."""
+def outlined(found: list[Part], steep: Floats | None) -> list[Part]:
+    """Give the parts that end in a step, as ink does, and not where noise or light reaches a level; `steep` None: all parts."""
     three, kept = np.ones((3, 3), np.uint8), []
     for part in found:
         x, y, w, h = part.box
         outline = part.mask - cv2.erode(part.mask, three, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-        if cv2.mean(steep[y : y + h, x : x + w], outline)[0] > 1:
+        if steep is None or cv2.mean(steep[y : y + h, x : x + w], outline)[0] > 1:
             kept.append(part)
     return kept
 

@@ -246,7 +246,7 @@ class Reader:
         What is known from other guesses is taken over, and what is now read surely is added to it. steep: of the picture, where
         it may hold no ink at all; see judge.steepness.
         """
-        found = find.parts(ink.mask) if steep is None else judge.outlined(find.parts(ink.mask), steep)
+        found = judge.outlined(find.parts(ink.mask), steep)
         found, unit = judge.plausible(found, ink.mask.shape, heights(known), all_ink=ink.all_ink)
         if not found:
             return Reading(), 0.0, False
@@ -348,7 +348,7 @@ class Reader:
 
     def _read_single(self, ink: Ink, steep: Floats | None = None) -> tuple[Reading, float, bool]:
         """Read all the ink as one digit."""
-        found = find.parts(ink.mask) if steep is None else judge.outlined(find.parts(ink.mask), steep)
+        found = judge.outlined(find.parts(ink.mask), steep)
         kept = judge.only_digit(found, ink.mask.shape, all_ink=ink.all_ink)
         if not kept:
             return Reading(), 0.0, False

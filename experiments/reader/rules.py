@@ -219,6 +219,8 @@ def _erase(result: Mask, mask: Mask, start: np.ndarray, stop: np.ndarray) -> Non
     middle, near = len(offsets) // 2, np.flatnonzero(np.abs(offsets) <= 3)
     near = near[np.argsort(np.abs(offsets[near]), kind="stable")]
     hit = ink[:, near].any(1)
+    if not hit.any():
+        return
     seed = near[ink[:, near].argmax(1), None]
     index = np.arange(len(offsets), dtype=np.int8)
     page_before = np.where(~ink & (index <= seed), index, np.int8(-1)).max(1)
