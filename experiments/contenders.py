@@ -139,7 +139,7 @@ class Torch:
         nn = self.torch.nn
         self.torch.manual_seed(0)
         model = nn.Sequential(
-            nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(1, 20, 5), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(20, 50, 5), nn.MaxPool2d(2), nn.ReLU(),
             nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10),
         )  # fmt: skip
         return model.to(memory_format=self.torch.channels_last) if self.channels_last else model
@@ -234,7 +234,7 @@ class Jax:
 
         for name in ("conv1", "conv2"):
             x = lax.conv(x, p[f"{name}.weight"], (1, 1), "VALID") + p[f"{name}.bias"][:, None, None]
-            x = lax.reduce_window(jnp.maximum(x, 0), -jnp.inf, lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID")
+            x = jnp.maximum(lax.reduce_window(x, -jnp.inf, lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID"), 0)
         x = jnp.maximum(x.reshape(len(x), -1) @ p["fc1.weight"].T + p["fc1.bias"], 0)
         return x @ p["fc2.weight"].T + p["fc2.bias"]
 
@@ -287,7 +287,7 @@ class Tinygrad:
 
         def net(x: Any) -> Any:
             for name in ("conv1", "conv2"):
-                x = x.conv2d(p[f"{name}.weight"], p[f"{name}.bias"]).relu().max_pool2d()
+                x = x.conv2d(p[f"{name}.weight"], p[f"{name}.bias"]).max_pool2d().relu()
             x = x.flatten(1).linear(p["fc1.weight"].T, p["fc1.bias"]).relu()
             return x.linear(p["fc2.weight"].T, p["fc2.bias"])
 
@@ -322,7 +322,7 @@ class MyGrad:
             x = images
             for name in ("conv1", "conv2"):
                 x = conv_nd(x, p[f"{name}.weight"], stride=1) + p[f"{name}.bias"].reshape(1, -1, 1, 1)
-                x = max_pool(mg.nnet.relu(x), (2, 2), 2)
+                x = mg.nnet.relu(max_pool(x, (2, 2), 2))
             x = mg.nnet.relu(mg.matmul(x.reshape(size, -1), p["fc1.weight"].T) + p["fc1.bias"])
             x = mg.matmul(x, p["fc2.weight"].T) + p["fc2.bias"]
             mg.nnet.softmax_crossentropy(x, labels).backward()
@@ -356,9 +356,9 @@ class Autograd:
             for name in ("conv1", "conv2"):
                 kernel = p[f"{name}.weight"][:, :, ::-1, ::-1]  # convolve turns kernels round
                 x = convolve(x, kernel, axes=([2, 3], [2, 3]), dot_axes=([1], [1]), mode="valid")
-                x = anp.maximum(x + p[f"{name}.bias"][:, None, None], 0)
+                x = x + p[f"{name}.bias"][:, None, None]
                 n, c, h, w = x.shape
-                x = anp.max(anp.max(x.reshape(n, c, h // 2, 2, w // 2, 2), axis=5), axis=3)
+                x = anp.maximum(anp.max(anp.max(x.reshape(n, c, h // 2, 2, w // 2, 2), axis=5), axis=3), 0)
             x = anp.maximum(anp.dot(x.reshape(len(x), -1), p["fc1.weight"].T) + p["fc1.bias"], 0)
             return anp.dot(x, p["fc2.weight"].T) + p["fc2.bias"]
 

@@ -47,7 +47,7 @@ class PairNet(nn.Module):
         end; the two may overlap.
         """
         for conv in (self.conv1, self.conv2):
-            x = F.max_pool2d(F.relu(conv(x)), 2)
+            x = F.relu(F.max_pool2d(conv(x), 2))  # in this order as in LeNet.forward
         x = F.relu(self.conv3(x))
         x = x + F.relu(self.conv4(x))
         x = F.relu(self.fc1(F.flatten(x, 1)))
