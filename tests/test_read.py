@@ -39,6 +39,7 @@ from experiments.reader.reading import (  # noqa: E402
     Known,
     Reading,
     completed,
+    extends,
     loses,
     off_rules,
     surer,
@@ -400,6 +401,9 @@ def test_pieces_of_a_digit_lie_within_it():
     assert surer(sure, reading(*holes, sure=0.89), within=True)
     assert not surer(sure, reading(*holes, sure=0.91), within=True)
     assert not surer(sure, reading(*holes, half, sure=0.8), within=True)
+    line = Reading([one_read(1, 10, 10, 80, 90)])
+    assert not surer(line, reading(inside, sure=0.95), within=True)  # a shadow's edge across the digits
+    assert surer(line, reading(inside, sure=0.85), within=True)
     assert not surer(sure, reading(*holes, beside, sure=0.8), within=False)
     assert not surer(reading((10, 10, 80, 90), sure=0.88), reading(*holes, sure=0.6), within=False)
     edge = one_read(1, 200, 0, 10, 150)
@@ -731,8 +735,8 @@ def test_ones_alone_are_worth_little_for_grain_is_read_as_ones():
     def worth(*digits):
         return Reading([one_read(digit, 0, 0) for digit in digits]).worth()
 
-    assert worth(*[1] * 16) == worth(1, 1) == 1.0
-    assert worth(7, 1, 1, 1, 1) == worth(7, 1, 1, 1, 1, 1) == 2.5
+    assert worth(*[1] * 16) == worth(1) == 0.5  # no more than one digit
+    assert worth(7, 1, 1, 1) == worth(7, 1, 1, 1, 1, 1) == 2.0
     assert worth(7, 7, 8, 3, 1, 5, 0) == 3.5
     few = Reading([one_read(7, 0, 0, confidence=0.6), one_read(1, 0, 0)])
     assert few.worth() == pytest.approx(0.6 * (0.3 / 0.4) ** 4)
@@ -1399,6 +1403,21 @@ def test_what_was_surely_read_without_the_rules_is_not_given_up_for_pieces_of_th
     assert loses(Reading(), before)
     assert not loses(Reading(), Reading(before.digits[:3]))
     assert not loses(Reading(), Reading([one_read(k, 40 * k, 100, confidence=0.8) for k in range(5)]))
+    assert loses(Reading(shifted[4:]), Reading(before.digits[2:4]), least=2)
+    assert not loses(Reading(shifted[3:]), Reading(before.digits[2:4]), least=2)
+    assert not loses(Reading(shifted[4:]), Reading(before.digits[2:3]), least=2)
+
+
+def test_a_reading_extends_another_if_it_has_all_of_it_and_more_of_its_rows():
+    before = Reading([one_read(7, 0, 100), one_read(1, 40, 100)])
+    same = [one_read(1, 42, 98, 18, 32), one_read(7, 1, 101)]
+    assert extends(Reading([*same, one_read(4, 80, 100)]), before)
+    assert extends(Reading([*same, *(one_read(k, 40 * k, 200) for k in range(3))]), before)  # a row of their own
+    assert not extends(Reading(same), before)
+    assert not extends(Reading([*same, one_read(4, 80, 200)]), before)  # a spot
+    assert not extends(Reading([*same, one_read(4, 80, 100, 8, 10)]), before)
+    assert not extends(Reading([same[1], one_read(4, 40, 100), one_read(4, 80, 100)]), before)  # it reads one otherwise
+    assert not extends(Reading([*same, one_read(4, 80, 100), one_read(4, 80, 200)]), before)
 
 
 def test_pieces_of_squares_do_not_hide_the_digits(digits, reader):

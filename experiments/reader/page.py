@@ -23,6 +23,7 @@ from experiments.reader.reading import (
     Reading,
     clearer,
     completed,
+    extends,
     heights,
     loses,
     off_rules,
@@ -96,7 +97,7 @@ class Reader:
         of_page = self._read_page(page, single=False)
         for digit in of_page.digits:
             digit.box = on_picture(digit.box, corner, (height, width))
-        return max(of_page, best, key=Reading.score)  # the first, if equal
+        return best if loses(of_page, best, least=2) else max(of_page, best, key=Reading.score)  # the first, if equal
 
     def _read_page(self, picture: NDArray[np.uint8], *, single: bool) -> Reading:
         """Read a picture as it is, which is taken for a whole page."""
@@ -208,13 +209,14 @@ class Reader:
                     yield from () if close is None else variants(close)
 
         for ink in guesses():
-            if settled and ink.light in best_of:
+            if settled and tried > (not single) and ink.light in best_of:  # the net for ink has been asked
                 break
             other = best_of.get(not ink.light, 0.0)
             if best_of.get(ink.light, np.inf) < 0.5 * other and (other > SURE if single else len(best.digits) > FEW):
                 continue  # the other polarity reads far better
             if hurried and ink.light in best_of and best.confidence() < GRAIN:
                 continue
+            complete = settled and ink.light in best_of
             without_rules = Reading()
             for one in ways(ink):
                 reading, score, sure = self._read_single(one, steep) if single else self._read_ink(one, known[ink.light], steep)
@@ -226,7 +228,8 @@ class Reader:
                 without_rules = reading
                 best_of[ink.light] = max(best_of.get(ink.light, 0.0), score)
                 readings[ink.light].append(reading)
-                if score > best_score or (ink.all_ink and not best.digits):  # unsure, for it is no shadow
+                better = score > best_score or (ink.all_ink and not best.digits)  # unsure, for it is no shadow
+                if better and (not complete or extends(reading, best)):
                     best, best_score, polarity = reading, score, ink.light
                 all_sure = all_sure or (sure and not (edges and reading.is_line()))
             tried += 1

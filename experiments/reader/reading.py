@@ -79,7 +79,7 @@ class Reading:
     def worth(self) -> float:
         """Return how much there is to it, sure digits counting most; of ones, as grain is read, only so many as of others."""
         ones, others = (sum(d.confidence - 0.5 for d in self.digits if (d.digit == 1) is one) for one in (True, False))
-        return self._clear() * (others + min(ones, 1 + 2 * max(0.0, others)))
+        return self._clear() * (others + min(ones, 0.5 + 2 * max(0.0, others)))
 
     def _clear(self) -> float:
         """Return 1 where digits are sure on the whole, 0 where they are as likely something else.
@@ -134,15 +134,23 @@ def written_on(sheet: Mask, digits: list[Digit], *, goes_on: bool = False) -> li
     return list(compress(digits, on | written))
 
 
-def loses(reading: Reading, before: Reading) -> bool:
-    """Say whether a reading lacks most of what was surely read before: many pieces of rules for a few digits."""
+def has(reading: Reading, digit: Digit) -> bool:
+    """Say whether a digit was read there, too."""
+    (x, y, w, h), same = digit.box, [d.box for d in reading.digits if d.digit == digit.digit]
+    return any(abs(x + w / 2 - a - c / 2) < w / 2 and abs(y + h / 2 - b - d / 2) < h / 2 for a, b, c, d in same)
 
-    def kept(digit: Digit) -> bool:
-        (x, y, w, h), same = digit.box, [d.box for d in reading.digits if d.digit == digit.digit]
-        return any(abs(x + w / 2 - a - c / 2) < w / 2 and abs(y + h / 2 - b - d / 2) < h / 2 for a, b, c, d in same)
 
+def loses(reading: Reading, before: Reading, *, least: int = 3) -> bool:
+    """Say whether a reading lacks most of what was surely read before, if that is so many: pieces of rules for a few digits."""
     sure = before.certain()
-    return len(sure) > 2 and sum(map(kept, sure)) < len(sure) / 2
+    return len(sure) >= least and sum(has(reading, digit) for digit in sure) < len(sure) / 2
+
+
+def extends(reading: Reading, before: Reading) -> bool:
+    """Say whether a reading has all that was read before, and more, which stands in rows: what was missed in shadow."""
+    new = [d.box for d in reading.digits if not has(before, d)]
+    rows = in_line(new, [d.box for d in reading.digits], least=1)
+    return bool(new) and all(has(reading, d) for d in before.digits) and bool(rows.all())
 
 
 def clearer(reading: Reading, before: Reading) -> bool:
@@ -174,8 +182,9 @@ def surer(one: Reading, pieces: Reading, *, within: bool) -> bool:
 
     Pieces must lie within it: all of them, or (`within` False) those that are surely digits, as hardly a 1 is. It need not be
     as sure where they can be its holes and strokes (all within it, none half as high or sure) or a shadow's edges (ones).
+    A straight line is no digit that others lie on: it is a shadow's edge.
     """
-    if not one.digits:
+    if not one.digits or (one.is_line() and pieces.certain()):
         return False
     x, y, w, h = one.digits[0].box
 
