@@ -735,8 +735,8 @@ def test_ones_alone_are_worth_little_for_grain_is_read_as_ones():
     def worth(*digits):
         return Reading([one_read(digit, 0, 0) for digit in digits]).worth()
 
-    assert worth(*[1] * 16) == worth(1) == 0.5  # no more than one digit
-    assert worth(7, 1, 1, 1) == worth(7, 1, 1, 1, 1, 1) == 2.0
+    assert worth(*[1] * 16) == worth(1) == 0.25  # less than one other digit
+    assert worth(7, 1, 1, 1) == worth(7, 1, 1, 1, 1, 1) == 1.75
     assert worth(7, 7, 8, 3, 1, 5, 0) == 3.5
     few = Reading([one_read(7, 0, 0, confidence=0.6), one_read(1, 0, 0)])
     assert few.worth() == pytest.approx(0.6 * (0.3 / 0.4) ** 4)
