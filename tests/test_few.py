@@ -1,0 +1,80 @@
+"""Pages of a few digits, where a shadow's edge or a ruled square is as large as all that is written."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from experiments import mnist
+from experiments.paper import make_page
+from experiments.read import load_reader
+from experiments.reader import page
+from experiments.reader.nets import Nets
+from experiments.reader.page import Reader
+from experiments.reader.reading import Digit, Reading
+from experiments.train_reader import KEPT_OUT
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return load_reader()
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return mnist.Digits(*(array[-KEPT_OUT:] for array in mnist.load()[0]))
+
+
+def few(digits, seed, kind):
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(1, 7))
+    return make_page(*digits, rng.choice(len(digits.labels), count, replace=False).tolist(), kind, rng)
+
+
+def test_a_row_in_a_second_ink_is_not_missed_for_a_sure_one(reader, digits):
+    written = few(digits, 136, "mixed")  # what the first guess at the ink sees is one row, surely read
+    assert reader.read(written.image).lines() == written.truth()["rows"]
+
+
+def one_read(digit, x, y, confidence=1.0):
+    return Digit((x, y, 20, 30), digit, confidence, 5, 0.0, np.zeros((28, 28), np.float32))
+
+
+def read_as(reader, monkeypatch, *steps):
+    """What a picture is read as whose guesses at the ink read so, one after the other: of the rules, of the net."""
+    left = iter([(digits, Reading(digits).score(), sure) for digits, sure in steps])
+
+    def read_ink(*_):
+        digits, score, sure = next(left, ([], 0.0, False))
+        return Reading(digits), score, sure
+
+    monkeypatch.setattr(Reader, "_read_ink", read_ink)
+    monkeypatch.setattr(page, "variants", lambda ink: [ink])
+    picture = np.random.default_rng(0).integers(180, 220, (900, 900, 3)).astype(np.uint8)
+    picture[300:390, 120:180] = 30
+    found, _ = reader._read_at(picture, 900, single=False, hurried=False, edges=False, empty=False)
+    return sorted(digit.digit for digit in found.digits)
+
+
+def test_what_the_net_for_ink_sees_is_added_to_a_few_sure_digits(reader, monkeypatch):
+    monkeypatch.setattr(Nets, "ink_on", lambda _, picture: (picture[..., 0] < 100).astype(np.float32))
+    sure = one_read(7, 100, 100), one_read(4, 160, 100)
+    more = one_read(2, 220, 100)
+    assert read_as(reader, monkeypatch, (sure, True), ([*sure, more], True)) == [2, 4, 7]
+    assert read_as(reader, monkeypatch, (sure, True), ([sure[0], one_read(9, 160, 100), more], True)) == [4, 7]
+    assert read_as(reader, monkeypatch, (sure, True), ([*sure, one_read(2, 220, 100, 0.3)], True)) == [4, 7]  # nothing is surer
+    assert read_as(reader, monkeypatch, (sure, False), ([sure[0], one_read(9, 160, 100), more], True)) == [2, 7, 9]
+
+
+def test_what_was_sure_on_a_strip_is_not_given_up_for_what_is_read_with_a_page_around_it(reader, monkeypatch):
+    sure, large = [one_read(6, 100, 50), one_read(5, 160, 50)], [replace(one_read(4, 50, 20), box=(50, 20, 90, 140))]
+    strip = np.full((200, 600, 3), 200, np.uint8)
+
+    def read_as_strip_and_as_page(first, second):
+        both = iter([Reading(list(first)), Reading(list(second))])
+        monkeypatch.setattr(Reader, "_read_page", lambda *_, **__: next(both))
+        return [digit.digit for digit in reader.read(strip).digits]
+
+    assert read_as_strip_and_as_page(sure, large) == [6, 5]
+    assert read_as_strip_and_as_page(sure[:1], large) == [4]
+    assert read_as_strip_and_as_page([one_read(6, 100, 50, 0.6), sure[1]], large) == [4]
