@@ -739,7 +739,7 @@ def test_ones_alone_are_worth_little_for_grain_is_read_as_ones():
     assert worth(7, 1, 1, 1) == worth(7, 1, 1, 1, 1, 1) == 1.75
     assert worth(7, 7, 8, 3, 1, 5, 0) == 3.5
     few = Reading([one_read(7, 0, 0, confidence=0.6), one_read(1, 0, 0)])
-    assert few.worth() == pytest.approx(0.6 * (0.3 / 0.4) ** 4)
+    assert few.worth() == pytest.approx((0.1 + 0.45) * (0.3 / 0.4) ** 4)
     assert Reading().worth() == 0
     strip = Reading([one_read(7, 40 * k, 0, confidence=0.74) for k in range(21)])  # squares in a lit strip of a dark page
     assert strip.worth() < 0.2 * Reading([one_read(3, 40 * k, 0) for k in range(13)]).worth()
