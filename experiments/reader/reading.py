@@ -77,7 +77,7 @@ class Reading:
         return self._clear() * sum((d.confidence - 0.5) * max(d.box[2:]) for d in self.digits)
 
     def worth(self) -> float:
-        """Return how much there is to it, sure digits counting most; of ones, as grain is read, little or so many as of others."""
+        """Return how much there is to it, sure digits counting most; of ones, as grain is read, only few."""
         ones, others = (sum(d.confidence - 0.5 for d in self.digits if (d.digit == 1) is one) for one in (True, False))
         return self._clear() * (others + min(ones, 0.25 + 2 * max(0.0, others)))
 
