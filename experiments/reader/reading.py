@@ -94,6 +94,11 @@ class Reading:
         """Return the digits that were read surely, without ones, as which pieces of rules are read."""
         return [d for d in self.digits if d.confidence > SURE and d.digit != 1]
 
+    def has(self, digit: Digit) -> bool:
+        """Return whether a digit of another reading was read in its place here, too."""
+        (x, y, w, h), same = digit.box, [d.box for d in self.digits if d.digit == digit.digit]
+        return any(abs(x + w / 2 - a - c / 2) < w / 2 and abs(y + h / 2 - b - d / 2) < h / 2 for a, b, c, d in same)
+
     def is_line(self) -> bool:
         """Return whether it is but a straight stroke."""
         return [d.digit for d in self.digits] == [1]
@@ -134,23 +139,17 @@ def written_on(sheet: Mask, digits: list[Digit], *, goes_on: bool = False) -> li
     return list(compress(digits, on | written))
 
 
-def has(reading: Reading, digit: Digit) -> bool:
-    """Say whether a digit was read there, too."""
-    (x, y, w, h), same = digit.box, [d.box for d in reading.digits if d.digit == digit.digit]
-    return any(abs(x + w / 2 - a - c / 2) < w / 2 and abs(y + h / 2 - b - d / 2) < h / 2 for a, b, c, d in same)
-
-
 def loses(reading: Reading, before: Reading, *, least: int = 3) -> bool:
     """Say whether a reading lacks most of what was surely read before, if that is so many: pieces of rules for a few digits."""
     sure = before.certain()
-    return len(sure) >= least and sum(has(reading, digit) for digit in sure) < len(sure) / 2
+    return len(sure) >= least and sum(map(reading.has, sure)) < len(sure) / 2
 
 
 def extends(reading: Reading, before: Reading) -> bool:
     """Say whether a reading has all that was read before, and more, which stands in rows: what was missed in shadow."""
-    new = [d.box for d in reading.digits if not has(before, d)]
+    new = [d.box for d in reading.digits if not before.has(d)]
     rows = in_line(new, [d.box for d in reading.digits], least=1)
-    return bool(new) and all(has(reading, d) for d in before.digits) and bool(rows.all())
+    return bool(new) and all(map(reading.has, before.digits)) and bool(rows.all())
 
 
 def clearer(reading: Reading, before: Reading) -> bool:
