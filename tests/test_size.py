@@ -88,6 +88,13 @@ def test_nor_does_what_is_far_higher_than_any_digit_of_a_page(digits):
     assert size.side_enough(picture_of(ink)) > 1300
 
 
+def test_nor_do_specks_make_a_page_of_large_digits_one_of_low_ones(digits):
+    ink, _ = written(digits, some_rows(), 110)
+    y, x = np.mgrid[0:1200, 0:1600]
+    specks = (y % 26 < 10) & (x % 26 < 10) & (cv2.dilate(ink, np.ones((41, 41))) < 0.1)
+    assert size.side_enough(picture_of(np.maximum(ink, specks))) < 1000
+
+
 def test_a_page_of_many_digits_under_a_large_title_is_not_shrunk(digits):
     ink, _ = written(digits, some_rows(5), 34, at=(500, 200))
     title, _ = written(digits, some_rows(1, seed=1), 130, at=(150, 200))
