@@ -7,6 +7,8 @@ The pages are made of MNIST's test digits (`--split test`); whoever tunes the re
 import argparse
 import re
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,29 +22,53 @@ from experiments.paper import DIFFICULTIES, Page, make_page
 from experiments.read import WEIGHTS, load_reader
 from experiments.reader.draw import annotated, save_png
 from experiments.reader.find import Box, common_area
+from experiments.reader.load import MAX_PIXELS, load
 from experiments.reader.page import Reader
 from experiments.reader.reading import Reading
-from experiments.runs import check_positive, environment, folder_name, run_main, write_json, writing_to
+from experiments.runs import RunError, check_positive, environment, folder_name, run_main, write_json, writing_to
 from experiments.train_reader import KEPT_OUT
+from tinygrad_lite._files import whole_file
 
 MOST = 60  # digits on a page
+QUALITY = 92  # of the JPEG files of --megapixels
 COUNTS = ("pages", "digits", "found", "matched", "right", "pairs", "pairs_right", "rows", "rows_right")
 
 
 def make_pages(
-    images: NDArray[np.uint8], labels: NDArray[np.integer[Any]], total: int, seed: int, difficulties: tuple[str, ...]
+    images: NDArray[np.uint8],
+    labels: NDArray[np.integer[Any]],
+    total: int,
+    seed: int,
+    difficulties: tuple[str, ...],
+    *,
+    on_page: tuple[int, int] = (1, MOST),
 ) -> Iterator[Page]:
-    """Yield pages with `total` digits in all, each used once while they last, the same number for every difficulty."""
+    """Yield pages with `total` digits in all, each used once while they last, the same number for every difficulty.
+
+    on_page: at least and at most so many digits on each; the last of a difficulty has what is left.
+    """
+    least, most = on_page
     queue = np.random.default_rng(seed).permutation(len(images)).tolist()
     for number, difficulty in enumerate(difficulties):
         share = total // len(difficulties) + (number < total % len(difficulties))
         rng = np.random.default_rng((seed, DIFFICULTIES.index(difficulty)))
         while share > 0:
-            count = min(share, int(rng.integers(1, MOST + 1)))
+            count = min(share, int(rng.integers(least, most + 1)))
             share -= count
             if len(queue) < count:
                 queue += rng.permutation(len(images)).tolist()
             yield make_page(images, labels, [queue.pop() for _ in range(count)], difficulty, rng)
+
+
+def photographed(page: Page, megapixels: float, path: Path) -> Page:
+    """Write a page as a large JPEG file, as phones do, and return it in that size."""
+    height, width = page.image.shape[:2]
+    factor = (megapixels * 1e6 / (height * width)) ** 0.5
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    page = page.on(np.asarray(cv2.resize(page.image, size, interpolation=cv2.INTER_CUBIC), np.uint8))
+    with whole_file(path) as file:
+        file.write(cv2.imencode(".jpg", page.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes())
+    return page
 
 
 def overlap(a: Box, b: Box) -> float:
@@ -100,21 +126,37 @@ def figures(counts: dict[str, int]) -> dict[str, float | None]:
     }
 
 
-def evaluate(reader: Reader, pages: Iterator[Page], wrong: Path | None = None) -> dict[str, dict[str, int]]:
-    """Read pages; return counts by difficulty and "all". Pages with a mistake are drawn into the folder `wrong`."""
+def evaluate(
+    reader: Reader, pages: Iterator[Page], wrong: Path, megapixels: float | None = None
+) -> tuple[dict[str, dict[str, int]], dict[str, float]]:
+    """Read pages, as photographs of so many megapixels if that is given.
+
+    Returns
+    -------
+    Counts by difficulty and "all", and the seconds that each page took, decoding a photograph included. Pages with a mistake
+    are drawn into the folder `wrong`.
+    """
     table: dict[str, dict[str, int]] = {}
-    for number, page in enumerate(pages):
-        reading = reader.read(page.image)
-        counted = count(page, reading)
-        for name in (page.difficulty, "all"):
-            row = table.setdefault(name, dict.fromkeys(COUNTS, 0))
-            for key, value in counted.items():
-                row[key] += value
-        if wrong is not None and (counted["right"] < counted["digits"] or counted["found"] > counted["matched"]):
-            save_png(wrong / f"{page.difficulty}-{number}.png", annotated(page.image, reading))
+    seconds = {}
+    with tempfile.TemporaryDirectory() as folder:
+        photograph = Path(folder) / "page.jpg"
+        for number, page in enumerate(pages):
+            if megapixels is not None:
+                photographed(page, megapixels, photograph)
+            start = time.perf_counter()
+            seen = page if megapixels is None else page.on(load(photograph)[0])
+            reading = reader.read(seen.image)
+            seconds[f"{page.difficulty}-{number}"] = time.perf_counter() - start
+            counted = count(seen, reading)
+            for name in (page.difficulty, "all"):
+                row = table.setdefault(name, dict.fromkeys(COUNTS, 0))
+                for key, value in counted.items():
+                    row[key] += value
+            if counted["right"] < counted["digits"] or counted["found"] > counted["matched"]:
+                save_png(wrong / f"{page.difficulty}-{number}.png", annotated(seen.image, reading))
     if "all" in table:
         table["all"] = table.pop("all")  # last
-    return table
+    return table, seconds
 
 
 def table_of(table: dict[str, dict[str, int]]) -> str:
@@ -133,13 +175,18 @@ def table_of(table: dict[str, dict[str, int]]) -> str:
 
 def run(options: argparse.Namespace) -> None:
     """Make the pages; write them, or read them and write how well."""
-    check_positive(options, "digits")
+    check_positive(options, "digits", "megapixels")
+    least, most = options.on_page
+    if not 1 <= least <= most:
+        raise RunError(f"--on-page: must be two numbers, at least 1 and no less than that, got {least} {most}.")
+    if options.megapixels is not None and options.megapixels > MAX_PIXELS / 1e6:
+        raise RunError(f"--megapixels: must be at most {MAX_PIXELS / 1e6:g}, which is what the reader takes.")
     if options.dry_run:
         options.digits = 4 * len(options.difficulty)
     cv2.setNumThreads(2)
     training, test = mnist.load()
     digits = test if options.split == "test" else mnist.Digits(*(a[-KEPT_OUT:] for a in training))
-    pages = make_pages(*digits, options.digits, options.seed, tuple(options.difficulty))
+    pages = make_pages(*digits, options.digits, options.seed, tuple(options.difficulty), on_page=(least, most))
     reader = load_reader(options.weights) if options.evaluate else None  # before anything of an earlier run goes
     with writing_to(options.out):
         if reader is not None:
@@ -147,8 +194,11 @@ def run(options: argparse.Namespace) -> None:
             return
         truth = []
         for number, page in enumerate(pages):
-            name = f"{page.difficulty}-{number}.png"
-            save_png(options.out / name, page.image)
+            name = f"{page.difficulty}-{number}.{'png' if options.megapixels is None else 'jpg'}"
+            if options.megapixels is None:
+                save_png(options.out / name, page.image)
+            else:
+                page = photographed(page, options.megapixels, options.out / name)
             truth.append({"file": name, **page.truth()})
         write_json(options.out / "truth.json", truth)
         for old in pictures(options.out) - {options.out / entry["file"] for entry in truth}:
@@ -158,7 +208,7 @@ def run(options: argparse.Namespace) -> None:
 
 def pictures(folder: Path) -> set[Path]:
     """Give the files of a folder that have names as the pages have them; all others are the user's."""
-    own = re.compile(rf"({'|'.join(DIFFICULTIES)})-(0|[1-9][0-9]*)\.png")
+    own = re.compile(rf"({'|'.join(DIFFICULTIES)})-(0|[1-9][0-9]*)\.(png|jpg)")
     return {path for path in folder.iterdir() if own.fullmatch(path.name)}
 
 
@@ -167,11 +217,15 @@ def _evaluate(options: argparse.Namespace, reader: Reader, pages: Iterator[Page]
     wrong.mkdir(exist_ok=True)
     for old in pictures(wrong):
         old.unlink()
-    table = evaluate(reader, pages, wrong)
+    table, seconds = evaluate(reader, pages, wrong, options.megapixels)
+    slowest = max(seconds, key=seconds.__getitem__)
     print(table_of(table))
+    print(f"A page took {np.median([*seconds.values()]):.2f} seconds, the median; {slowest} took most, {seconds[slowest]:.2f}.")
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
     result = {name: {**counts, **figures(counts)} for name, counts in table.items()}
-    write_json(options.out / "pages.json", {"settings": settings, "result": result, "environment": environment()})
+    write_json(
+        options.out / "pages.json", {"settings": settings, "result": result, "seconds": seconds, "environment": environment()}
+    )
     print(f"Wrote pages.json, and {len(pictures(wrong))} pages with a mistake in wrong/, to {options.out}.")
 
 
@@ -185,6 +239,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--evaluate", action="store_true", help="read the pages and print how well")
     parser.add_argument("--digits", type=int, default=1_000, help="in all")
     parser.add_argument("--difficulty", choices=DIFFICULTIES, nargs="+", default=list(DIFFICULTIES), help="kinds of pages")
+    parser.add_argument(
+        "--on-page", type=int, nargs=2, default=(1, MOST), metavar=("LEAST", "MOST"), help="digits on each page"
+    )
+    parser.add_argument("--megapixels", type=float, help="write and read the pages as JPEG files enlarged to that")
     parser.add_argument("--split", choices=("test", "kept-out"), default="test", help="which digits of MNIST")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="of LeNet")
     parser.add_argument("--out", type=folder_name, default=Path("runs/pages"), help="for pages.json and pages with mistakes")

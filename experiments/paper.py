@@ -3,7 +3,7 @@
 What `experiments.pages` measures the reader on. Nothing here is used in training.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -42,6 +42,13 @@ class Page:
             "rows": ["".join(str(self.digits[i].digit) for i in row) for row in self.rows],
             "digits": [{"box": list(d.box), "digit": d.digit, "partner": d.partner} for d in self.digits],
         }
+
+    def on(self, image: NDArray[np.uint8]) -> "Page":
+        """Return the same page on a larger or smaller picture of it."""
+        height, width = (new / old for new, old in zip(image.shape[:2], self.image.shape[:2], strict=True))
+        scale = np.array([width, height, width, height])
+        boxes = [tuple(np.round(d.box * scale).astype(int).tolist()) for d in self.digits]
+        return replace(self, image=image, digits=[replace(d, box=box) for d, box in zip(self.digits, boxes, strict=True)])
 
 
 def make_page(

@@ -267,7 +267,7 @@ def check_positive(options: argparse.Namespace, *names: str) -> None:
     """Raise RunError for the first of these options that is given and below 1."""
     for name in names:
         value = getattr(options, name)
-        if value is not None and value < 1:
+        if value is not None and not value >= 1:  # nor nan
             raise RunError(f"--{name.replace('_', '-')}: must be at least 1, got {value}.")
 
 

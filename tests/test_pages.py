@@ -13,6 +13,7 @@ pytest.importorskip("cv2", reason="OpenCV is not installed")
 
 from experiments import mnist, pages
 from experiments.paper import DIFFICULTIES, Digit, Page, make_page
+from experiments.reader.load import load
 from experiments.reader.reading import Digit as Read
 from experiments.reader.reading import Reading
 from experiments.runs import RunError, writing_to
@@ -150,6 +151,58 @@ def test_command_makes_pages_and_measures_them(tmp_path, capsys):
     assert figures["all"]["recall"] >= 0.95
     assert figures["all"]["digits_right"] >= 0.95
     assert "whole rows" in capsys.readouterr().out
+
+
+def test_a_page_on_a_larger_picture_has_its_truth_there(digits):
+    page = next(pages.make_pages(*digits, 6, 3, ("touching",), on_page=(6, 6)))
+    height, width = page.image.shape[:2]
+    larger = page.on(np.zeros((3 * height, 2 * width, 3), np.uint8))
+    assert [d.box for d in larger.digits] == [(2 * x, 3 * y, 2 * w, 3 * h) for x, y, w, h in (d.box for d in page.digits)]
+    assert [(d.digit, d.partner) for d in larger.digits] == [(d.digit, d.partner) for d in page.digits]
+    assert (larger.rows, larger.difficulty) == (page.rows, page.difficulty)
+
+
+def test_pages_have_as_many_digits_as_asked_for(digits):
+    counts = [len(page.digits) for page in pages.make_pages(*digits, 100, 1, ("clean", "dark"), on_page=(7, 9))]
+    assert sum(counts) == 100
+    assert set(counts) >= {7, 8, 9}
+    assert sum(not 7 <= n <= 9 for n in counts) <= 2  # what was left for the last page of either kind
+
+
+def test_photographs_are_as_large_as_asked_for_and_read_as_well(tmp_path, capsys, monkeypatch):
+    command = ["--split", "kept-out", "--digits", "8", "--on-page", "8", "8", "--difficulty", "clean", "--out", str(tmp_path)]
+    assert pages.main([*command, "--megapixels", "3"]) == 0
+    (truth,) = json.loads((tmp_path / "truth.json").read_text())
+    assert truth["file"] == "clean-0.jpg"
+    picture, scale = load(tmp_path / truth["file"])
+    assert picture.shape[0] * picture.shape[1] * scale**2 == pytest.approx(3e6, rel=0.01)
+    loaded = []
+    monkeypatch.setattr(pages, "load", lambda path: loaded.append(path.name) or load(path))
+    assert pages.main([*command, "--megapixels", "3", "--evaluate"]) == 0
+    assert loaded == ["page.jpg"]
+    measured = json.loads((tmp_path / "pages.json").read_text())
+    assert measured["result"]["all"]["digits_right"] == 1
+    assert measured["result"]["all"]["matched"] == 8  # the boxes are those of the picture that was read
+    seconds = measured["seconds"]["clean-0"]
+    assert f"A page took {seconds:.2f} seconds, the median; clean-0 took most, {seconds:.2f}." in capsys.readouterr().out
+    assert pages.main(command) == 0
+    assert {p.name for p in tmp_path.glob("clean-*")} == {"clean-0.png"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--on-page", "0", "3"], "--on-page: must be two numbers, at least 1 and no less than that, got 0 3."),
+        (["--on-page", "4", "3"], "--on-page: must be two numbers, at least 1 and no less than that, got 4 3."),
+        (["--megapixels", "0.5"], "--megapixels: must be at least 1, got 0.5."),
+        (["--megapixels", "500"], "--megapixels: must be at most 80, which is what the reader takes."),
+        (["--megapixels", "nan"], "--megapixels: must be at least 1, got nan."),
+    ],
+)
+def test_pages_that_cannot_be_are_refused(options, said, tmp_path, capsys):
+    assert pages.main([*options, "--out", str(tmp_path / "out")]) == 1
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_pictures_of_an_earlier_run_go_and_the_users_own_stay(tmp_path, capsys):
