@@ -17,6 +17,7 @@ from experiments.reader.judge import SURE
 from experiments.reader.nets import Nets
 from experiments.reader.normalise import SIZE, normalise, stroke_width
 from experiments.reader.reading import (
+    FEW,
     UNSURE,
     Digit,
     Known,
@@ -25,6 +26,7 @@ from experiments.reader.reading import (
     completed,
     extends,
     heights,
+    lie_on,
     loses,
     off_rules,
     surer,
@@ -41,7 +43,6 @@ from models.lenet import LeNet
 from models.pair import WIDTH, PairNet
 
 GRAIN = 0.7  # below this mean confidence what was read may be the grain of a table
-FEW = 4  # digits, which may be a blot of the other polarity, or a table's grain
 DOUBTED = 0.6  # below this confidence a picture's one digit may have a shadow's edge for ink
 CLOSE = 2.5  # widths of the pen: a shadow wider than that can be told from a stroke
 ROW = 0.2  # of a picture's shorter side: lower digits leave room for more rows than one
@@ -109,9 +110,9 @@ class Reader:
             best, sure = self._read_picture(picture, single=single)
         else:
             best, sure, places = self._read_sheet(picture, sheet, single=single)
-        clear = best.confidence() > 0.93 and (sure or len(best.digits) > FEW)  # a table's grain is read as a few odd digits
         boxes = [d.box for d in best.digits if d.confidence > SURE]
         row = judge.in_line(boxes, boxes).sum() > 2  # it is no single digit
+        clear = best.is_clear(sure=sure)
         if not (single or row) and (len(best.digits) <= 6 or best.confidence() < 0.85):
             for place in places:
                 one, _ = self._read_place(place, single=True, empty=True)
@@ -128,16 +129,28 @@ class Reader:
     def _read_sheet(self, picture: NDArray[np.uint8], sheet: Sheet, *, single: bool) -> tuple[Reading, bool, list[Place]]:
         """Read a picture with a sheet on it: the best reading, whether all is sure, and where a single digit may be."""
         alone: Place = (sheet.alone, sheet.box[:2])
-        on_sheet, sure = self._read_place(alone, single=single)
-        if sure and not sheet.doubtful and sheet.has_all(d.box for d in on_sheet.digits):
-            return on_sheet, True, [alone]
-        whole, sure = self._read_picture(picture, single=single, hurried=not sheet.doubtful, edges=True)
+        places = [(picture, (0, 0)), alone]
+
+        def read_whole() -> tuple[Reading, bool]:
+            whole, sure = self._read_picture(picture, single=single, hurried=not sheet.doubtful, edges=True)
+            return replace(whole, digits=written_on(sheet.mask, whole.digits, goes_on=sheet.doubtful)), sure
+
+        if sheet.doubtful:
+            whole, sure = read_whole()
+            if not single and whole.is_clear(sure=sure) and not lie_on(sheet.mask, whole.digits).all():
+                return whole, sure, places  # it is no sheet, but the lit part of a page
+            on_sheet, _ = self._read_place(alone, single=single)
+        else:
+            on_sheet, sure = self._read_place(alone, single=single)
+            if sure and sheet.has_all(d.box for d in on_sheet.digits):
+                return on_sheet, True, [alone]
+            whole, sure = read_whole()
         readings = [whole, on_sheet]
         if max(reading.confidence() for reading in readings) < GRAIN:
             readings.append(self._read_picture(picture, single=single)[0])
-        for reading in readings:
+        for reading in readings[1:]:
             reading.digits = written_on(sheet.mask, reading.digits, goes_on=sheet.doubtful)
-        return max(readings, key=Reading.worth), sure, [(picture, (0, 0)), alone]  # the first, if equal
+        return max(readings, key=Reading.worth), sure, places  # the first, if equal
 
     def _read_place(self, place: Place, *, single: bool, empty: bool = False) -> tuple[Reading, bool]:
         """Read a part of a picture as _read_picture does; the boxes are of the whole."""
@@ -172,7 +185,7 @@ class Reader:
         known: dict[bool, list[Known]] = {False: [], True: []}
         closer: set[bool] = set()  # where the page was followed as closely as the pen allows
         readings: dict[bool, list[Reading]] = {False: [], True: []}
-        tried, settled, polarity = 0, False, False
+        tried, settled, agreed, polarity = 0, False, False, False
         gray = find.to_gray(large)
         # Until the net for ink has seen some the picture may be empty.
         steep = None if single and not empty else judge.steepness(gray)
@@ -196,12 +209,16 @@ class Reader:
             if doubtful and len(best_of) == 1:  # where there is more ink than page, or shadow, it looks like the page
                 yield from guesses_at_ink(gray, single=single, light=not next(iter(best_of)))
 
+        def is_enough() -> bool:  # to settle after this guess; of few digits some strokes may be too wide for two of them
+            after_two = (SURE if agreed else 0.98) if len(best.digits) > FEW else 1.0
+            return all_sure or best.confidence() > (SURE if hurried else {0: 1.0, 1: after_two}.get(tried, SURE))
+
         def ways(ink: Ink) -> Iterator[Ink]:  # to see it: without frames and rules, or with the page close to the strokes
             found = list(variants(ink))
             yield from found
             if len(best.digits) <= FEW and (low := judge.without_long(ink)) is not None:
                 yield from variants(low)
-            if found[0] is ink and not (single or all_sure or ink.light in closer):
+            if found[0] is ink and not (single or ink.light in closer or is_enough()):
                 pens = [stroke_width(np.pad(p.mask, 1)) for p in whole_digits(known[ink.light])]
                 if len(pens) > 2:  # a finger's shadow is wider than they are
                     closer.add(ink.light)
@@ -217,7 +234,7 @@ class Reader:
             if hurried and ink.light in best_of and best.confidence() < GRAIN:
                 continue
             complete = settled and ink.light in best_of
-            without_rules = Reading()
+            before, agreed, without_rules = best, False, Reading()  # agreed: with what was read before
             for one in ways(ink):
                 reading, score, sure = self._read_single(one, steep) if single else self._read_ink(one, known[ink.light], steep)
                 if loses(reading, without_rules) and not clearer(reading, without_rules):
@@ -232,9 +249,9 @@ class Reader:
                 if better and (not complete or extends(reading, best)):
                     best, best_score, polarity = reading, score, ink.light
                 all_sure = all_sure or (sure and not (edges and reading.is_line()))
+                agreed = agreed or reading.agrees(before)
+            settled = is_enough()
             tried += 1
-            after_two = 0.98 if len(best.digits) > FEW else 1.0  # of a few, some strokes may be too wide for either guess
-            settled = all_sure or best.confidence() > (SURE if hurried else {1: 1.0, 2: after_two}.get(tried, SURE))
             if settled and len(best.digits) > FEW:
                 break
         if not (single or all_sure):

@@ -14,6 +14,7 @@ UNSURE = 0.75  # below this confidence a digit is marked as unsure
 WELL = 0.5  # the part of the best guess's score above which another guess is believed too
 RULED = 0.5  # the part of a digit's ink above which it is but a piece of the rules
 TAKEN = 0.3  # the part of a box above which another digit is in its place
+FEW = 4  # digits, which may be a blot of the other polarity, or a table's grain
 MANY = 10  # ones that are in no row with other digits
 CLEAR = 0.97  # above this mean confidence what is read is hardly pieces of rules
 ONE = 0.99  # above this confidence a picture may be one digit
@@ -94,10 +95,18 @@ class Reading:
         """Return the digits that were read surely, without ones, as which pieces of rules are read."""
         return [d for d in self.digits if d.confidence > SURE and d.digit != 1]
 
+    def is_clear(self, *, sure: bool) -> bool:
+        """Return whether it is hardly a table's grain, which is read as a few odd digits; sure: as _read_picture says."""
+        return self.confidence() > 0.93 and (sure or len(self.digits) > FEW)
+
     def has(self, digit: Digit) -> bool:
         """Return whether a digit of another reading was read in its place here, too."""
         (x, y, w, h), same = digit.box, [d.box for d in self.digits if d.digit == digit.digit]
         return any(abs(x + w / 2 - a - c / 2) < w / 2 and abs(y + h / 2 - b - d / 2) < h / 2 for a, b, c, d in same)
+
+    def agrees(self, other: "Reading") -> bool:
+        """Return whether both have the same digits in the same places."""
+        return all(map(self.has, other.digits)) and all(map(other.has, self.digits))
 
     def is_line(self) -> bool:
         """Return whether it is but a straight stroke."""
@@ -108,17 +117,22 @@ class Reading:
         return ["".join(str(self.digits[i].digit) for i in row) for row in self.rows]
 
 
+def lie_on(sheet: Mask, digits: list[Digit]) -> NDArray[np.bool_]:
+    """Say of each digit whether its middle lies on a sheet, (h, w) of 0 and 1, in whose pixels the boxes are."""
+    middles = [(round(x + w / 2), round(y + h / 2)) for x, y, w, h in (d.box for d in digits)]
+    return np.array([bool(sheet[min(y, len(sheet) - 1), min(x, sheet.shape[1] - 1)]) for x, y in middles], bool)
+
+
 def written_on(sheet: Mask, digits: list[Digit], *, goes_on: bool = False) -> list[Digit]:
     """Give the digits on a sheet, without what the table beside it was taken for: a few, or ones, as grain is read.
 
-    `sheet` is (h, w) of 0 and 1, the boxes are in its pixels. Where much lies beside it the sheet is none, but the light
+    `sheet` is as in lie_on. Where much lies beside it the sheet is none, but the light
     part of a page in shadow, and all digits are given; so is what lies beside it but is sure and as high as the digits
     on it, if it continues a row of them or there are three of its kind. A one that continues a row is believed only where
     the paper may go on there, in shadow (`goes_on`): else it is the sheet's edge.
     """
     boxes = [d.box for d in digits]
-    middles = [(round(x + w / 2), round(y + h / 2)) for x, y, w, h in boxes]
-    on = np.array([bool(sheet[min(y, len(sheet) - 1), min(x, sheet.shape[1] - 1)]) for x, y in middles], bool)
+    on = lie_on(sheet, digits)
     ones = np.array([d.digit == 1 for d in digits], bool)
     beside = ~on
     if not on.any() or (beside.sum() > on.sum() / 4 and (ones & beside).sum() < 0.8 * beside.sum()):
