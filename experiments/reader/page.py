@@ -34,7 +34,7 @@ from experiments.reader.reading import (
     without_lonely_ones,
     written_on,
 )
-from experiments.reader.rules import guesses_at_ink, variants
+from experiments.reader.rules import LONG, guesses_at_ink, variants
 from experiments.reader.sheet import Sheet, find_sheet
 from experiments.reader.split import Hypothesis
 from experiments.reader.strip import on_picture, with_page
@@ -215,7 +215,11 @@ class Reader:
 
         def ways(ink: Ink) -> Iterator[Ink]:  # to see it: without frames and rules, or with the page close to the strokes
             found = list(variants(ink))
-            yield from found
+            yield from found[:-1]
+            # Lines far longer than digits that read well are none of their strokes, so there is no need to see them as ink.
+            high = max((d.box[3] for d in best.digits), default=0)
+            if not (found[1:] and best.is_clear(sure=False) and high < LONG * min(gray.shape) / 2):
+                yield found[-1]
             if len(best.digits) <= FEW and (low := judge.without_long(ink)) is not None:
                 yield from variants(low)
             if found[0] is ink and not (single or ink.light in closer or is_enough()):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from experiments.reader.find import Floats, Ink, Mask, candidates
 from experiments.reader.normalise import stroke_width
 
+LONG = 0.3  # of a picture's shorter side: lines that may be rules
 TEETH = 4  # of a comb at least, whose distances are equal
 EVEN = 0.1  # of these, the part by which they differ at most
 REACH = 14  # pixels to either side of a line that are looked at,
@@ -19,14 +20,12 @@ NEAR = np.flatnonzero(np.abs(ACROSS) <= 3)  # and where of these its ink is look
 NEAR = NEAR[np.argsort(np.abs(ACROSS[NEAR]), kind="stable")].astype(np.int8)
 
 
-def without_rules(mask: Mask, *, share: float = 0.3) -> Mask | None:
+def without_rules(mask: Mask) -> Mask | None:
     """Erase long straight lines.
 
     Parameters
     ----------
     mask : uint8, (h, w), of 0 and 1
-    share : float
-        How long a line must be, in shorter sides of the picture.
 
     Returns
     -------
@@ -38,7 +37,7 @@ def without_rules(mask: Mask, *, share: float = 0.3) -> Mask | None:
     across it is measured: where that is as thick as the line mostly is there is nothing but line, and it goes; where
     it is thicker a stroke crosses, and it stays.
     """
-    length = share * min(mask.shape)
+    length = LONG * min(mask.shape)
     # Look only at what is long: on most pages that is nothing, and costs nothing.
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     long = np.hypot(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT]) >= 0.5 * length
@@ -157,14 +156,17 @@ def without_frames(mask: Mask) -> Mask | None:
             frames.append(i)
     if not frames:
         return None
-    _, labels = cv2.connectedComponents(mask, connectivity=8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     gone = [labels[outlines[i][0, 0, 1], outlines[i][0, 0, 0]] for i in frames]
     frame = np.isin(labels, gone)
-    return mask * ~frame | _written_on(labels * frame)
+    return mask * ~frame | _written_on(labels * frame, stats)
 
 
-def _written_on(frames: NDArray[np.int32]) -> Mask:
-    """Keep the digits that touch frames, numbered from 1: what is, without straight lines, neither a line nor the frame."""
+def _written_on(frames: NDArray[np.int32], sizes: NDArray[np.int32]) -> Mask:
+    """Keep the digits that touch frames: what is, without straight lines, neither a line nor the frame.
+
+    The frames are numbered from 1; sizes: of each number, as OpenCV gives them.
+    """
     result = np.zeros(frames.shape, np.uint8)
     bare = without_rules((frames > 0).astype(np.uint8))
     if bare is None:
@@ -175,7 +177,7 @@ def _written_on(frames: NDArray[np.int32]) -> Mask:
         here = np.s_[y : y + h, x : x + w]
         part = (labels[here] == i).astype(np.uint8)
         across = min(cv2.minAreaRect(np.argwhere(part).astype(np.float32))[1])
-        _, _, width, height = cv2.boundingRect((frames == frames[here][part > 0][0]).astype(np.uint8))
+        _, _, width, height, _ = sizes[frames[here][part > 0][0]]
         if across > 1.5 * stroke_width(np.pad(part, 1)) and (w < 0.8 * width or h < 0.8 * height):
             result[here] |= part
     return result

@@ -10,7 +10,7 @@ from experiments.reader.load import LONG_SIDE
 from experiments.reader.rules import variants
 
 WORKING_SIDE = 900  # smaller pictures are enlarged, so that a stroke is a few pixels wide
-ENOUGH = 56.0  # pixels: a digit's height, above which more of them tell nothing new
+ENOUGH = 44.0  # pixels: a digit's height, above which more of them tell nothing new
 HIGHEST = 0.25  # of a picture's shorter side: what is higher is hardly a page's digit
 WORTH = 0.85  # of a picture's longer side, above which looking at it smaller saves less than it costs
 
