@@ -33,6 +33,7 @@ from experiments.reader.judge import (  # noqa: E402
     usual_height,
 )
 from experiments.reader.load import LONG_SIDE, UnreadableImageError, load  # noqa: E402
+from experiments.reader.nets import Nets  # noqa: E402
 from experiments.reader.page import Reader  # noqa: E402
 from experiments.reader.reading import (  # noqa: E402
     Digit,
@@ -489,19 +490,46 @@ def test_a_thin_0_that_fills_the_picture_is_no_frame(reader):
     assert reader.read(picture, single=True).lines() == ["0"]
 
 
-@pytest.mark.parametrize(("confidence", "guesses"), [(0.985, 2), (0.975, 3)])
-def test_two_guesses_at_the_ink_do_where_the_page_reads_well(clean, reader, monkeypatch, confidence, guesses):
+@pytest.mark.parametrize(("doubtful", "share", "pictures"), [(True, 0.3, 1), (True, 1, 2), (False, 0.3, 2)])
+def test_the_lit_part_of_a_page_is_not_read_for_itself(clean, reader, monkeypatch, doubtful, share, pictures):
+    picture, truth = clean
+    height, width = picture.shape[:2]
+    mask = np.zeros((height, width), np.uint8)
+    mask[: round(share * height)] = 1
+    lit = Sheet(picture[: round(share * height)].copy(), (0, 0, width, round(share * height)), mask, doubtful)
+    monkeypatch.setattr(steps, "find_sheet", lambda _: lit)
+    looked, read_picture = [], Reader._read_picture
+    monkeypatch.setattr(Reader, "_read_picture", lambda *a, **k: (looked.append(a), read_picture(*a, **k))[1])
+    assert reader.read(picture).lines() == truth
+    assert len(looked) == pictures
+
+
+@pytest.mark.parametrize(
+    ("confidence", "count", "second", "guesses"),
+    [(0.985, 9, "555555555", 2), (0.975, 9, "333333333", 2), (0.975, 4, "3333", 3)]
+    + [(0.975, 9, second, 3) for second in ("333353333", "33333333", "3333333333")],
+)
+def test_two_guesses_at_the_ink_do_where_the_page_reads_well_or_they_agree(
+    clean, reader, monkeypatch, confidence, count, second, guesses
+):
     asked = []
-    digit = Digit((5, 5, 30, 40), 3, confidence, 5, 0.0, np.zeros((28, 28), np.float32))
-    monkeypatch.setattr(
-        Reader, "_read_ink", lambda _, ink, known, _steep: (asked.append(ink) or Reading([digit] * 9), 9.0, False)
-    )
+
+    def reading(_, ink, known, _steep):
+        asked.append(ink)
+        read = second if len(asked) == 2 else "3" * count
+        boxes = [(40 * i, 5, 30, 40) for i in range(len(read))]
+        digits = [
+            Digit(b, int(d), confidence, 1, 0.0, np.zeros((28, 28), np.float32)) for b, d in zip(boxes, read, strict=True)
+        ]
+        return Reading(digits), 9.0, False
+
+    monkeypatch.setattr(Reader, "_read_ink", reading)
     monkeypatch.setattr(steps, "variants", lambda ink: [ink])
     reader._read_picture(clean[0], single=False)
     assert len(asked) == guesses
-    asked.clear()  # where a sheet is read for itself too, one that reads well does
+    asked.clear()  # where a sheet is read for itself too, one of several digits that reads well does
     reader._read_picture(clean[0], single=False, hurried=True)
-    assert len(asked) == 1
+    assert len(asked) == 1 + (count < 5)
 
 
 def on_a_table(page):
@@ -1267,7 +1295,57 @@ def test_best_runs_join_what_is_broken_and_cut_what_touches():
     assert {(h.first, h.last) for h in found} >= {(1, 1), (1, 2), (2, 2), (3, 4), (4, 4)}
     assert not any(h.pair for h in found)
     give(found, {(1, 2, False): [3], (3, 4, False): [5]})
-    assert [(h.first, h.last) for h in split.best_runs(cluster, found, 400.0)] == [(1, 2), (3, 4)]
+    assert [(h.first, h.last) for h in split.best_runs(cluster, found, 400.0)[0]] == [(1, 2), (3, 4)]
+
+
+def test_reading_only_what_may_be_among_the_best_runs_gives_the_best():
+    rng = np.random.default_rng(0)
+    fewer = 0
+    for _ in range(300):
+        count = int(rng.integers(1, 7))
+        cuts = [*np.where(rng.random(count - 1) < 0.6, rng.uniform(0.2, 4, count - 1), -1.0).tolist(), -1.0]
+        pieces = np.repeat(np.arange(1, count + 1), rng.integers(4, 12, count))[None].repeat(20, 0).astype(np.int32)
+        cluster = split.Cluster((0, 0, *pieces.shape[::-1]), pieces, count, cuts)
+        found = split.hypotheses(cluster, rng.uniform(18, 32), pairs=True)
+        answers = []
+        for one in found:
+            logits = rng.normal(0, 1 + 9 * rng.random(), (1 + one.pair, 10))
+            logits[:, 1] += 4 * rng.random()  # two ones may be one
+            answers.append((logits - np.log(np.exp(logits).sum(1, keepdims=True))).astype(np.float32))
+        runs, score = split.best_runs(cluster, found, 200.0)
+        while unread := split.unread(runs, found):
+            for one in unread:
+                one.log_probs = answers[[one is h for h in found].index(True)]
+            runs, score = split.best_runs(cluster, found, 200.0)
+        seen = sum(h.is_read() for h in found)
+        for one, log_probs in zip(found, answers, strict=True):
+            one.log_probs = log_probs
+        expected, best = split.best_runs(cluster, found, 200.0)
+        assert score == pytest.approx(best, abs=1e-5)
+        assert [(h.first, h.last, h.pair) for h in runs] == [(h.first, h.last, h.pair) for h in expected]
+        fewer += seen < 0.8 * len(found)
+    assert fewer > 100
+
+
+def test_a_pair_that_is_not_read_yet_raises_no_doubt():
+    cluster = split.Cluster((0, 0, 20, 20), np.ones((20, 20), np.int32), 1, [-1.0])
+    one, pair = found = split.hypotheses(cluster, 20.0, pairs=True)
+    one.log_probs, pair.cost = np.log(np.r_[0.91, np.full(9, 0.01)])[None].astype(np.float32), 2.0
+    runs, score = split.best_runs(cluster, found, 400.0)
+    assert runs == [one]
+    assert score == pytest.approx(np.log(0.91), abs=1e-5)
+    assert split.unread(runs, found) == [pair]
+
+
+def test_a_digit_that_reads_surely_is_not_cut(clean, reader, monkeypatch):
+    picture, truth = clean
+    seen, cuts = [], []
+    log_probs, seams_of = Nets.log_probs, split.seams
+    monkeypatch.setattr(Nets, "log_probs", lambda self, images: (seen.extend(images), log_probs(self, images))[1])
+    monkeypatch.setattr(split, "seams", lambda *a, **k: (cuts.append(a), seams_of(*a, **k))[1])
+    assert reader.read(picture).lines() == truth
+    assert len(seen) < 8 * sum(map(len, truth))  # five views of what was chosen, each before that, some as a pair, too
+    assert len(cuts) <= 1
 
 
 def test_best_runs_take_a_pair_where_no_half_is_sure_enough():
@@ -1277,7 +1355,7 @@ def test_best_runs_take_a_pair_where_no_half_is_sure_enough():
     for h in found:
         if not h.pair:
             h.log_probs -= 1.5
-    (pair,) = split.best_runs(cluster, found, 400.0)
+    (pair,) = split.best_runs(cluster, found, 400.0)[0]
     assert (pair.first, pair.last, pair.pair) == (1, 4, True)
 
 
@@ -1313,7 +1391,7 @@ def test_two_ones_that_touch_are_one_with_a_long_upstroke(whole, cut, expected):
         if (h.first, h.last) == (1, 2):
             h.cost = 1.0
             h.log_probs[0, whole or 1] = -0.6 if whole else -0.8
-    assert [(h.first, h.last) for h in split.best_runs(cluster, found, 400.0)] == expected
+    assert [(h.first, h.last) for h in split.best_runs(cluster, found, 400.0)[0]] == expected
     cluster.cut = True
     found = split.hypotheses(cluster, 20.0, pairs=True)
     give(found, {(1, 2, True): [1, 1]})
@@ -1321,7 +1399,7 @@ def test_two_ones_that_touch_are_one_with_a_long_upstroke(whole, cut, expected):
         if not h.pair:
             h.cost = 1.0
             h.log_probs[0, (whole or 1) if (h.first, h.last) == (1, 2) else 1] = -0.6 if whole else -0.8
-    assert [h.pair for h in split.best_runs(cluster, found, 400.0)] == [whole != 1]
+    assert [h.pair for h in split.best_runs(cluster, found, 400.0)[0]] == [whole != 1]
 
 
 def test_a_1_with_a_long_upstroke_is_all_of_what_was_read_as_two_ones():
@@ -1530,7 +1608,7 @@ def test_what_reads_as_a_pair_is_no_single_digit_however_sure():
     give(found, {(1, 4, False): [4], (1, 4, True): [1, 4]})
     for h in found:
         h.cost = 0.0 if h.pair else -0.5
-    assert [h.pair for h in split.best_runs(cluster, found, 400.0)] == [True]
+    assert [h.pair for h in split.best_runs(cluster, found, 400.0)[0]] == [True]
 
 
 def test_nothing_is_a_pair_where_no_part_is_too_wide_for_a_digit():

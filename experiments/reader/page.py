@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from experiments.reader import find, judge, order, size, split, stack
 from experiments.reader.drawn import ink_of_two_shades
-from experiments.reader.find import Floats, Ink, Part
+from experiments.reader.find import Box, Floats, Ink, Part
 from experiments.reader.judge import SURE
 from experiments.reader.nets import Nets
 from experiments.reader.normalise import SIZE, normalise, stroke_width
@@ -34,9 +34,9 @@ from experiments.reader.reading import (
     without_lonely_ones,
     written_on,
 )
-from experiments.reader.rules import LONG, guesses_at_ink, variants
+from experiments.reader.rules import guesses_at_ink, variants
 from experiments.reader.sheet import Sheet, find_sheet
-from experiments.reader.split import Hypothesis
+from experiments.reader.split import Cluster, Hypothesis
 from experiments.reader.strip import on_picture, with_page
 from models.ink import InkNet
 from models.lenet import LeNet
@@ -53,6 +53,7 @@ MOST_PARTS = 400  # on a page; what is smaller than so many others is noise
 # The normalisations that the last reading is the mean of: (thickness, shear).
 VIEWS = ((0.0, 0.0), (0.7, 0.0), (-0.6, 0.0), (0.0, 0.15), (0.0, -0.15))
 Place = tuple[NDArray[np.uint8], tuple[int, int]]  # a part of a picture, and its corner there
+Key = tuple[Box, bytes, bool]  # of ink: its box and mask, and whether it is taken for a pair
 
 
 class Reader:
@@ -215,14 +216,10 @@ class Reader:
 
         def ways(ink: Ink) -> Iterator[Ink]:  # to see it: without frames and rules, or with the page close to the strokes
             found = list(variants(ink))
-            yield from found[:-1]
-            # Lines far longer than digits that read well are none of their strokes, so there is no need to see them as ink.
-            high = max((d.box[3] for d in best.digits), default=0)
-            if not (found[1:] and best.is_clear(sure=False) and high < LONG * min(gray.shape) / 2):
-                yield found[-1]
+            yield from found
             if len(best.digits) <= FEW and (low := judge.without_long(ink)) is not None:
                 yield from variants(low)
-            if found[0] is ink and not (single or ink.light in closer or is_enough()):
+            if found[0] is ink and not (single or all_sure or ink.light in closer or (tried and is_enough())):
                 pens = [stroke_width(np.pad(p.mask, 1)) for p in whole_digits(known[ink.light])]
                 if len(pens) > 2:  # a finger's shadow is wider than they are
                     closer.add(ink.light)
@@ -331,32 +328,48 @@ class Reader:
         found, read = stack.apart(found, read, as_digits, ink.contrast, unit, [d.box for k in known for d in k.digits])
         wholes = np.array([np.exp(log_probs.max()) for log_probs in read])
         complete = wholes.copy()
+        seen = {_key(split.together([p])): log_probs for p, log_probs in zip(found, read, strict=True)}
         if self.nets.pairs:  # what it reads as a pair is hardly one digit, however sure the other net is
             some = [i for i, p in enumerate(found) if judge.may_be_pair(p, unit)]
-            views = [normalise(find.cut_out(ink, found[i].box, found[i].mask), shear=shear, wide=WIDTH) for i in some]
-            for i, log_probs in zip(some, self.nets.log_probs(views), strict=True):
-                wholes[i] *= 1 - split.both(log_probs)
-                complete[i] = max(wholes[i], split.both(log_probs))
+            pairs = [replace(split.together([found[i]]), pair=True) for i in some]
+            self._see(ink, pairs, shear, seen)
+            for i, pair in zip(some, pairs, strict=True):
+                wholes[i] *= 1 - split.both(pair.log_probs)
+                complete[i] = max(wholes[i], split.both(pair.log_probs))
         if judge.is_grain([p for k in known if (p := k.part)], found, complete, unit):
             return [], []
-        groups, clusters = judge.link(found, complete, unit), []
-        for group in groups:
-            cut = [judge.needs_cut(found[i], float(wholes[i]), unit) for i in group]
-            clusters.append(split.make_cluster([found[i] for i in group], cut, ink.contrast))
-        by_cluster = [split.hypotheses(c, unit, pairs=self.nets.pairs is not None) for c in clusters]
-        unread = []
-        for group, cluster, some in zip(groups, clusters, by_cluster, strict=True):
-            if cluster.count == 1:  # read above
-                some[0].log_probs = read[group[0]]
-            unread += some[cluster.count == 1 :]
-        views = [normalise(find.cut_out(ink, h.box, h.mask), shear=shear, wide=WIDTH if h.pair else SIZE) for h in unread]
-        for guess, log_probs in zip(unread, self.nets.log_probs(views), strict=True):
-            guess.log_probs = log_probs
         digit_like = [p.area for p, s in zip(found, wholes, strict=True) if judge.high_as_digit(p, unit) and s > 0.8]
         digit_like += [p.area for p in whole_digits(known)]
         usual_ink = float(np.median(digit_like or [p.area for p in found]))
-        runs = [split.best_runs(c, some, usual_ink) for c, some in zip(clusters, by_cluster, strict=True)]
-        return [found[group[0]] if len(group) == 1 else None for group in groups], runs
+
+        def best_runs(clusters: list[Cluster]) -> list[tuple[list[Hypothesis], float]]:  # only what may be among them is read
+            ways = [split.hypotheses(c, unit, pairs=self.nets.pairs is not None) for c in clusters]
+            best, left = {}, list(range(len(clusters)))
+            while left:
+                best.update({i: split.best_runs(clusters[i], ways[i], usual_ink) for i in left})
+                unread = {i: split.unread(best[i][0], ways[i]) for i in left}
+                self._see(ink, [h for some in unread.values() for h in some], shear, seen)
+                left = [i for i, some in unread.items() if some]
+            return [best[i] for i in range(len(clusters))]
+
+        groups = judge.link(found, complete, unit)
+        parts = [[found[i] for i in group] for group in groups]
+        cuts = [[judge.needs_cut(found[i], float(wholes[i]), unit) for i in group] for group in groups]
+        uncut = [split.make_cluster(some, [False] * len(some), ink.contrast) for some in parts]
+        best = best_runs([replace(c, cut=any(cut)) for c, cut in zip(uncut, cuts, strict=True)])
+        # Cut only what may gain by it.
+        again = [i for i, (_, score) in enumerate(best) if any(cuts[i]) and score < -split.CUT / 2]
+        for i, cut in zip(again, best_runs([split.make_cluster(parts[i], cuts[i], ink.contrast) for i in again]), strict=True):
+            best[i] = max(cut, best[i], key=lambda one: one[1])
+        return [some[0] if len(some) == 1 else None for some in parts], [runs for runs, _ in best]
+
+    def _see(self, ink: Ink, unread: list[Hypothesis], shear: float, seen: dict[Key, Floats]) -> None:
+        """Have the nets read what was not seen before, and note it."""
+        new = [h for h in unread if _key(h) not in seen]
+        views = [normalise(find.cut_out(ink, h.box, h.mask), shear=shear, wide=WIDTH if h.pair else SIZE) for h in new]
+        seen.update(zip(map(_key, new), self.nets.log_probs(views), strict=True))
+        for one in unread:
+            one.log_probs = seen[_key(one)]
 
     def _better_mirrored(self, ink: Ink, digits: list[Hypothesis], upright: float) -> float:
         """Compare how well digits read mirrored, as those on the back of a sheet do, and as they stand: mean log-probabilities.
@@ -395,3 +408,7 @@ class Reader:
                 first, second = (int(i) for i in np.argsort(-prob, kind="stable")[:2])
                 digits.append(Digit(half.box, first, float(prob[first]), second, float(prob[second]), views[mine][0]))
         return digits
+
+
+def _key(one: Hypothesis) -> Key:
+    return one.box, one.mask.tobytes(), one.pair

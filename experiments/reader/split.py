@@ -87,8 +87,12 @@ class Hypothesis:
     last: int = 1
     cost: float = 0.0
     pair: bool = False
-    log_probs: Floats = field(default_factory=lambda: np.zeros((1, 10), np.float32))  # as read: (1, 10), a pair (2, 10)
+    log_probs: Floats = field(default_factory=lambda: np.zeros((1, 10), np.float32))  # as read: (1, 10), a pair (2, 10); or 0
     halves: list["Hypothesis"] = field(default_factory=list)  # of a pair that was chosen
+
+    def is_read(self) -> bool:
+        """Say whether the nets have seen it."""
+        return bool(self.log_probs.any())
 
 
 def together(group: list[Part]) -> Hypothesis:
@@ -144,19 +148,20 @@ def both(log_probs: Floats) -> float:
     return float(np.exp(log_probs.max(1).sum()))
 
 
-def best_runs(cluster: Cluster, found: list[Hypothesis], usual_ink: float) -> list[Hypothesis]:
-    """Choose runs that do not overlap and whose scores sum to most, left to right.
+def best_runs(cluster: Cluster, found: list[Hypothesis], usual_ink: float) -> tuple[list[Hypothesis], float]:
+    """Choose runs that do not overlap and whose scores sum to most, left to right; and that sum.
 
     Parameters
     ----------
     found : list of Hypothesis
-        Of this cluster, with what the nets read in them.
+        Of this cluster, with what the nets read in them. What they have not seen yet is taken for as sure as can be: if all
+        that is chosen has been seen (see `unread`), nothing else can be better.
     usual_ink : float
         Pixels of ink in a digit of this page.
     """
     ink = np.bincount(cluster.pieces.ravel(), minlength=cluster.count + 1) / usual_ink
     # The net for pairs tells them from single digits: its doubt is what is left for a single one.
-    doubt = {(h.first, h.last): float(np.log1p(-min(both(h.log_probs), 0.999))) for h in found if h.pair}
+    doubt = {(h.first, h.last): float(np.log1p(-min(both(h.log_probs), 0.999))) for h in found if h.pair and h.is_read()}
     best = [0.0] + [-np.inf] * cluster.count
     chosen: list[list[Hypothesis]] = [[] for _ in range(cluster.count + 1)]
     for last in range(1, cluster.count + 1):
@@ -168,7 +173,13 @@ def best_runs(cluster: Cluster, found: list[Hypothesis], usual_ink: float) -> li
             if total > best[last]:
                 best[last] = total
                 chosen[last] = [*chosen[one.first - 1], one]
-    return _long_ones(chosen[-1], found, cluster.cuts)
+    return _long_ones(chosen[-1], found, cluster.cuts), best[-1]
+
+
+def unread(runs: list[Hypothesis], found: list[Hypothesis]) -> list[Hypothesis]:
+    """List what the nets must see before it is certain that these runs are the best of what was found."""
+    chosen, single = {id(h) for h in runs}, {(h.first, h.last) for h in runs if not h.pair}
+    return [h for h in found if not h.is_read() and (id(h) in chosen or (h.pair and (h.first, h.last) in single))]
 
 
 def _long_ones(runs: list[Hypothesis], found: list[Hypothesis], cuts: list[float]) -> list[Hypothesis]:
