@@ -19,7 +19,7 @@ Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
 
 from experiments import mnist, pages, read  # noqa: E402
 from experiments.paper import make_page  # noqa: E402
-from experiments.reader import find, order, seams, size, split, stack  # noqa: E402
+from experiments.reader import find, order, rules, seams, size, split, stack  # noqa: E402
 from experiments.reader import page as steps  # noqa: E402
 from experiments.reader.judge import (  # noqa: E402
     accept,
@@ -1027,6 +1027,36 @@ def test_rules_go_and_strokes_stay():
     assert bare[strokes > 0].mean() > 0.99  # but for corners of a pixel
     assert not bare[mask == 0].any()
     assert len(find.parts(cv2.morphologyEx(bare, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))) == 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_lines_that_leave_the_picture_go_as_far_as_it_reaches(seed):
+    rng = np.random.default_rng(seed)
+    border, height, width = 2 * rules.REACH, 60, 90
+    for start, stop in rng.uniform(0, (width, height), (50, 2, 2)) + border:
+        if np.hypot(*(stop - start)) < 40:
+            continue
+        line = np.zeros((height + 2 * border, width + 2 * border), np.uint8)
+        ends = [
+            tuple(np.round(16 * point).astype(int).tolist()) for point in (1.4 * start - 0.4 * stop, 1.4 * stop - 0.4 * start)
+        ]
+        cv2.line(line, *ends, 1, 3, shift=4)
+        picture = np.s_[border:-border, border:-border]
+        page = np.zeros_like(line)
+        page[picture] = line[picture]
+        result = page.copy()
+        rules._erase(result, page, start, stop)
+        assert result.sum() < 0.1 * page.sum()
+
+
+def test_lines_below_and_beside_the_picture_are_not_looked_at_from_its_other_side():
+    border = 2 * rules.REACH
+    page = np.pad(np.ones((60, 90), np.uint8), border)
+    for beyond in np.arange(0.5, border, 0.1):
+        for start, stop in (((10, 60 + beyond), (80, 60 + beyond)), ((90 + beyond, 50), (90 + beyond, 10))):
+            result = page.copy()
+            rules._erase(result, page, np.array(start) + border, np.array(stop) + border)
+            assert np.array_equal(result, page)
 
 
 def test_dark_rules_are_painted_over_and_faint_strokes_stay():

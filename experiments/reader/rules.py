@@ -215,8 +215,8 @@ def _erase(result: Mask, mask: Mask, start: np.ndarray, stop: np.ndarray) -> Non
     along = (stop - start) / max(length, 1e-6)
     more = max(12, 0.6 * length)  # further on: the line may be broken by strokes and go on behind them
     centres = start - more * along + np.arange(0, int((length + 2 * more) / 0.7))[:, None] * 0.7 * along
-    size = np.array(mask.shape[::-1])
-    columns, rows = centres[((centres > REACH) & (centres < size - REACH)).all(1)].T.astype(np.float32)
+    last = np.array(mask.shape[::-1]) - 1
+    columns, rows = centres[((centres >= REACH) & (centres <= last - REACH)).all(1)].T.astype(np.float32)
     right, down = along.astype(np.float32)
     # Which pixel is seen, (offsets, steps): the steps innermost, where NumPy is quickest.
     places = np.rint(rows + right * ACROSS[:, None]).astype(np.intp) * mask.shape[1]
