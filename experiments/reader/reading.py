@@ -126,10 +126,10 @@ def lie_on(sheet: Mask, digits: list[Digit]) -> NDArray[np.bool_]:
 def written_on(sheet: Mask, digits: list[Digit], *, goes_on: bool = False) -> list[Digit]:
     """Give the digits on a sheet, without what the table beside it was taken for: a few, or ones, as grain is read.
 
-    `sheet` is as in lie_on. Where much lies beside it the sheet is none, but the light
-    part of a page in shadow, and all digits are given; so is what lies beside it but is sure and as high as the digits
-    on it, if it continues a row of them or there are three of its kind. A one that continues a row is believed only where
-    the paper may go on there, in shadow (`goes_on`): else it is the sheet's edge.
+    `sheet` is as in lie_on. Where much lies beside it the sheet is none, but the light part of a page in shadow, and all
+    digits are given; so is what lies beside it but is sure and as high as the digits on it, if it continues a row of them
+    or there are three of its kind. A one that continues a row is believed only where the paper may go on there, in shadow
+    (`goes_on`): else it is the sheet's edge.
     """
     boxes = [d.box for d in digits]
     on = lie_on(sheet, digits)

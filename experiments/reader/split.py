@@ -154,8 +154,8 @@ def best_runs(cluster: Cluster, found: list[Hypothesis], usual_ink: float) -> tu
     Parameters
     ----------
     found : list of Hypothesis
-        Of this cluster, with what the nets read in them. What they have not seen yet is taken for as sure as can be: if all
-        that is chosen has been seen (see `unread`), nothing else can be better.
+        Of this cluster, with what the nets read in them. What they have not seen yet is taken to be as sure as can be: when
+        all that is chosen has been seen (see `unread`), nothing else can be better.
     usual_ink : float
         Pixels of ink in a digit of this page.
     """
