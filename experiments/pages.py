@@ -64,7 +64,7 @@ def photographed(page: Page, megapixels: float, path: Path) -> Page:
     """Write a page as a large JPEG file, as phones do, and return it in that size."""
     height, width = page.image.shape[:2]
     factor = (megapixels * 1e6 / (height * width)) ** 0.5
-    size = max(1, round(width * factor)), max(1, round(height * factor))
+    size = max(1, int(width * factor)), max(1, int(height * factor))  # no larger, for the reader takes no more than MAX_PIXELS
     page = page.on(np.asarray(cv2.resize(page.image, size, interpolation=cv2.INTER_CUBIC), np.uint8))
     with whole_file(path) as file:
         file.write(cv2.imencode(".jpg", page.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes())

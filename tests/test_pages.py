@@ -169,6 +169,13 @@ def test_pages_have_as_many_digits_as_asked_for(digits):
     assert sum(not 7 <= n <= 9 for n in counts) <= 2  # what was left for the last page of either kind
 
 
+@pytest.mark.parametrize("megapixels", [1, 2.5, 3, 4])
+def test_photographs_are_no_larger_than_asked_for(digits, tmp_path, megapixels):
+    for page in pages.make_pages(*digits, 6, 0, ("clean",), on_page=(1, 2)):
+        height, width = pages.photographed(page, megapixels, tmp_path / "page.jpg").image.shape[:2]
+        assert megapixels * 0.99e6 < height * width <= megapixels * 1e6
+
+
 def test_photographs_are_as_large_as_asked_for_and_read_as_well(tmp_path, capsys, monkeypatch):
     command = ["--split", "kept-out", "--digits", "8", "--on-page", "8", "8", "--difficulty", "clean", "--out", str(tmp_path)]
     assert pages.main([*command, "--megapixels", "3"]) == 0

@@ -320,15 +320,18 @@ class Reader:
         if not found:
             return [], []
 
+        seen: dict[Key, Floats] = {}
+
         def as_digits(parts: list[Part]) -> list[Floats]:
-            return self.nets.log_probs([normalise(find.cut_out(ink, p.box, p.mask), shear=shear) for p in parts])
+            ones = [split.together([part]) for part in parts]
+            self._see(ink, ones, shear, seen)
+            return [one.log_probs for one in ones]
 
         read = as_digits(found)
         unit = judge.usual_height(found, read, unit, heights(known))
         found, read = stack.apart(found, read, as_digits, ink.contrast, unit, [d.box for k in known for d in k.digits])
         wholes = np.array([np.exp(log_probs.max()) for log_probs in read])
         complete = wholes.copy()
-        seen = {_key(split.together([p])): log_probs for p, log_probs in zip(found, read, strict=True)}
         if self.nets.pairs:  # what it reads as a pair is hardly one digit, however sure the other net is
             some = [i for i, p in enumerate(found) if judge.may_be_pair(p, unit)]
             pairs = [replace(split.together([found[i]]), pair=True) for i in some]
