@@ -1314,9 +1314,10 @@ def cluster_of(cuts):
 def give(found, likely, value=-0.01):
     """Let the net be sure of the runs in `likely`, {(first, last, pair): digits}, and of nothing else."""
     for h in found:
-        h.log_probs = np.full((1 + h.pair, 10), -2.0, np.float32)
+        log_probs = np.full((1 + h.pair, 10), -2.0, np.float32)
         for half, digit in enumerate(likely.get((h.first, h.last, h.pair), ())):
-            h.log_probs[half, digit] = value
+            log_probs[half, digit] = value
+        h.read_as(log_probs)
 
 
 def test_best_runs_join_what_is_broken_and_cut_what_touches():
@@ -1345,11 +1346,11 @@ def test_reading_only_what_may_be_among_the_best_runs_gives_the_best():
         runs, score = split.best_runs(cluster, found, 200.0)
         while unread := split.unread(runs, found):
             for one in unread:
-                one.log_probs = answers[[one is h for h in found].index(True)]
+                one.read_as(answers[[one is h for h in found].index(True)])
             runs, score = split.best_runs(cluster, found, 200.0)
-        seen = sum(h.is_read() for h in found)
+        seen = sum(h.is_read for h in found)
         for one, log_probs in zip(found, answers, strict=True):
-            one.log_probs = log_probs
+            one.read_as(log_probs)
         expected, best = split.best_runs(cluster, found, 200.0)
         assert score == pytest.approx(best, abs=1e-5)
         assert [(h.first, h.last, h.pair) for h in runs] == [(h.first, h.last, h.pair) for h in expected]
@@ -1360,7 +1361,8 @@ def test_reading_only_what_may_be_among_the_best_runs_gives_the_best():
 def test_a_pair_that_is_not_read_yet_raises_no_doubt():
     cluster = split.Cluster((0, 0, 20, 20), np.ones((20, 20), np.int32), 1, [-1.0])
     one, pair = found = split.hypotheses(cluster, 20.0, pairs=True)
-    one.log_probs, pair.cost = np.log(np.r_[0.91, np.full(9, 0.01)])[None].astype(np.float32), 2.0
+    one.read_as(np.log(np.r_[0.91, np.full(9, 0.01)])[None].astype(np.float32))
+    pair.cost = 2.0
     runs, score = split.best_runs(cluster, found, 400.0)
     assert runs == [one]
     assert score == pytest.approx(np.log(0.91), abs=1e-5)
@@ -1384,7 +1386,7 @@ def test_best_runs_take_a_pair_where_no_half_is_sure_enough():
     give(found, {(1, 4, True): [7, 4], (1, 1, False): [7], (2, 4, False): [4], (1, 2, False): [0], (3, 4, False): [6]}, -0.3)
     for h in found:
         if not h.pair:
-            h.log_probs -= 1.5
+            h.read_as(h.log_probs - 1.5)
     (pair,) = split.best_runs(cluster, found, 400.0)[0]
     assert (pair.first, pair.last, pair.pair) == (1, 4, True)
 
@@ -1420,7 +1422,7 @@ def test_two_ones_that_touch_are_one_with_a_long_upstroke(whole, cut, expected):
     for h in found:
         if (h.first, h.last) == (1, 2):
             h.cost = 1.0
-            h.log_probs[0, whole or 1] = -0.6 if whole else -0.8
+            h.read_as(np.where(np.arange(10) == (whole or 1), -0.6 if whole else -0.8, h.log_probs))
     assert [(h.first, h.last) for h in split.best_runs(cluster, found, 400.0)[0]] == expected
     cluster.cut = True
     found = split.hypotheses(cluster, 20.0, pairs=True)
@@ -1428,7 +1430,8 @@ def test_two_ones_that_touch_are_one_with_a_long_upstroke(whole, cut, expected):
     for h in found:
         if not h.pair:
             h.cost = 1.0
-            h.log_probs[0, (whole or 1) if (h.first, h.last) == (1, 2) else 1] = -0.6 if whole else -0.8
+            digit = (whole or 1) if (h.first, h.last) == (1, 2) else 1
+            h.read_as(np.where(np.arange(10) == digit, -0.6 if whole else -0.8, h.log_probs))
     assert [h.pair for h in split.best_runs(cluster, found, 400.0)[0]] == [whole != 1]
 
 

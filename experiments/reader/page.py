@@ -6,6 +6,7 @@ This file is long because the steps are one story.
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import compress, islice
+from math import exp
 
 import numpy as np
 from numpy.typing import NDArray
@@ -337,8 +338,8 @@ class Reader:
             pairs = [replace(split.together([found[i]]), pair=True) for i in some]
             self._see(ink, pairs, shear, seen)
             for i, pair in zip(some, pairs, strict=True):
-                wholes[i] *= 1 - split.both(pair.log_probs)
-                complete[i] = max(wholes[i], split.both(pair.log_probs))
+                wholes[i] *= 1 - exp(pair.surest)
+                complete[i] = max(wholes[i], exp(pair.surest))
         if judge.is_grain([p for k in known if (p := k.part)], found, complete, unit):
             return [], []
         digit_like = [p.area for p, s in zip(found, wholes, strict=True) if judge.high_as_digit(p, unit) and s > 0.8]
@@ -372,7 +373,7 @@ class Reader:
         views = [normalise(find.cut_out(ink, h.box, h.mask), shear=shear, wide=WIDTH if h.pair else SIZE) for h in new]
         seen.update(zip(map(_key, new), self.nets.log_probs(views), strict=True))
         for one in unread:
-            one.log_probs = seen[_key(one)]
+            one.read_as(seen[_key(one)])
 
     def _better_mirrored(self, ink: Ink, digits: list[Hypothesis], upright: float) -> float:
         """Compare how well digits read mirrored, as those on the back of a sheet do, and as they stand: mean log-probabilities.

@@ -6,6 +6,7 @@ Source: over-segmentation with a recogniser's scores, LeCun et al. 1998, section
 """
 
 from dataclasses import dataclass, field
+from math import exp, log1p
 
 import cv2
 import numpy as np
@@ -88,11 +89,13 @@ class Hypothesis:
     cost: float = 0.0
     pair: bool = False
     log_probs: Floats = field(default_factory=lambda: np.zeros((1, 10), np.float32))  # as read: (1, 10), a pair (2, 10); or 0
+    surest: float = 0.0  # the log-probability of its likeliest digits together
+    is_read: bool = False  # whether the nets have seen it
     halves: list["Hypothesis"] = field(default_factory=list)  # of a pair that was chosen
 
-    def is_read(self) -> bool:
-        """Say whether the nets have seen it."""
-        return bool(self.log_probs.any())
+    def read_as(self, log_probs: Floats) -> None:
+        """Note what the nets read."""
+        self.log_probs, self.surest, self.is_read = log_probs, float(log_probs.max(1).sum()), True
 
 
 def together(group: list[Part]) -> Hypothesis:
@@ -143,11 +146,6 @@ def tall(height: int, unit: float) -> float:
     return TALL * max(0.0, height / unit - HIGH)
 
 
-def both(log_probs: Floats) -> float:
-    """Return the probability of the likeliest digits together; log_probs are (1, 10), of a pair (2, 10)."""
-    return float(np.exp(log_probs.max(1).sum()))
-
-
 def best_runs(cluster: Cluster, found: list[Hypothesis], usual_ink: float) -> tuple[list[Hypothesis], float]:
     """Choose runs that do not overlap and whose scores sum to most, left to right; and that sum.
 
@@ -160,15 +158,18 @@ def best_runs(cluster: Cluster, found: list[Hypothesis], usual_ink: float) -> tu
         Pixels of ink in a digit of this page.
     """
     ink = np.bincount(cluster.pieces.ravel(), minlength=cluster.count + 1) / usual_ink
-    # The net for pairs tells them from single digits: its doubt is what is left for a single one.
-    doubt = {(h.first, h.last): float(np.log1p(-min(both(h.log_probs), 0.999))) for h in found if h.pair and h.is_read()}
     best = [0.0] + [-np.inf] * cluster.count
+    # The net for pairs tells them from single digits: its doubt is what is left for a single one.
+    doubt = {(h.first, h.last): log1p(-min(exp(h.surest), 0.999)) for h in found if h.pair and h.is_read}
+    ending: list[list[Hypothesis]] = [[] for _ in best]
+    for one in found:
+        ending[one.last].append(one)
     chosen: list[list[Hypothesis]] = [[] for _ in range(cluster.count + 1)]
     for last in range(1, cluster.count + 1):
         best[last] = best[last - 1] - SKIP * min(1.0, 5 * ink[last]) - SKIP_INK * ink[last]
         chosen[last] = chosen[last - 1]
-        for one in (h for h in found if h.last == last):
-            total = best[one.first - 1] + float(one.log_probs.max(1).sum()) - one.cost
+        for one in ending[last]:
+            total = best[one.first - 1] + one.surest - one.cost
             total += 0 if one.pair else doubt.get((one.first, one.last), 0)
             if total > best[last]:
                 best[last] = total
@@ -179,19 +180,23 @@ def best_runs(cluster: Cluster, found: list[Hypothesis], usual_ink: float) -> tu
 def unread(runs: list[Hypothesis], found: list[Hypothesis]) -> list[Hypothesis]:
     """List what the nets must see before it is certain that these runs are the best of what was found."""
     chosen, single = {id(h) for h in runs}, {(h.first, h.last) for h in runs if not h.pair}
-    return [h for h in found if not h.is_read() and (id(h) in chosen or (h.pair and (h.first, h.last) in single))]
+    return [h for h in found if not h.is_read and (id(h) in chosen or (h.pair and (h.first, h.last) in single))]
 
 
 def _long_ones(runs: list[Hypothesis], found: list[Hypothesis], cuts: list[float]) -> list[Hypothesis]:
     """Take two ones that touch for a 1 with a long upstroke, where the whole looks most like a 1."""
-    for whole in (h for h in found if not h.pair and h.log_probs[0, 1] > np.log(0.5)):
-        within = [h for h in runs if whole.first <= h.first and h.last <= whole.last]
-        ones = [int(digit) for h in within for digit in h.log_probs.argmax(1)] == [1, 1]
-        exactly = ones and (within[0].first, within[-1].last) == (whole.first, whole.last)
-        if exactly and (within[0].pair or cuts[within[0].last - 1] >= 0):
-            before = [h for h in runs if h.last < whole.first]
-            runs = [*before, whole, *runs[len(before) + len(within) :]]
-    return runs
+    kept: list[Hypothesis] = []
+    for run in runs:
+        kept.append(run)
+        for some in (kept[-1:], kept[-2:]):
+            ones = [int(digit) for h in some for digit in h.log_probs.argmax(1)] == [1, 1]
+            if ones and (run.pair or cuts[some[0].last - 1] >= 0):
+                ends = some[0].first, some[-1].last
+                whole = next((h for h in found if not h.pair and (h.first, h.last) == ends), None)
+                if whole and whole.log_probs[0, 1] > np.log(0.5):
+                    kept[-len(some) :] = [whole]
+                    break
+    return kept
 
 
 def halve(pair: Hypothesis, edges: Floats) -> list[Hypothesis]:
