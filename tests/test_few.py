@@ -74,3 +74,25 @@ def test_what_was_sure_on_a_strip_is_not_given_up_for_what_is_read_with_a_page_a
     assert read_as_strip_and_as_page(sure, large) == [6, 5]
     assert read_as_strip_and_as_page(sure[:1], large) == [4]
     assert read_as_strip_and_as_page([one_read(6, 100, 50, 0.6), sure[1]], large) == [4]
+
+
+def test_where_nothing_reads_surely_the_reader_does_not_look_for_ever(reader, monkeypatch):
+    guesses = []
+
+    def read_ink(self, ink, *_):
+        guesses.append(ink)
+        self.nets.seen += 1000
+        return Reading([one_read(2, 220, 100, 0.6)]), 0.1, False
+
+    monkeypatch.setattr(Reader, "_read_ink", read_ink)
+    picture = np.random.default_rng(0).integers(180, 220, (900, 900, 3)).astype(np.uint8)
+
+    def count(patience):
+        monkeypatch.setattr(page, "PATIENCE", patience)
+        guesses.clear()
+        reader.read(picture)
+        return len(guesses)
+
+    few, all_of_them = count(4000), count(10**9)
+    assert few == 5 < all_of_them
+    assert count(4000) == few  # a new picture, a new count

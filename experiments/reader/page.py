@@ -50,6 +50,7 @@ ROW = 0.2  # of a picture's shorter side: lower digits leave room for more rows 
 MIRRORED = 0.15  # in mean log-probability: so much better faint digits of the back read mirrored, those of a faint pen worse
 LARGE = 0.75  # of the height hoped for: where digits turn out to be lower a picture is read again, as large as it is
 LEAST = 6  # pixels of a picture's shorter side; on less no digit can be told from another
+PATIENCE = 4000  # images seen by the nets: after so many no further guess is tried, for pieces of squares in noise have no end
 MOST_PARTS = 400  # on a page; what is smaller than so many others is noise
 # The normalisations that the last reading is the mean of: (thickness, shear).
 VIEWS = ((0.0, 0.0), (0.7, 0.0), (-0.6, 0.0), (0.0, 0.15), (0.0, -0.15))
@@ -90,6 +91,7 @@ class Reader:
         height, width = picture.shape[:2]
         if min(height, width) < LEAST:
             return Reading()
+        self.nets.seen = 0
         best = self._read_page(picture, single=single)
         several_rows = len(best.digits) > FEW and np.median([d.box[3] for d in best.digits]) < ROW * min(height, width)
         if single or several_rows:
@@ -254,7 +256,7 @@ class Reader:
                 agreed = agreed or reading.agrees(before)
             settled = is_enough()
             tried += 1
-            if settled and len(best.digits) > FEW:
+            if (settled and len(best.digits) > FEW) or self.nets.seen > PATIENCE:
                 break
         if not (single or all_sure):
             best = completed(best, [reading for reading in readings[polarity] if reading is not best])
