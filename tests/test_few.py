@@ -85,14 +85,19 @@ def test_where_nothing_reads_surely_the_reader_does_not_look_for_ever(reader, mo
         return Reading([one_read(2, 220, 100, 0.6)]), 0.1, False
 
     monkeypatch.setattr(Reader, "_read_ink", read_ink)
+    monkeypatch.setattr(Nets, "ink_on", lambda _, picture: (picture[..., 0] < 100).astype(np.float32))
     picture = np.random.default_rng(0).integers(180, 220, (900, 900, 3)).astype(np.uint8)
+    picture[300:390, 120:180] = 30
 
-    def count(patience):
+    def tried(patience):
         monkeypatch.setattr(page, "PATIENCE", patience)
         guesses.clear()
         reader.read(picture)
-        return len(guesses)
+        return [(ink.light, "by the net" in ink.name) for ink in guesses]
 
-    few, all_of_them = count(4000), count(10**9)
-    assert few == 5 < all_of_them
-    assert count(4000) == few  # a new picture, a new count
+    few, all_of_them = tried(0), tried(10**9)
+    assert len(few) < len(all_of_them)
+    assert {(True, False), (False, False), (False, True)} == set(few)  # the net has its say, and either polarity
+    few = tried(4000)
+    assert 5 <= len(few) < len(all_of_them)
+    assert tried(4000) == few  # a new picture, a new count

@@ -50,7 +50,7 @@ ROW = 0.2  # of a picture's shorter side: lower digits leave room for more rows 
 MIRRORED = 0.15  # in mean log-probability: so much better faint digits of the back read mirrored, those of a faint pen worse
 LARGE = 0.75  # of the height hoped for: where digits turn out to be lower a picture is read again, as large as it is
 LEAST = 6  # pixels of a picture's shorter side; on less no digit can be told from another
-PATIENCE = 4000  # images seen by the nets: after so many no further guess is tried, for pieces of squares in noise have no end
+PATIENCE = 4000  # images seen by the nets, after which more guesses are not worth it: squares in noise have no end of pieces
 MOST_PARTS = 400  # on a page; what is smaller than so many others is noise
 # The normalisations that the last reading is the mean of: (thickness, shear).
 VIEWS = ((0.0, 0.0), (0.7, 0.0), (-0.6, 0.0), (0.0, 0.15), (0.0, -0.15))
@@ -237,6 +237,8 @@ class Reader:
                 continue  # the other polarity reads far better
             if hurried and ink.light in best_of and best.confidence() < GRAIN:
                 continue
+            if tried > 1 and ink.light in best_of and self.nets.seen > PATIENCE:
+                continue
             complete = settled and ink.light in best_of
             before, agreed, without_rules = best, False, Reading()  # agreed: with what was read before
             for one in ways(ink):
@@ -256,7 +258,7 @@ class Reader:
                 agreed = agreed or reading.agrees(before)
             settled = is_enough()
             tried += 1
-            if (settled and len(best.digits) > FEW) or self.nets.seen > PATIENCE:
+            if settled and len(best.digits) > FEW:
                 break
         if not (single or all_sure):
             best = completed(best, [reading for reading in readings[polarity] if reading is not best])
