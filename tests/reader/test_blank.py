@@ -4,15 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from experiments.read import load_reader
 from experiments.reader import find, judge
 from experiments.reader.nets import Nets
 from experiments.reader.page import Reader
-
-
-@pytest.fixture(scope="module")
-def reader():
-    return load_reader()
 
 
 def light_of(kind, height, width, rng):

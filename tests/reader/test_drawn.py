@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from experiments import mnist
-from experiments.read import load_reader
 from experiments.reader import find, size
 from experiments.reader.drawn import ink_of_two_shades
 from experiments.reader.judge import only_digit, plausible, unlike
@@ -17,11 +16,6 @@ from experiments.reader.split import together
 FORMS = ["as it is", "dark on light", "enlarged, a line along two edges", "dark on light, likewise"]
 # Of the last 5,000 training images, in each form: edges and holes of their strokes were taken for ink, and strokes for page.
 KEPT_OUT = [[55008, 55088, 55200, 55296, 55352, 55360], [55089], [55010, 55046, 55122, 55294, 55306, 55314], [55039, 55167]]
-
-
-@pytest.fixture(scope="module")
-def reader():
-    return load_reader()
 
 
 def in_form(image, form):

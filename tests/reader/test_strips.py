@@ -5,18 +5,12 @@ import numpy as np
 import pytest
 
 from experiments import mnist
-from experiments.read import load_reader
 from experiments.reader import strip
 from experiments.reader.draw import annotated
 from experiments.reader.find import Ink
 from experiments.reader.judge import is_cross, without_long
 from experiments.reader.reading import Digit, Reading, clearer
 from experiments.reader.rules import without_rules
-
-
-@pytest.fixture(scope="module")
-def reader():
-    return load_reader()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from experiments import mnist
-from experiments.read import load_reader
 from experiments.reader import nets, size
 from experiments.reader.page import Reader
 
@@ -13,11 +12,6 @@ from experiments.reader.page import Reader
 @pytest.fixture(scope="module")
 def digits():
     return mnist.load()[0]
-
-
-@pytest.fixture(scope="module")
-def reader():
-    return load_reader()
 
 
 def written(digits, which, high, *, at=(150, 200), shape=(1200, 1600)):

@@ -1,22 +1,15 @@
 """What photographs of pages show beside the digits: a desk, a shadow that ends on the page, the rule that a digit stands on."""
 
+import cv2
 import numpy as np
 import pytest
 
-cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
-pytest.importorskip("PIL", reason="Pillow is not installed")
-
-from experiments import mnist, pages, read  # noqa: E402
-from experiments.paper import make_page  # noqa: E402
-from experiments.reader.page import Reader  # noqa: E402
-from experiments.reader.reading import Digit, written_on  # noqa: E402
-from experiments.reader.rules import without_frames  # noqa: E402
-from experiments.reader.sheet import find_sheet  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def reader():
-    return read.load_reader()
+from experiments import mnist, pages
+from experiments.paper import make_page
+from experiments.reader.page import Reader
+from experiments.reader.reading import Digit, written_on
+from experiments.reader.rules import without_frames
+from experiments.reader.sheet import find_sheet
 
 
 def on_a_desk(page, shade):

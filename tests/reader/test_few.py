@@ -7,17 +7,12 @@ import pytest
 
 from experiments import mnist
 from experiments.paper import make_page
-from experiments.read import load_reader
 from experiments.reader import page
 from experiments.reader.nets import Nets
 from experiments.reader.page import Reader
-from experiments.reader.reading import Digit, Reading
+from experiments.reader.reading import Reading
 from experiments.train_reader import KEPT_OUT
-
-
-@pytest.fixture(scope="module")
-def reader():
-    return load_reader()
+from tests.reader.made_up import one_read
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +25,6 @@ def test_a_row_is_not_missed_for_a_sure_one(reader, digits):
     some = rng.choice(len(digits.labels), int(rng.integers(1, 7)), replace=False).tolist()
     written = make_page(*digits, some, "mixed", rng)
     assert reader.read(written.image).lines() == written.truth()["rows"]
-
-
-def one_read(digit, x, y, confidence=1.0):
-    return Digit((x, y, 20, 30), digit, confidence, 5, 0.0, np.zeros((28, 28), np.float32))
 
 
 def read_as(reader, monkeypatch, *steps):
@@ -58,7 +49,8 @@ def test_what_the_net_for_ink_sees_is_added_to_a_few_sure_digits(reader, monkeyp
     more = one_read(2, 220, 100)
     assert read_as(reader, monkeypatch, (sure, True), ([*sure, more], True)) == [2, 4, 7]
     assert read_as(reader, monkeypatch, (sure, True), ([sure[0], one_read(9, 160, 100), more], True)) == [4, 7]
-    assert read_as(reader, monkeypatch, (sure, True), ([*sure, one_read(2, 220, 100, 0.3)], True)) == [4, 7]  # nothing is surer
+    faint = one_read(2, 220, 100, confidence=0.3)
+    assert read_as(reader, monkeypatch, (sure, True), ([*sure, faint], True)) == [4, 7]  # nothing is surer
     assert read_as(reader, monkeypatch, (sure, False), ([sure[0], one_read(9, 160, 100), more], True)) == [2, 7, 9]
 
 
@@ -73,7 +65,7 @@ def test_what_was_sure_on_a_strip_is_not_given_up_for_what_is_read_with_a_page_a
 
     assert read_as_strip_and_as_page(sure, large) == [6, 5]
     assert read_as_strip_and_as_page(sure[:1], large) == [4]
-    assert read_as_strip_and_as_page([one_read(6, 100, 50, 0.6), sure[1]], large) == [4]
+    assert read_as_strip_and_as_page([one_read(6, 100, 50, confidence=0.6), sure[1]], large) == [4]
 
 
 def test_where_nothing_reads_surely_the_reader_does_not_look_for_ever(reader, monkeypatch):
@@ -82,7 +74,7 @@ def test_where_nothing_reads_surely_the_reader_does_not_look_for_ever(reader, mo
     def read_ink(self, ink, *_):
         guesses.append(ink)
         self.nets.seen += 1000
-        return Reading([one_read(2, 220, 100, 0.6)]), 0.1, False
+        return Reading([one_read(2, 220, 100, confidence=0.6)]), 0.1, False
 
     monkeypatch.setattr(Reader, "_read_ink", read_ink)
     monkeypatch.setattr(Nets, "ink_on", lambda _, picture: (picture[..., 0] < 100).astype(np.float32))

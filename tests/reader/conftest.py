@@ -1,0 +1,25 @@
+"""The reader as the repository has it, and a page that is easy to read."""
+
+import numpy as np
+import pytest
+
+from experiments import mnist, read
+from experiments.paper import make_page
+
+
+@pytest.fixture(scope="session")
+def digits():
+    training, _ = mnist.load()
+    return mnist.Digits(training.images[-500:], training.labels[-500:])
+
+
+@pytest.fixture(scope="session")
+def reader():
+    return read.load_reader()
+
+
+@pytest.fixture(scope="session")
+def clean(digits):
+    """A clean page of twelve digits in two or three rows, and its rows."""
+    page = make_page(*digits, list(range(12)), "clean", np.random.default_rng(1))
+    return page.image, page.truth()["rows"]
