@@ -42,10 +42,12 @@ def make_pages(
     difficulties: tuple[str, ...],
     *,
     on_page: tuple[int, int] = (1, MOST),
+    empty: bool = False,
 ) -> Iterator[Page]:
     """Yield pages with `total` digits in all, each used once while they last, the same number for every difficulty.
 
-    on_page: at least and at most so many digits on each; the last of a difficulty has what is left.
+    on_page: at least and at most so many digits on each; the last of a difficulty has what is left. empty: the digits are then
+    left out.
     """
     least, most = on_page
     queue = np.random.default_rng(seed).permutation(len(images)).tolist()
@@ -57,7 +59,7 @@ def make_pages(
             share -= count
             if len(queue) < count:
                 queue += rng.permutation(len(images)).tolist()
-            yield make_page(images, labels, [queue.pop() for _ in range(count)], difficulty, rng)
+            yield make_page(images, labels, [queue.pop() for _ in range(count)], difficulty, rng, empty=empty)
 
 
 def photographed(page: Page, megapixels: float, path: Path) -> Page:
@@ -186,7 +188,9 @@ def run(options: argparse.Namespace) -> None:
     cv2.setNumThreads(2)
     training, test = mnist.load()
     digits = test if options.split == "test" else mnist.Digits(*(a[-KEPT_OUT:] for a in training))
-    pages = make_pages(*digits, options.digits, options.seed, tuple(options.difficulty), on_page=(least, most))
+    pages = make_pages(
+        *digits, options.digits, options.seed, tuple(options.difficulty), on_page=(least, most), empty=options.empty
+    )
     reader = load_reader(options.weights) if options.evaluate else None  # before anything of an earlier run goes
     with writing_to(options.out):
         if reader is not None:
@@ -226,7 +230,9 @@ def _evaluate(options: argparse.Namespace, reader: Reader, pages: Iterator[Page]
     write_json(
         options.out / "pages.json", {"settings": settings, "result": result, "seconds": seconds, "environment": environment()}
     )
-    print(f"Wrote pages.json, and {len(pictures(wrong))} pages with a mistake in wrong/, to {options.out}.")
+    print(
+        f"Wrote pages.json, and the {len(pictures(wrong))} of {len(seconds)} pages with a mistake in wrong/, to {options.out}."
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -242,6 +248,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--on-page", type=int, nargs=2, default=(1, MOST), metavar=("LEAST", "MOST"), help="digits on each page"
     )
+    parser.add_argument("--empty", action="store_true", help="leave the digits out: whatever is read then is a mistake")
     parser.add_argument("--megapixels", type=float, help="write and read the pages as JPEG files enlarged to that")
     parser.add_argument("--split", choices=("test", "kept-out"), default="test", help="which digits of MNIST")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="of LeNet")

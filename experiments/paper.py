@@ -57,6 +57,8 @@ def make_page(
     order: list[int],
     difficulty: str,
     rng: np.random.Generator,
+    *,
+    empty: bool = False,
 ) -> Page:
     """Lay the digits `order` (indices into images) on one page.
 
@@ -68,6 +70,8 @@ def make_page(
         What is written, in reading order; rows are broken at random.
     difficulty : str
         One of DIFFICULTIES; "mixed" has a bit of everything.
+    empty : bool
+        Leave all digits out again: the same sheet in the same light, with nothing written on it.
 
     Returns
     -------
@@ -125,6 +129,8 @@ def make_page(
             x += span + gap * size * float(np.exp(rng.normal(0, 0.15)))
         queue = queue[per_row:]
         page.rows.append(row)
+    if empty:
+        inks[:], page.rows, page.digits = 0, [], []
     page.image = _photograph(inks, ground, size, has, rng)
     return page
 

@@ -262,3 +262,18 @@ def test_a_closed_pipe_stops_no_experiment(tmp_path):
     os.close(outlet)
     assert (run.returncode, run.stderr) == (0, "")
     assert json.loads((tmp_path / "truth.json").read_text())
+
+
+def test_empty_pages_are_the_same_sheets_with_nothing_on_them(digits, tmp_path, capsys):
+    kinds = ("clean", "touching")
+    for full, empty in zip(
+        pages.make_pages(*digits, 40, 3, kinds), pages.make_pages(*digits, 40, 3, kinds, empty=True), strict=True
+    ):
+        assert empty.digits == empty.rows == []
+        written = np.zeros(full.image.shape[:2], bool)
+        for x, y, w, h in (digit.box for digit in full.digits):
+            written[max(0, y - 9) : y + h + 9, max(0, x - 9) : x + w + 9] = True
+        apart = np.abs(full.image.astype(int) - empty.image).max(axis=2)
+        assert np.percentile(apart[~written], 99) < 12 < apart[written].max()  # but for what JPEG does beside the ink
+    assert pages.main(["--evaluate", "--empty", "--dry-run", "--difficulty", "clean", "dark", "--out", str(tmp_path)]) == 0
+    assert "the 0 of 2 pages with a mistake" in capsys.readouterr().out
