@@ -5,6 +5,7 @@ import pytest
 
 from experiments import mnist, read
 from experiments.paper import make_page
+from experiments.reader.nets import Nets
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +24,9 @@ def clean(digits):
     """A clean page of twelve digits in two or three rows, and its rows."""
     page = make_page(*digits, list(range(12)), "clean", np.random.default_rng(1))
     return page.image, page.truth()["rows"]
+
+
+@pytest.fixture
+def ink_everywhere(monkeypatch):
+    """For digits that a test makes up where nothing is written."""
+    monkeypatch.setattr(Nets, "ink_in", lambda _, picture, boxes: np.ones(len(boxes)))

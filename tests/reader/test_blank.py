@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from experiments import pages
 from experiments.reader import find, judge
 from experiments.reader.nets import Nets
 from experiments.reader.page import Reader
@@ -74,3 +75,27 @@ def test_who_says_that_there_is_a_digit_gets_one_however_faint(reader, monkeypat
     reader.read(empty_page("slope", 5, (500, 600)), single=asked)
     assert steep
     assert all(steep) is not asked
+
+
+@pytest.mark.parametrize("kind", ["shadow", "rules", "mixed"])
+def test_on_the_papers_of_pages_nothing_is_read(reader, digits, kind):
+    for page in pages.make_pages(*digits, 24, 2, (kind,), on_page=(12, 12), empty=True):
+        assert reader.read(page.image).lines() == page.rows == []
+
+
+def test_ink_is_told_from_lines_and_edges_in_every_size(reader, clean):
+    picture, _ = clean
+    written = [digit.box for digit in reader.read(picture).digits]
+    height, width = picture.shape[:2]
+    picture = picture.copy()
+    picture[:, : width // 2] //= 2  # a shadow's edge
+    picture[height // 8] //= 2  # a rule
+    lines = [(width // 2 - 5, 0, 10, height // 3), (20, height // 8 - 20, 60, 40), (width // 3, 0, width // 3, height // 10)]
+    for factor in (0.7, 1, 5):
+        sized = np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR), np.uint8)
+        boxes = [tuple(round(side * factor) for side in box) for box in [*written, *lines]]
+        ink = reader.nets.ink_in(sized, boxes)
+        assert ink[: len(written)].min() > 0.6
+        assert ink[len(written) :].max() < 0.2
+    assert Nets(reader.nets.net).ink_in(picture, lines).tolist() == [1, 1, 1]
+    assert reader.nets.ink_in(picture, []).tolist() == []

@@ -54,6 +54,7 @@ def test_what_the_net_for_ink_sees_is_added_to_a_few_sure_digits(reader, monkeyp
     assert read_as(reader, monkeypatch, (sure, False), ([sure[0], one_read(9, 160, 100), more], True)) == [2, 7, 9]
 
 
+@pytest.mark.usefixtures("ink_everywhere")
 def test_what_was_sure_on_a_strip_is_not_given_up_for_what_is_read_with_a_page_around_it(reader, monkeypatch):
     sure, large = [one_read(6, 100, 50), one_read(5, 160, 50)], [replace(one_read(4, 50, 20), box=(50, 20, 90, 140))]
     strip = np.full((200, 600, 3), 200, np.uint8)

@@ -118,6 +118,7 @@ def test_a_blot_of_the_other_colour_does_not_hide_the_digits(clean, reader):
         assert reader.read(rgb).lines() == rows
 
 
+@pytest.mark.usefixtures("ink_everywhere")
 def test_a_page_of_mostly_unsure_readings_keeps_the_sure_ones(reader):
     def reading(unsure):
         sure = [0.5] * unsure + [0.97] * 9

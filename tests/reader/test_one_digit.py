@@ -1,9 +1,12 @@
 """Pictures of a single digit, told so or not."""
 
+from itertools import islice
+
 import cv2
 import numpy as np
 import pytest
 
+from experiments import pages
 from experiments.reader import find, split
 from experiments.reader import page as steps
 from experiments.reader.judge import accept, only_digit, unlike
@@ -132,6 +135,7 @@ def test_what_is_half_as_dark_as_the_only_sure_digit_is_no_1():
     assert accept(3, 0.95, float(odd[1]), in_row=False)  # a faint pencil beside a marker
 
 
+@pytest.mark.usefixtures("ink_everywhere")
 def test_of_one_digit_and_a_1_beside_it_the_digit_counts(clean, reader, monkeypatch):
     one, five = one_read(1, 200, 0, 100, 300, 0.97), one_read(5, 10, 10, 60, 90, 0.96)
     doubtful = Reading([one_read(9, 0, 0, 300, 300, 0.4)])
@@ -146,6 +150,7 @@ def test_a_thin_0_that_fills_the_picture_is_no_frame(reader):
     assert reader.read(picture, single=True).lines() == ["0"]
 
 
+@pytest.mark.usefixtures("ink_everywhere")
 def test_a_row_of_digits_is_no_single_digit(clean, reader, monkeypatch):
     image = np.zeros((28, 28), np.float32)
 
@@ -159,6 +164,7 @@ def test_a_row_of_digits_is_no_single_digit(clean, reader, monkeypatch):
     assert reader.read(clean[0]).lines() == ["1"]
 
 
+@pytest.mark.usefixtures("ink_everywhere")
 def test_a_doubtful_single_digit_gives_way_to_the_largest_sure_one_on_the_page(reader, monkeypatch):
     sure = [one_read(4, 0, 0, 10, 10), one_read(9, 40, 50, 80, 90, 0.95), one_read(0, 0, 0, 99, 99, 0.8)]
 
@@ -191,3 +197,9 @@ def test_ink_of_the_other_polarity_is_given_up_for_a_single_digit_only_where_the
     monkeypatch.setattr(steps, "variants", lambda ink: [ink])
     monkeypatch.setattr(Reader, "_read_single", read_single)
     assert reader._read_picture(np.zeros((100, 100, 3), np.uint8), single=True)[0].digits[0].digit == digit
+
+
+def test_a_digit_is_not_missed_for_the_shadow_s_edge_beside_it(digits, reader):
+    one_each = pages.make_pages(*digits, 90, 1, ("shadow", "rules", "mixed"), on_page=(1, 1))
+    written = next(islice(one_each, 23, None))  # whose shadow's edge reads as a surer 1 than its 3 as a 3
+    assert reader.read(written.image, single=True).lines() == written.truth()["rows"] == ["3"]

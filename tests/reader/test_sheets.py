@@ -55,6 +55,7 @@ def test_the_lit_part_of_a_page_is_not_read_for_itself(clean, reader, monkeypatc
     assert len(looked) == pictures
 
 
+@pytest.mark.usefixtures("ink_everywhere")
 def test_a_sheet_on_a_table_is_found(clean, reader, monkeypatch):
     table, box = on_a_table(clean[0])
     sheet = find_sheet(table)
@@ -174,6 +175,7 @@ def test_what_a_table_is_taken_for_is_not_on_the_sheet():
     assert written_on(sheet, [*many, *in_shadow[1:], one_read(8, 305, 330, 30, 45)]) == many
 
 
+@pytest.mark.usefixtures("ink_everywhere")
 def test_a_sheet_counts_where_the_table_alone_reads_surely(clean, reader, monkeypatch):
     table, _ = on_a_table(clean[0])
     alone = find_sheet(table).alone.shape
@@ -192,6 +194,7 @@ def test_a_sheet_counts_where_the_table_alone_reads_surely(clean, reader, monkey
     assert reader.read(table).lines() == ["45678"]
 
 
+@pytest.mark.usefixtures("ink_everywhere")
 def test_where_the_sheet_is_all_the_table_is_not_looked_at(clean, reader, monkeypatch):
     table, _ = on_a_table(clean[0])
     alone = find_sheet(table).alone.shape
