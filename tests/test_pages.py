@@ -219,7 +219,7 @@ def test_pictures_of_an_earlier_run_go_and_the_users_own_stay(tmp_path, capsys):
         (tmp_path / name).write_text(name)
     command = ["--dry-run", "--difficulty", "clean", "--out", str(tmp_path)]
     assert pages.main([*command, "--evaluate"]) == 0
-    assert "Wrote pages.json, and 0 pages with a mistake" in capsys.readouterr().out
+    assert "Wrote pages.json, and the 0 of 1 pages with a mistake" in capsys.readouterr().out
     assert sorted(p.name for p in (tmp_path / "wrong").iterdir()) == ["clean-7.png.txt", "mine.png"]
     assert (tmp_path / "clean-7.png").exists()  # reading writes no pages, so those that lie there are as they were
     assert pages.main(command) == 0
