@@ -36,7 +36,7 @@ class Nets:
         self.net = net.eval()
         self.pairs = pairs and pairs.eval()
         self.ink = ink and ink.eval()
-        self.seen = 0  # images since the reader began with a picture
+        self.images = 0  # read since the reader began with a picture
 
     def ink_on(self, picture: NDArray[np.uint8]) -> Floats | None:
         """Say how likely each pixel of a picture (h, w, 3) is ink, (h, w) in [0, 1]; None without a net for that."""
@@ -79,7 +79,7 @@ class Nets:
 
     def outputs(self, images: list[Floats]) -> list[tuple[Floats, Floats]]:
         """Read images as log_probs does: with the log-probabilities a pair's inner edges, (2,); see PairNet."""
-        self.seen += len(images)
+        self.images += len(images)
         results = [(np.zeros((1, 10), np.float32), np.zeros(0, np.float32))] * len(images)
         for wide, net in ((SIZE, self.net), (WIDTH, self.pairs)):
             which = [i for i, image in enumerate(images) if image.shape[1] == wide]

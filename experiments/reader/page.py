@@ -94,7 +94,7 @@ class Reader:
         height, width = picture.shape[:2]
         if min(height, width) < LEAST:
             return Reading()
-        self.nets.seen = 0
+        self.nets.images = 0
         best = self._read_page(picture, single=single)
         several_rows = len(best.digits) > FEW and np.median([d.box[3] for d in best.digits]) < ROW * min(height, width)
         if single or several_rows:
@@ -259,7 +259,7 @@ class Reader:
                 continue  # the other polarity reads far better
             if hurried and ink.light in best_of and best.confidence() < GRAIN:
                 continue
-            if tried > 1 and ink.light in best_of and self.nets.seen > PATIENCE:
+            if tried > 1 and ink.light in best_of and self.nets.images > PATIENCE:
                 continue
             complete = settled and ink.light in best_of
             before, agreed, without_rules = best, False, Reading()  # agreed: with what was read before

@@ -74,7 +74,7 @@ def test_where_nothing_reads_surely_the_reader_does_not_look_for_ever(reader, mo
 
     def read_ink(self, ink, *_):
         guesses.append(ink)
-        self.nets.seen += 1000
+        self.nets.images += 1000
         return Reading([one_read(2, 220, 100, confidence=0.6)]), 0.1, False
 
     monkeypatch.setattr(Reader, "_read_ink", read_ink)
