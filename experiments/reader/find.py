@@ -7,7 +7,7 @@ where a blur or a median would smear it into a false stroke; the threshold lies 
 local strength of the ink, so that faint pencil survives beside a marker.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -74,7 +74,9 @@ def to_gray(picture: NDArray[np.uint8]) -> Floats:
     return np.asarray(cv2.transform(picture, weights[None].astype(np.float32)), np.float32)
 
 
-def candidates(gray: Floats, *, single: bool = False, light: bool | None = None) -> Iterator[Ink]:
+def candidates(
+    gray: Floats, *, single: bool = False, light: bool | None = None, wanted: Callable[[bool], bool] = lambda light: True
+) -> Iterator[Ink]:
     """Guess what is ink in a few ways, the likeliest first.
 
     Parameters
@@ -84,6 +86,8 @@ def candidates(gray: Floats, *, single: bool = False, light: bool | None = None)
         One digit fills most of the picture, so its strokes may be very wide.
     light : bool or None
         Whether the ink is lighter than the page; None: as the picture looks.
+    wanted : function of a truth value
+        Says whether the next guess may still be light, or dark, ink: each takes a while.
     """
     short = min(gray.shape)
     # (kernel of the page, share of the threshold), the best first. A wide kernel is for wide strokes.
@@ -93,7 +97,7 @@ def candidates(gray: Floats, *, single: bool = False, light: bool | None = None)
     before: dict[bool, Mask] = {}
     for width, factor in ways:
         for light in polarities:
-            ink = guess(gray, max(9, round(width * short)), factor, light=light)
+            ink = guess(gray, max(9, round(width * short)), factor, light=light) if wanted(light) else None
             if ink is None:
                 continue
             if light in before and np.count_nonzero(ink.mask != before[light]) < 0.01 * np.count_nonzero(ink.mask):
@@ -115,17 +119,18 @@ def guess(gray: Floats, width: int, factor: float, *, light: bool) -> Ink | None
     light : bool
         The ink is lighter than the page.
     """
-    smooth, noisy = gray, np.ones(gray.shape, np.bool_)
+    smooth, noisy = cv2.GaussianBlur(gray, (0, 0), 1.0), np.ones(gray.shape, np.bool_)
     for blur in (1.0, 1.8, 3.0):  # more only where the noise asks for it
-        smooth = np.where(noisy, cv2.GaussianBlur(gray, (0, 0), blur), smooth)
+        if blur > 1:
+            smooth = np.where(noisy, cv2.GaussianBlur(gray, (0, 0), blur), smooth)
         strength = ink_strength(smooth, width, light=light)
-        found = threshold(strength, min(gray.shape), factor)
-        if found is None:
+        levels = edge_and_noise(strength)
+        if levels is None:
             return None
-        noisy &= found[2]
+        noisy &= levels[1] >= 0.6 * levels[0]
         if not noisy.any():
             break
-    evened, mask, _ = found
+    evened, mask = threshold(strength, *levels, factor)
     name = f"{'light' if light else 'dark'} ink, page {width}, threshold {factor:g}, blur {blur:g}"
     return Ink(evened, strength, smooth, mask, light, name)
 
@@ -188,12 +193,10 @@ def ink_strength(gray: Floats, width: int, *, light: bool) -> Floats:
     return np.asarray(np.clip(away, 0, 1), np.float32)
 
 
-def threshold(strength: Floats, short: int, factor: float = 1.0) -> tuple[Floats, Mask, NDArray[np.bool_]] | None:
-    """Tell ink from page.
+def edge_and_noise(strength: Floats) -> tuple[float, Floats] | None:
+    """Measure how strong the edges of ink are half way up, and the strength that noise rarely reaches, (h, w).
 
-    Returns
-    -------
-    (strength with ink near 1, mask, where the ink is not well above the noise), or None where nothing stands out.
+    None where nothing stands out.
     """
     dx, dy = cv2.Sobel(strength, cv2.CV_32F, 1, 0), cv2.Sobel(strength, cv2.CV_32F, 0, 1)
     edges = dx * dx + dy * dy
@@ -208,10 +211,14 @@ def threshold(strength: Floats, short: int, factor: float = 1.0) -> tuple[Floats
         page, full = seen[seen <= middle], seen[seen > middle]
         if share * (1 - share) * (full.mean() - page.mean()) ** 2 > 0.85 * seen.var():  # two levels: a digit fills the picture
             seen = np.where(seen > middle, np.median(page), seen)
-    floor = cv2.resize(_noise(seen, middle), strength.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return middle, cv2.resize(_noise(seen, middle), strength.shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def threshold(strength: Floats, middle: float, floor: Floats, factor: float = 1.0) -> tuple[Floats, Mask]:
+    """Tell ink from page: the strength with ink near 1, and the mask. middle, floor: of edge_and_noise; factor: of guess."""
     level = np.maximum(factor * middle, floor)
     # Local strength: the strongest ink within about a digit, carried a little further than the stroke.
-    scale = min(1.0, 200 / short)
+    scale = min(1.0, 200 / min(strength.shape))
     small = cv2.resize(strength, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     reach = max(3, round(0.06 * min(small.shape))) | 1
     near = cv2.dilate(small, np.ones((reach, reach), np.uint8))
@@ -219,7 +226,7 @@ def threshold(strength: Floats, short: int, factor: float = 1.0) -> tuple[Floats
     near = cv2.resize(near, strength.shape[::-1], interpolation=cv2.INTER_LINEAR)
     local = np.clip(0.5 * near * factor, np.maximum(0.5 * level, floor), 1.5 * level)
     mask = (strength > local).astype(np.uint8)
-    return np.asarray(np.clip(strength / np.maximum(2 * local, 1e-3), 0, 1), np.float32), mask, floor >= 0.6 * middle
+    return np.asarray(np.clip(strength / np.maximum(2 * local, 1e-3), 0, 1), np.float32), mask
 
 
 def _noise(seen: Floats, middle: float) -> Floats:

@@ -15,6 +15,7 @@ from tinygrad_lite import no_grad
 
 MOST = 256  # pictures in a batch
 HIGH = 50  # pixels: a digit's height at which ink is told best from rules and shadows
+NEAR = 48  # pixels around a digit that tell whether it is ink
 LARGER = 8  # times as large at most a picture is looked at
 BAND = 352  # rows of a page that the net for ink looks at at once: fewer bytes are touched for the first time
 AROUND = 33  # pixels: each is looked at beside the mean of such a square, taken twice
@@ -57,7 +58,8 @@ class Nets:
     def ink_in(self, picture: NDArray[np.uint8], boxes: list[Box]) -> Floats:
         """Say how likely there is ink in boxes of a picture (h, w, 3), (boxes,) in [0, 1]: in a tenth of each; 1 without a net.
 
-        The picture is looked at in the size at which boxes of like height are about HIGH, for the net knows no wider strokes.
+        The picture is looked at around each box, in the size at which boxes of like height are about HIGH, for the net knows
+        no wider strokes.
         """
         result = np.ones(len(boxes), np.float32)
         heights = np.array([h for _, _, _, h in boxes], float)
@@ -66,11 +68,14 @@ class Nets:
             these = np.flatnonzero(groups == group)
             factor = min(HIGH / float(np.median(heights[these])), LARGER, LONG_SIDE / max(picture.shape[:2]))
             how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-            likely = self.ink_on(np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=how), np.uint8))
-            for i in these if likely is not None else ():
+            sized = np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=how), np.uint8)
+            for i in these:
                 x, y, w, h = (int(side * factor) for side in boxes[i])
-                some = likely[min(y, len(likely) - 1) : y + h + 1, min(x, likely.shape[1] - 1) : x + w + 1]
-                result[i] = np.percentile(some, 90)
+                x, y = min(x, sized.shape[1] - 1), min(y, sized.shape[0] - 1)
+                left, top = max(0, x - NEAR) // STEP * STEP, max(0, y - NEAR) // STEP * STEP
+                likely = self.ink_on(sized[top : y + h + 1 + NEAR, left : x + w + 1 + NEAR])
+                if likely is not None:
+                    result[i] = np.percentile(likely[y - top :, x - left :][: h + 1, : w + 1], 90)
         return result
 
     def log_probs(self, images: list[Floats]) -> list[Floats]:

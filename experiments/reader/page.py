@@ -46,6 +46,7 @@ from models.pair import WIDTH, PairNet
 
 GRAIN = 0.7  # below this mean confidence what was read may be the grain of a table
 INK = 0.4  # likely: of 6,000 digits on kept-out pages none had less, and of what was read on empty ones next to nothing more
+CERTAIN = 0.98  # above this confidence what is read is no rule or edge, unless it is read as a 1
 DOUBTED = 0.6  # below this confidence a picture's one digit may have a shadow's edge for ink
 PIECE = 0.3  # of a digit's height: pieces of it that read surely are higher
 CLOSE = 2.5  # widths of the pen: a shadow wider than that can be told from a stroke
@@ -53,7 +54,7 @@ ROW = 0.2  # of a picture's shorter side: lower digits leave room for more rows 
 MIRRORED = 0.15  # in mean log-probability: so much better faint digits of the back read mirrored, those of a faint pen worse
 LARGE = 0.75  # of the height hoped for: where digits turn out to be lower a picture is read again, as large as it is
 LEAST = 6  # pixels of a picture's shorter side; on less no digit can be told from another
-PATIENCE = 4000  # images seen by the nets, after which more guesses are not worth it: squares in noise have no end of pieces
+PATIENCE = 1500  # images seen by the nets, after which more guesses are not worth it: squares in noise have no end of pieces
 MOST_PARTS = 400  # on a page; what is smaller than so many others is noise
 # The normalisations that the last reading is the mean of: (thickness, shear).
 VIEWS = ((0.0, 0.0), (0.7, 0.0), (-0.6, 0.0), (0.0, 0.15), (0.0, -0.15))
@@ -146,11 +147,18 @@ class Reader:
         return sorted(self._on_ink(picture, certain), key=lambda d: (d.digit != 1, d.box[2] * d.box[3]))[-1:]
 
     def _on_ink(self, picture: NDArray[np.uint8], digits: list[Digit]) -> list[Digit]:
-        """Give the digits without specks and what the net for ink takes for none: edges of shadows and sheets, rules, grain."""
+        """Give the digits without specks and what the net for ink takes for none: edges of shadows and sheets, rules, grain.
+
+        Where something is surely written only ones and what is less sure is looked at: edges and rules are never surer.
+        """
         digits = [d for d in digits if max(d.box[2:]) >= judge.LOWEST]
-        if not digits or ink_of_two_shades(find.to_gray(size.fit(picture)[0])):  # it is drawn: all that is there is ink
+        written = len(Reading(digits).certain()) > FEW
+        asked = [d for d in digits if not written or d.digit == 1 or d.confidence < CERTAIN]
+        if not asked or ink_of_two_shades(find.to_gray(size.fit(picture)[0])):  # it is drawn: all that is there is ink
             return digits
-        return list(compress(digits, self.nets.ink_in(picture, [d.box for d in digits]) > INK))
+        ink = self.nets.ink_in(picture, [d.box for d in asked])
+        gone = [d for d, likely in zip(asked, ink, strict=True) if likely <= INK]
+        return [d for d in digits if not any(d is one for one in gone)]
 
     def _read_sheet(self, picture: NDArray[np.uint8], sheet: Sheet, *, single: bool) -> tuple[Reading, bool, list[Place]]:
         """Read a picture with a sheet on it: the best reading, whether all is sure, and where a single digit may be."""
@@ -221,7 +229,7 @@ class Reader:
             if (drawn := ink_of_two_shades(gray)) is not None:
                 yield drawn
                 return
-            by_rules = guesses_at_ink(gray, single=single)
+            by_rules = guesses_at_ink(gray, single=single, wanted=wanted)
             yield from islice(by_rules, 1)
             likely = None if single else self.nets.ink_on(large)  # one digit alone has wider strokes than the net knows
             by_net = None if likely is None else find.from_net(gray, likely)
@@ -233,7 +241,15 @@ class Reader:
             yield from by_rules
             doubtful = not all_sure and (single or best.confidence() < GRAIN or len(best.digits) <= FEW)
             if doubtful and len(best_of) == 1:  # where there is more ink than page, or shadow, it looks like the page
-                yield from guesses_at_ink(gray, single=single, light=not next(iter(best_of)))
+                yield from guesses_at_ink(gray, single=single, light=not next(iter(best_of)), wanted=wanted)
+
+        def wanted(light: bool) -> bool:  # a further guess of light, or dark, ink
+            if light not in best_of:
+                return True
+            other = best_of.get(not light, 0.0)
+            if best_of[light] < 0.5 * other and (other > SURE if single else len(best.digits) > FEW):
+                return False  # the other polarity reads far better
+            return not (hurried and best.confidence() < GRAIN) and (tried < 2 or self.nets.images <= PATIENCE)
 
         def is_enough() -> bool:  # to settle after this guess; of few digits some strokes may be too wide for two of them
             after_two = (SURE if agreed else 0.98) if len(best.digits) > FEW else 1.0
@@ -254,16 +270,13 @@ class Reader:
         for ink in guesses():
             if settled and tried > (not single) and ink.light in best_of:  # the net for ink has been asked
                 break
-            other = best_of.get(not ink.light, 0.0)
-            if best_of.get(ink.light, np.inf) < 0.5 * other and (other > SURE if single else len(best.digits) > FEW):
-                continue  # the other polarity reads far better
-            if hurried and ink.light in best_of and best.confidence() < GRAIN:
-                continue
-            if tried > 1 and ink.light in best_of and self.nets.images > PATIENCE:
+            if not wanted(ink.light):
                 continue
             complete = settled and ink.light in best_of
             before, agreed, without_rules = best, False, Reading()  # agreed: with what was read before
-            for one in ways(ink):
+            for k, one in enumerate(ways(ink)):
+                if k and len(best.digits) > FEW and self.nets.images > PATIENCE:
+                    break
                 reading, score, sure = self._read_single(one, steep) if single else self._read_ink(one, known[ink.light], steep)
                 if loses(reading, without_rules) and not clearer(reading, without_rules):
                     continue

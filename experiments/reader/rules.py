@@ -1,6 +1,6 @@
 """Ruled lines, squares and frames taken off the ink, the strokes that cross them left whole; guesses with them and without."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 
@@ -239,19 +239,22 @@ def _erase(result: Mask, mask: Mask, start: np.ndarray, stop: np.ndarray) -> Non
     result.ravel()[places[gone]] = 0
 
 
-def guesses_at_ink(gray: Floats, *, single: bool, light: bool | None = None) -> Iterator[Ink]:
+def guesses_at_ink(
+    gray: Floats, *, single: bool, light: bool | None = None, wanted: Callable[[bool], bool] = lambda light: True
+) -> Iterator[Ink]:
     """Guess what is ink as `candidates` does; after the first guess without the rules, which may be stronger than the ink.
 
     Not where there are frames: they are no frames any more when a part of them is painted over.
     """
-    guesses = candidates(gray, single=single, light=light)
+    guesses = candidates(gray, single=single, light=light, wanted=wanted)
     first = next(guesses, None)
     if first is None:
         return
     yield first
-    bare = None if single or without_frames(first.mask) is not None else painted_over(gray, light=first.light)
+    may_be_ruled = wanted(first.light) and not single and without_frames(first.mask) is None
+    bare = painted_over(gray, light=first.light) if may_be_ruled else None
     if bare is not None:
-        some = (ink for ink in candidates(bare) if ink.light == first.light)
+        some = candidates(bare, light=first.light, wanted=wanted)
         yield from (replace(ink, name=f"{ink.name}, rules painted over") for ink in islice(some, 2))
     yield from guesses
 

@@ -7,7 +7,7 @@ import pytest
 
 from experiments import mnist
 from experiments.paper import make_page
-from experiments.reader import page
+from experiments.reader import find, page
 from experiments.reader.nets import Nets
 from experiments.reader.page import Reader
 from experiments.reader.reading import Reading
@@ -82,15 +82,53 @@ def test_where_nothing_reads_surely_the_reader_does_not_look_for_ever(reader, mo
     picture = np.random.default_rng(0).integers(180, 220, (900, 900, 3)).astype(np.uint8)
     picture[300:390, 120:180] = 30
 
+    made = []
+    guess = find.guess
+    monkeypatch.setattr(find, "guess", lambda *some, **how: made.append(ink := guess(*some, **how)) or ink)
+
     def tried(patience):
         monkeypatch.setattr(page, "PATIENCE", patience)
         guesses.clear()
+        made.clear()
         reader.read(picture)
         return [(ink.light, "by the net" in ink.name) for ink in guesses]
 
     few, all_of_them = tried(0), tried(10**9)
     assert len(few) < len(all_of_them)
     assert {(True, False), (False, False), (False, True)} == set(few)  # the net has its say, and either polarity
+    made_few = tried(0) and len(made)
+    assert made_few < (tried(10**9) and len(made)) / 2  # what would not be read is not made
     few = tried(4000)
     assert 5 <= len(few) < len(all_of_them)
     assert tried(4000) == few  # a new picture, a new count
+
+
+@pytest.mark.parametrize(("digits", "ways"), [(5, 1), (4, 3)])
+def test_of_one_guess_too_no_more_ways_to_see_it_are_read_than_it_is_worth(reader, monkeypatch, digits, ways):
+    seen = []
+
+    def read_ink(self, ink, *_):
+        seen.append(ink.name)
+        self.nets.images += 10_000
+        reading = Reading([one_read(2, 40 * k, 100, confidence=0.95) for k in range(digits)])
+        return reading, reading.score(), False
+
+    monkeypatch.setattr(Reader, "_read_ink", read_ink)
+    monkeypatch.setattr(page, "variants", lambda ink: [replace(ink, name=f"{ink.name}, {k}") for k in range(3)])
+    monkeypatch.setattr(Nets, "ink_on", lambda _, picture: np.zeros(picture.shape[:2], np.float32))
+    picture = np.random.default_rng(0).integers(180, 220, (900, 900, 3)).astype(np.uint8)
+    picture[300:390, 120:180] = 30
+    reader._read_at(picture, 900, single=False, hurried=False, edges=False, empty=False)
+    assert len([name for name in seen if name.startswith(seen[0][:-1])]) == ways
+
+
+def test_the_net_for_ink_is_asked_of_ones_and_unsure_digits_alone_where_others_are_sure(reader, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Nets, "ink_in", lambda _, picture, boxes: asked.append(boxes) or np.zeros(len(boxes)))
+    picture = np.random.default_rng(0).integers(0, 255, (300, 400, 3)).astype(np.uint8)
+    sure = [one_read(d, 40 * d, 50) for d in range(2, 7)]
+    others = [one_read(1, 300, 50), one_read(7, 340, 50, confidence=0.85)]
+    assert [d.digit for d in reader._on_ink(picture, [*sure, *others])] == [2, 3, 4, 5, 6]
+    assert asked.pop() == [digit.box for digit in others]
+    assert reader._on_ink(picture, [*sure[:4], *others]) == []  # of so few all
+    assert len(asked.pop()) == 6

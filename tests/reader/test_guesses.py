@@ -101,7 +101,7 @@ def test_a_page_that_is_read_surely_is_not_completed(reader, monkeypatch, sure):
         reading = Reading([replace(d) for d in (*row, *more[ink.name])])
         return reading, 9.0 if ink.name == "0" else 8.0, sure and ink.name == "1"
 
-    monkeypatch.setattr(steps, "guesses_at_ink", lambda gray, single, light=None: iter(() if light else inks))
+    monkeypatch.setattr(steps, "guesses_at_ink", lambda gray, single, wanted, light=None: iter(() if light else inks))
     monkeypatch.setattr(steps, "variants", lambda ink: [ink])
     monkeypatch.setattr(Reader, "_read_ink", read_ink)
     read = reader._read_picture(np.zeros((900, 900, 3), np.uint8), single=False)[0]

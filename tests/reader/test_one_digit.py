@@ -193,7 +193,7 @@ def test_ink_of_the_other_polarity_is_given_up_for_a_single_digit_only_where_the
         digit, confidence = read[ink.name]
         return Reading([one_read(digit, 0, 0, confidence=confidence)]), confidence, False
 
-    monkeypatch.setattr(steps, "guesses_at_ink", lambda gray, single: iter(inks))
+    monkeypatch.setattr(steps, "guesses_at_ink", lambda gray, single, wanted: iter(inks))
     monkeypatch.setattr(steps, "variants", lambda ink: [ink])
     monkeypatch.setattr(Reader, "_read_single", read_single)
     assert reader._read_picture(np.zeros((100, 100, 3), np.uint8), single=True)[0].digits[0].digit == digit
