@@ -154,10 +154,10 @@ class Reader:
         digits = [d for d in digits if max(d.box[2:]) >= judge.LOWEST]
         written = len(Reading(digits).certain()) > FEW
         asked = [d for d in digits if not written or d.digit == 1 or d.confidence < CERTAIN]
-        if not asked or ink_of_two_shades(find.to_gray(size.fit(picture)[0])):  # it is drawn: all that is there is ink
-            return digits
         ink = self.nets.ink_in(picture, [d.box for d in asked])
         gone = [d for d, likely in zip(asked, ink, strict=True) if likely <= INK]
+        if not gone or ink_of_two_shades(find.to_gray(size.fit(picture)[0])):  # it is drawn: all that is there is ink
+            return digits
         return [d for d in digits if not any(d is one for one in gone)]
 
     def _read_sheet(self, picture: NDArray[np.uint8], sheet: Sheet, *, single: bool) -> tuple[Reading, bool, list[Place]]:
