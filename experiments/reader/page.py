@@ -120,7 +120,7 @@ class Reader:
             best, sure = self._read_picture(picture, single=single)
         else:
             best, sure, places = self._read_sheet(picture, sheet, single=single)
-        if not (single or (sure and len(best.digits) > FEW)):
+        if not single:
             best.digits = self._on_ink(picture, best.digits)
         boxes = [d.box for d in best.digits if d.confidence > SURE]
         row = judge.in_line(boxes, boxes).sum() > 2  # it is no single digit
@@ -149,7 +149,7 @@ class Reader:
     def _on_ink(self, picture: NDArray[np.uint8], digits: list[Digit]) -> list[Digit]:
         """Give the digits without specks and what the net for ink takes for none: edges of shadows and sheets, rules, grain.
 
-        Where something is surely written only ones and what is less sure is looked at: edges and rules are never surer.
+        Where something is surely written only ones, and what is less sure, are looked at: edges and rules are never surer.
         """
         digits = [d for d in digits if max(d.box[2:]) >= judge.LOWEST]
         written = len(Reading(digits).certain()) > FEW

@@ -132,3 +132,11 @@ def test_the_net_for_ink_is_asked_of_ones_and_unsure_digits_alone_where_others_a
     assert asked.pop() == [digit.box for digit in others]
     assert reader._on_ink(picture, [*sure[:4], *others]) == []  # of so few all
     assert len(asked.pop()) == 6
+
+
+def test_where_all_is_sure_an_edge_is_still_no_1(reader, monkeypatch):
+    monkeypatch.setattr(Nets, "ink_in", lambda _, picture, boxes: np.zeros(len(boxes)))
+    sure, edge = [one_read(d, 40 * d, 50) for d in range(2, 8)], one_read(1, 320, 50)
+    monkeypatch.setattr(Reader, "_read_picture", lambda *_, **__: (Reading([*sure, edge]), True))
+    picture = np.random.default_rng(0).integers(180, 220, (300, 400, 3)).astype(np.uint8)
+    assert reader.read(picture).lines() == ["234567"]
