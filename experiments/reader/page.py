@@ -46,6 +46,7 @@ from models.pair import WIDTH, PairNet
 
 GRAIN = 0.7  # below this mean confidence what was read may be the grain of a table
 INK = 0.4  # likely: of 6,000 digits on kept-out pages none had less, and of what was read on empty ones next to nothing more
+BARE = 0.95  # above this mean confidence of what is read without rules the ink is not read with them, too
 CERTAIN = 0.98  # above this confidence what is read is no rule or edge, unless it is read as a 1
 DOUBTED = 0.6  # below this confidence a picture's one digit may have a shadow's edge for ink
 PIECE = 0.3  # of a digit's height: pieces of it that read surely are higher
@@ -276,6 +277,8 @@ class Reader:
             before, agreed, without_rules = best, False, Reading()  # agreed: with what was read before
             for k, one in enumerate(ways(ink)):
                 if k and len(best.digits) > FEW and self.nets.images > PATIENCE:
+                    break
+                if one.rules is not None and len(without_rules.digits) > FEW and without_rules.confidence() > BARE:
                     break
                 reading, score, sure = self._read_single(one, steep) if single else self._read_ink(one, known[ink.light], steep)
                 if loses(reading, without_rules) and not clearer(reading, without_rules):

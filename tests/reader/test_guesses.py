@@ -78,6 +78,22 @@ def test_pieces_of_rules_go_where_enough_reads_without_them(clean, reader, monke
     assert len(best.digits) == surely + kept
 
 
+@pytest.mark.parametrize(("many", "confidence", "with_rules"), [(5, 0.97, False), (5, 0.93, True), (4, 0.97, True)])
+def test_where_much_reads_well_without_rules_it_is_not_read_with_them(clean, reader, monkeypatch, many, confidence, with_rules):
+    seen: list[find.Ink] = []
+
+    def read_ink(_, ink, known, _steep):
+        seen.append(ink)
+        reading = Reading([one_read(2, 40 * k, 50, confidence=confidence) for k in range(many)])
+        return reading, reading.score(), False
+
+    monkeypatch.setattr(Reader, "_read_ink", read_ink)
+    monkeypatch.setattr(steps, "variants", lambda ink: [ink, replace(ink, rules=np.zeros_like(ink.mask))])
+    reader._read_at(clean[0], 900, single=False, hurried=False, edges=False, empty=False)
+    assert seen[0].rules is None
+    assert any(ink.rules is not None for ink in seen) is with_rules
+
+
 @pytest.mark.parametrize("numbers", [(4, 5), (42, 43), (64, 65)])
 def test_wide_strokes_of_a_few_digits_are_seen(digits, reader, numbers):
     page = np.zeros((280, 358), np.uint8)
