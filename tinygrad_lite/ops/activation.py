@@ -74,8 +74,8 @@ def tanh(x: Array) -> RuleResult:
 
 def relu(x: Array, *, needs: tuple[bool, ...] = (True,)) -> RuleResult:
     """Rule for max(x, 0). NaN stays NaN."""
-    if not needs[0] and x.size < threads.ENOUGH:  # for one image a fifth quicker than what follows
-        return _above(x), lambda g: (None,)
+    if not needs[0] and x.size < threads.ENOUGH:  # for one image a third quicker than what follows
+        return np.maximum(x, 0), lambda g: (None,)
     out = np.empty_like(x)
     if not needs[0]:
         threads.each(_above, x, out)
