@@ -6,8 +6,8 @@ import pytest
 
 from experiments import pages
 from experiments.reader import find, judge
+from experiments.reader.ink_reader import InkReader
 from experiments.reader.nets import Nets
-from experiments.reader.page import Reader
 
 
 def light_of(kind, height, width, rng):
@@ -70,8 +70,8 @@ def test_nor_where_the_net_for_ink_takes_a_speck_of_noise_for_some(reader, monke
 @pytest.mark.parametrize("asked", [False, True])
 def test_who_says_that_there_is_a_digit_gets_one_however_faint(reader, monkeypatch, asked):
     steep = []
-    real = Reader._read_single
-    monkeypatch.setattr(Reader, "_read_single", lambda self, ink, s: steep.append(s is not None) or real(self, ink, s))
+    real = InkReader.read_single
+    monkeypatch.setattr(InkReader, "read_single", lambda self, ink, s: steep.append(s is not None) or real(self, ink, s))
     reader.read(empty_page("slope", 5, (500, 600)), single=asked)
     assert steep
     assert all(steep) is not asked

@@ -7,8 +7,8 @@ import pytest
 from experiments import mnist
 from experiments.reader import find, size
 from experiments.reader.drawn import ink_of_two_shades
+from experiments.reader.ink_reader import InkReader
 from experiments.reader.judge import only_digit, plausible, unlike
-from experiments.reader.page import Reader
 from experiments.reader.reading import Digit, Reading
 from experiments.reader.sheet import find_sheet
 from experiments.reader.split import together
@@ -143,8 +143,8 @@ def test_between_a_light_and_a_dark_side_lies_a_shadows_edge_but_on_a_page_of_on
 
 def test_an_unsure_digit_is_given_where_it_can_be_no_shadow(reader, monkeypatch):
     unsure = Digit((60, 40, 50, 90), 7, 0.4, 1, 0.3, np.zeros((28, 28), np.float32))
-    monkeypatch.setattr(Reader, "_read_ink", lambda *_: (Reading([unsure]), 0.0, False))
-    monkeypatch.setattr(Reader, "_read_single", lambda *_: (Reading(), 0.0, False))
+    monkeypatch.setattr(InkReader, "read", lambda *_: (Reading([unsure]), 0.0, False))
+    monkeypatch.setattr(InkReader, "read_single", lambda *_: (Reading(), 0.0, False))
     page = drawn([(80, 60), (80, 240)])
     assert reader.read(page).lines() == ["7"]
     assert reader.read(photographed(page)).lines() == []

@@ -7,10 +7,12 @@ import pytest
 
 from experiments import mnist
 from experiments.paper import make_page
-from experiments.reader import find, page
+from experiments.reader import find, search
+from experiments.reader.ink_reader import InkReader
 from experiments.reader.nets import Nets
 from experiments.reader.page import Reader
 from experiments.reader.reading import Reading
+from experiments.reader.search import Search, Sought
 from experiments.train_reader import KEPT_OUT
 from tests.reader.made_up import one_read
 
@@ -35,11 +37,11 @@ def read_as(reader, monkeypatch, *steps):
         digits, score, sure = next(left, ([], 0.0, False))
         return Reading(digits), score, sure
 
-    monkeypatch.setattr(Reader, "_read_ink", read_ink)
-    monkeypatch.setattr(page, "variants", lambda ink: [ink])
+    monkeypatch.setattr(InkReader, "read", read_ink)
+    monkeypatch.setattr(search, "variants", lambda ink: [ink])
     picture = np.random.default_rng(0).integers(180, 220, (900, 900, 3)).astype(np.uint8)
     picture[300:390, 120:180] = 30
-    found, _ = reader._read_at(picture, 900, single=False, hurried=False, edges=False, empty=False)
+    found, _ = Search(reader.ink_reader, picture, 900, Sought()).read()
     return sorted(digit.digit for digit in found.digits)
 
 
@@ -77,7 +79,7 @@ def test_where_nothing_reads_surely_the_reader_does_not_look_for_ever(reader, mo
         self.nets.images += 1000
         return Reading([one_read(2, 220, 100, confidence=0.6)]), 0.1, False
 
-    monkeypatch.setattr(Reader, "_read_ink", read_ink)
+    monkeypatch.setattr(InkReader, "read", read_ink)
     monkeypatch.setattr(Nets, "ink_on", lambda _, picture: (picture[..., 0] < 100).astype(np.float32))
     picture = np.random.default_rng(0).integers(180, 220, (900, 900, 3)).astype(np.uint8)
     picture[300:390, 120:180] = 30
@@ -87,7 +89,7 @@ def test_where_nothing_reads_surely_the_reader_does_not_look_for_ever(reader, mo
     monkeypatch.setattr(find, "guess", lambda *some, **how: made.append(ink := guess(*some, **how)) or ink)
 
     def tried(patience):
-        monkeypatch.setattr(page, "PATIENCE", patience)
+        monkeypatch.setattr(search, "PATIENCE", patience)
         guesses.clear()
         made.clear()
         reader.read(picture)
@@ -114,12 +116,12 @@ def test_of_one_guess_too_no_more_ways_to_see_it_are_read_than_it_is_worth(reade
         reading = Reading([one_read(2, 40 * k, 100, confidence=0.95) for k in range(many)])
         return reading, reading.score(), False
 
-    monkeypatch.setattr(Reader, "_read_ink", read_ink)
-    monkeypatch.setattr(page, "variants", lambda ink: [replace(ink, name=f"{ink.name}, {k}") for k in range(3)])
+    monkeypatch.setattr(InkReader, "read", read_ink)
+    monkeypatch.setattr(search, "variants", lambda ink: [replace(ink, name=f"{ink.name}, {k}") for k in range(3)])
     monkeypatch.setattr(Nets, "ink_on", lambda _, picture: np.zeros(picture.shape[:2], np.float32))
     picture = np.random.default_rng(0).integers(180, 220, (900, 900, 3)).astype(np.uint8)
     picture[300:390, 120:180] = 30
-    reader._read_at(picture, 900, single=False, hurried=False, edges=False, empty=False)
+    Search(reader.ink_reader, picture, 900, Sought()).read()
     assert len([name for name in seen if name.startswith(seen[0][:-1])]) == ways
 
 

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from experiments.reader import find, size
-from experiments.reader import page as steps
+from experiments.reader import find, judge, search, size
+from experiments.reader.ink_reader import InkReader
 from experiments.reader.page import Reader
 from experiments.reader.reading import (
     Digit,
@@ -16,6 +16,7 @@ from experiments.reader.reading import (
     Reading,
 )
 from experiments.reader.rules import guesses_at_ink
+from experiments.reader.search import Search, Sought
 from tests.reader.made_up import one_read
 
 
@@ -38,24 +39,24 @@ def test_two_guesses_at_the_ink_do_where_the_page_reads_well_or_they_agree(
         ]
         return Reading(digits), 9.0, False
 
-    monkeypatch.setattr(Reader, "_read_ink", reading)
-    monkeypatch.setattr(steps, "variants", lambda ink: [ink])
-    reader._read_picture(clean[0], single=False)
+    monkeypatch.setattr(InkReader, "read", reading)
+    monkeypatch.setattr(search, "variants", lambda ink: [ink])
+    reader._read_picture(clean[0], Sought())
     assert len(asked) == guesses
     asked.clear()  # where a sheet is read for itself too, one of several digits that reads well does
-    reader._read_picture(clean[0], single=False, hurried=True)
+    reader._read_picture(clean[0], Sought(hurried=True))
     assert len(asked) == 1 + (count < 5)
 
 
 def test_a_few_unsure_digits_may_be_of_the_other_polarity(clean, reader, monkeypatch):
     image = np.zeros((28, 28), np.float32)
     tried: list[bool] = []
-    monkeypatch.setattr(steps, "guesses_at_ink", lambda *some, **how: islice(guesses_at_ink(*some, **how), 1))
+    monkeypatch.setattr(search, "guesses_at_ink", lambda *some, **how: islice(guesses_at_ink(*some, **how), 1))
     for count, sure, both in ((4, False, True), (5, False, False), (4, True, False)):
         some = [Digit((40 * k, 50, 30, 40), 2, 0.85, 5, 0.0, image) for k in range(count)]
-        monkeypatch.setattr(Reader, "_read_ink", lambda _, ink, *more: (tried.append(ink.light) or Reading(some), 50.0, sure))  # noqa: B023
+        monkeypatch.setattr(InkReader, "read", lambda _, ink, *more: (tried.append(ink.light) or Reading(some), 50.0, sure))  # noqa: B023
         tried.clear()
-        reader._read_picture(clean[0], single=False)
+        reader._read_picture(clean[0], Sought())
         assert (len(set(tried)) == 2) is both
 
 
@@ -72,9 +73,9 @@ def test_pieces_of_rules_go_where_enough_reads_without_them(clean, reader, monke
         rules[10:70, 200:230] = 1
         return [ink, replace(ink, mask=ink.mask | rules, rules=rules)]
 
-    monkeypatch.setattr(Reader, "_read_ink", read_ink)
-    monkeypatch.setattr(steps, "variants", without_and_with_rules)
-    best, _ = reader._read_picture(clean[0], single=False)
+    monkeypatch.setattr(InkReader, "read", read_ink)
+    monkeypatch.setattr(search, "variants", without_and_with_rules)
+    best, _ = reader._read_picture(clean[0], Sought())
     assert len(best.digits) == surely + kept
 
 
@@ -87,9 +88,9 @@ def test_where_much_reads_well_without_rules_it_is_not_read_with_them(clean, rea
         reading = Reading([one_read(2, 40 * k, 50, confidence=confidence) for k in range(many)])
         return reading, reading.score(), False
 
-    monkeypatch.setattr(Reader, "_read_ink", read_ink)
-    monkeypatch.setattr(steps, "variants", lambda ink: [ink, replace(ink, rules=np.zeros_like(ink.mask))])
-    reader._read_at(clean[0], 900, single=False, hurried=False, edges=False, empty=False)
+    monkeypatch.setattr(InkReader, "read", read_ink)
+    monkeypatch.setattr(search, "variants", lambda ink: [ink, replace(ink, rules=np.zeros_like(ink.mask))])
+    Search(reader.ink_reader, clean[0], 900, Sought()).read()
     assert seen[0].rules is None
     assert any(ink.rules is not None for ink in seen) is with_rules
 
@@ -117,10 +118,10 @@ def test_a_page_that_is_read_surely_is_not_completed(reader, monkeypatch, sure):
         reading = Reading([replace(d) for d in (*row, *more[ink.name])])
         return reading, 9.0 if ink.name == "0" else 8.0, sure and ink.name == "1"
 
-    monkeypatch.setattr(steps, "guesses_at_ink", lambda gray, single, wanted, light=None: iter(() if light else inks))
-    monkeypatch.setattr(steps, "variants", lambda ink: [ink])
-    monkeypatch.setattr(Reader, "_read_ink", read_ink)
-    read = reader._read_picture(np.zeros((900, 900, 3), np.uint8), single=False)[0]
+    monkeypatch.setattr(search, "guesses_at_ink", lambda gray, single, wanted, light=None: iter(() if light else inks))
+    monkeypatch.setattr(search, "variants", lambda ink: [ink])
+    monkeypatch.setattr(InkReader, "read", read_ink)
+    read = reader._read_picture(np.zeros((900, 900, 3), np.uint8), Sought())[0]
     assert [d.digit for d in read.digits] == [3, 3, 3, 3] + [8] * (not sure)  # of the same polarity alone
 
 
@@ -129,8 +130,8 @@ def test_a_blot_of_the_other_colour_does_not_hide_the_digits(clean, reader):
     readings = {True: (Reading([Digit((0, 0, 90, 90), 1, 0.99, 7, 0.0, rgb)]), 50.0, True)}  # one sure light 1
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(find, "_polarities", lambda gray, short: [True, False])
-        real = reader._read_ink
-        patch.setattr(Reader, "_read_ink", lambda _, ink, known, steep: readings.get(ink.light) or real(ink, known, steep))
+        real = reader.ink_reader.read
+        patch.setattr(InkReader, "read", lambda _, ink, known, steep: readings.get(ink.light) or real(ink, known, steep))
         assert reader.read(rgb).lines() == rows
 
 
@@ -142,7 +143,7 @@ def test_a_page_of_mostly_unsure_readings_keeps_the_sure_ones(reader):
 
     with pytest.MonkeyPatch.context() as patch:
         for unsure, kept in ((8, 17), (10, 9)):
-            patch.setattr(Reader, "_read_picture", lambda _, picture, single, n=unsure, **how: (reading(n), False))
+            patch.setattr(Reader, "_read_picture", lambda _, picture, sought, n=unsure: (reading(n), False))
             assert len(reader.read(np.full((99, 700, 3), 200, np.uint8)).digits) == kept
 
 
@@ -152,11 +153,11 @@ def test_what_was_read_surely_is_not_read_again(clean, reader, monkeypatch):
     real = reader.nets.outputs
     monkeypatch.setattr(type(reader.nets), "outputs", lambda _, images: seen.append(len(images)) or real(images))
     known: list[Known] = []
-    first, *_ = reader._read_ink(ink, known)
+    first, *_ = reader.ink_reader.read(ink, known)
     assert 8 <= len(known) <= len(first.digits) == 12
     thicker = replace(ink, mask=cv2.dilate(ink.mask, np.ones((2, 2), np.uint8)))
     once = sum(seen)
-    second, *_ = reader._read_ink(thicker, known)
+    second, *_ = reader.ink_reader.read(thicker, known)
     assert sum(seen) - once < 0.5 * once
     assert sorted(d.digit for d in second.digits) == sorted(d.digit for d in first.digits)
     unsure = Known(known[0].part, known[0].chosen, [replace(known[0].digits[0], confidence=0.89)])
@@ -172,11 +173,11 @@ def test_what_is_left_out_as_grain_may_be_read_in_another_guess(clean, reader, m
     gray = find.to_gray(size.fit(clean[0])[0])
     guesses = list(guesses_at_ink(gray, single=False))[:2]
     known: list[Known] = []
-    assert reader._read_ink(guesses[0], known)[2]
+    assert reader.ink_reader.read(guesses[0], known)[2]
     del known[-2:]
-    assert reader._read_ink(guesses[0], list(known))[2]
-    monkeypatch.setattr(steps.judge, "is_grain", lambda *_: True)
-    reading, _, sure = reader._read_ink(guesses[0], known)
+    assert reader.ink_reader.read(guesses[0], list(known))[2]
+    monkeypatch.setattr(judge, "is_grain", lambda *_: True)
+    reading, _, sure = reader.ink_reader.read(guesses[0], known)
     assert len(reading.digits) == 10
     assert not sure
 

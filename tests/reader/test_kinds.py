@@ -82,7 +82,7 @@ def test_either_digit_of_a_pair_has_its_own_box(reader, digits, lean):
         strength = mask.astype(np.float32)
         ink = find.Ink(strength, strength, 255 * (1 - strength), mask, light=False, name="drawn")
         pair = split.Hypothesis(box, mask[y : y + h, x : x + w], pair=True)
-        found = reader._finish(ink, [pair], lean)
+        found = reader.ink_reader._finish(ink, [pair], lean)
         assert [d.digit for d in found] == [left, right]
         for digit, mine in zip(found, whose, strict=True):
             assert pages.overlap(digit.box, cv2.boundingRect(mine)) > 0.6

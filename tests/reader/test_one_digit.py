@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from experiments import pages
-from experiments.reader import find, split
-from experiments.reader import page as steps
+from experiments.reader import find, search, split
+from experiments.reader.ink_reader import InkReader
 from experiments.reader.judge import accept, only_digit, unlike
 from experiments.reader.page import Reader
 from experiments.reader.reading import Digit, Reading, surer
+from experiments.reader.search import Sought
 from tests.reader.made_up import one_read
 
 
@@ -140,7 +141,7 @@ def test_of_one_digit_and_a_1_beside_it_the_digit_counts(clean, reader, monkeypa
     one, five = one_read(1, 200, 0, 100, 300, 0.97), one_read(5, 10, 10, 60, 90, 0.96)
     doubtful = Reading([one_read(9, 0, 0, 300, 300, 0.4)])
     monkeypatch.setattr(
-        Reader, "_read_picture", lambda _, picture, single, **how: (doubtful if single else Reading([one, five]), False)
+        Reader, "_read_picture", lambda _, picture, sought: (doubtful if sought.single else Reading([one, five]), False)
     )
     assert reader.read(clean[0], single=True).lines() == ["5"]
 
@@ -158,9 +159,9 @@ def test_a_row_of_digits_is_no_single_digit(clean, reader, monkeypatch):
         return Reading([Digit((40 * k, 50, 30, 40), 2, confidence, 5, 0.0, image) for k in range(3)])
 
     one = Reading([Digit((0, 0, 200, 200), 1, 0.999, 7, 0.0, image)])
-    monkeypatch.setattr(Reader, "_read_picture", lambda _, picture, single, **how: (one if single else row(0.95), False))
+    monkeypatch.setattr(Reader, "_read_picture", lambda _, picture, sought: (one if sought.single else row(0.95), False))
     assert reader.read(clean[0]).lines() == ["222"]
-    monkeypatch.setattr(Reader, "_read_picture", lambda _, picture, single, **how: (one if single else row(0.85), False))
+    monkeypatch.setattr(Reader, "_read_picture", lambda _, picture, sought: (one if sought.single else row(0.85), False))
     assert reader.read(clean[0]).lines() == ["1"]
 
 
@@ -171,7 +172,7 @@ def test_a_doubtful_single_digit_gives_way_to_the_largest_sure_one_on_the_page(r
     def read(confidence):
         one = one_read(2, 0, 0, confidence=confidence)
         monkeypatch.setattr(
-            Reader, "_read_picture", lambda _, picture, single, **how: (Reading([one] if single else list(sure)), False)
+            Reader, "_read_picture", lambda _, picture, sought: (Reading([one] if sought.single else list(sure)), False)
         )
         return reader.read(np.full((300, 300, 3), 200, np.uint8), single=True).lines()
 
@@ -193,10 +194,10 @@ def test_ink_of_the_other_polarity_is_given_up_for_a_single_digit_only_where_the
         digit, confidence = read[ink.name]
         return Reading([one_read(digit, 0, 0, confidence=confidence)]), confidence, False
 
-    monkeypatch.setattr(steps, "guesses_at_ink", lambda gray, single, wanted: iter(inks))
-    monkeypatch.setattr(steps, "variants", lambda ink: [ink])
-    monkeypatch.setattr(Reader, "_read_single", read_single)
-    assert reader._read_picture(np.zeros((100, 100, 3), np.uint8), single=True)[0].digits[0].digit == digit
+    monkeypatch.setattr(search, "guesses_at_ink", lambda gray, single, wanted: iter(inks))
+    monkeypatch.setattr(search, "variants", lambda ink: [ink])
+    monkeypatch.setattr(InkReader, "read_single", read_single)
+    assert reader._read_picture(np.zeros((100, 100, 3), np.uint8), Sought(single=True))[0].digits[0].digit == digit
 
 
 def test_a_digit_is_not_missed_for_the_shadow_s_edge_beside_it(digits, reader):

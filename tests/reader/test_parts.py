@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from experiments.paper import make_page
-from experiments.reader import find
-from experiments.reader import page as steps
+from experiments.reader import find, ink_reader, split
 from experiments.reader.judge import is_grain, lean, link, plausible, usual_height
 from experiments.reader.rules import guesses_at_ink
 
@@ -79,9 +78,9 @@ def test_a_leaning_hand_is_set_upright(digits, reader, monkeypatch):
     page = make_page(*digits, list(range(252, 264)), "clean", np.random.default_rng(21))
     picture = leaning(page.image, 0.6)
     assert reader.read(picture).lines() == page.truth()["rows"]
-    shears, by_hand = [], steps.normalise
+    shears, by_hand = [], ink_reader.normalise
     monkeypatch.setattr(
-        steps, "normalise", lambda ink, *, shear, **how: shears.append(shear) or by_hand(ink, shear=shear, **how)
+        ink_reader, "normalise", lambda ink, *, shear, **how: shears.append(shear) or by_hand(ink, shear=shear, **how)
     )
     reader.read(picture)
     assert max(shears) < -0.1  # -0.5 but for the views: also where it is decided what to cut and to join
@@ -118,6 +117,6 @@ def test_grain_is_not_taken_apart(reader, monkeypatch):
         corners += np.array([60 + 140 * (place % 6), 60 + 160 * (place // 6)])
         cv2.polylines(page, [np.round(corners).astype(np.int32)], False, (40, 40, 40), 5, cv2.LINE_AA)
     assert not reader.read(page).digits
-    monkeypatch.setattr(steps.split, "hypotheses", None)  # not needed
+    monkeypatch.setattr(split, "hypotheses", None)  # not needed
     ink = next(guesses_at_ink(find.to_gray(page), single=False))
-    assert not reader._read_ink(ink, [])[0].digits
+    assert not reader.ink_reader.read(ink, [])[0].digits

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from experiments.paper import make_page
-from experiments.reader import order
-from experiments.reader import page as steps
+from experiments.reader import judge, order
 from experiments.reader.judge import accept, in_line
 
 
@@ -81,5 +80,5 @@ def test_what_stands_in_a_row_is_believed_though_it_is_odd(digits, reader, monke
     def narrowest_is_odd(chosen, ink, sure):
         return np.where(np.arange(len(chosen)) == np.argmin([h.box[2] for h in chosen]), 3.0, 0.0)
 
-    monkeypatch.setattr(steps.judge, "unlike", narrowest_is_odd)
+    monkeypatch.setattr(judge, "unlike", narrowest_is_odd)
     assert reader.read(page.image).lines() == ["0213"]

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from experiments.paper import make_page
-from experiments.reader import find, size
-from experiments.reader import page as steps
+from experiments.reader import find, page, search, size
+from experiments.reader.ink_reader import InkReader
 from experiments.reader.page import Reader
 from experiments.reader.reading import Digit, Reading, written_on
+from experiments.reader.search import Sought
 from experiments.reader.sheet import Sheet, find_sheet
 from tests.reader.made_up import one_read
 
@@ -29,12 +30,12 @@ def test_beside_a_sheet_a_line_alone_is_no_sure_1(clean, reader, monkeypatch):
     line, row = Reading([one_read(1, 500, 10, 20, 500)]), Reading([one_read(4, 40 * k, 100, confidence=0.97) for k in range(9)])
     for edges, expected in ((True, row), (False, line)):
         found = iter([(line, 9.0, True), *[(row, 99.0, False)] * 20])
-        monkeypatch.setattr(Reader, "_read_ink", lambda _, ink, known, _steep, found=found: next(found))
-        monkeypatch.setattr(steps, "variants", lambda ink: [ink])
-        reading, _ = reader._read_picture(clean[0], single=False, edges=edges)
+        monkeypatch.setattr(InkReader, "read", lambda _, ink, known, _steep, found=found: next(found))
+        monkeypatch.setattr(search, "variants", lambda ink: [ink])
+        reading, _ = reader._read_picture(clean[0], Sought(edges=edges))
         assert [d.digit for d in reading.digits] == [d.digit for d in expected.digits]
     asked = []
-    monkeypatch.setattr(Reader, "_read_picture", lambda *_, **how: (asked.append(how.get("edges", False)), (row, False))[1])
+    monkeypatch.setattr(Reader, "_read_picture", lambda _, picture, sought: (asked.append(sought.edges), (row, False))[1])
     reader.read(on_a_table(clean[0])[0])
     assert asked[:2] == [False, True]  # the sheet alone, and all of the picture
     reader.read(clean[0])
@@ -48,7 +49,7 @@ def test_the_lit_part_of_a_page_is_not_read_for_itself(clean, reader, monkeypatc
     mask = np.zeros((height, width), np.uint8)
     mask[: round(share * height)] = 1
     lit = Sheet(picture[: round(share * height)].copy(), (0, 0, width, round(share * height)), mask, doubtful)
-    monkeypatch.setattr(steps, "find_sheet", lambda _: lit)
+    monkeypatch.setattr(page, "find_sheet", lambda _: lit)
     looked, read_picture = [], Reader._read_picture
     monkeypatch.setattr(Reader, "_read_picture", lambda *a, **k: (looked.append(a), read_picture(*a, **k))[1])
     assert reader.read(picture).lines() == truth
@@ -64,9 +65,9 @@ def test_a_sheet_on_a_table_is_found(clean, reader, monkeypatch):
     assert alone.shape == (found[3], found[2], 3)
     assert alone.min() > 50  # nothing of the table
     tried: list[find.Ink] = []
-    real = reader._read_ink
+    real = reader.ink_reader.read
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Reader, "_read_ink", lambda _, ink, known, steep: tried.append(ink) or real(ink, known, steep))
+        patch.setattr(InkReader, "read", lambda _, ink, known, steep: tried.append(ink) or real(ink, known, steep))
         assert reader.read(table).lines() == clean[1]
         assert {ink.mask.shape for ink in tried} == {
             size.fit(alone)[0].shape[:2]
@@ -83,14 +84,14 @@ def test_a_sheet_on_a_table_is_found(clean, reader, monkeypatch):
     monkeypatch.setattr(
         Reader,
         "_read_picture",
-        lambda _, picture, single, **how: (Reading([one] * (picture.shape == alone.shape)), True),
+        lambda _, picture, sought: (Reading([one] * (picture.shape == alone.shape)), True),
     )
     assert reader.read(table).digits[0].box == (found[0] + 5, found[1] + 7, 20, 30)
     # So it does where it holds one digit.
     monkeypatch.setattr(
         Reader,
         "_read_picture",
-        lambda _, picture, single, **how: (Reading([one] * (single and picture.shape == alone.shape)), True),
+        lambda _, picture, sought: (Reading([one] * (sought.single and picture.shape == alone.shape)), True),
     )
     assert reader.read(table).digits[0].box == (found[0] + 5, found[1] + 7, 20, 30)
     # A shadow's edge looks like a sheet's: where the whole picture reads better it stays.
@@ -98,8 +99,8 @@ def test_a_sheet_on_a_table_is_found(clean, reader, monkeypatch):
     monkeypatch.setattr(
         Reader,
         "_read_picture",
-        lambda _, picture, single, **how: (
-            Reading([] if single else [one] if picture.shape == alone.shape else [half_sure] * 2),
+        lambda _, picture, sought: (
+            Reading([] if sought.single else [one] if picture.shape == alone.shape else [half_sure] * 2),
             False,
         ),
     )
@@ -116,10 +117,10 @@ def test_a_light_part_of_a_page_in_shadow_is_a_doubtful_sheet(clean, reader, mon
     in_a_hurry: list[bool] = []
     real = Reader._read_picture
 
-    def read(self, some, *, hurried=False, **how):
+    def read(self, some, sought):
         if some.shape == picture.shape:
-            in_a_hurry.append(hurried)
-        return real(self, some, hurried=hurried, **how)
+            in_a_hurry.append(sought.hurried)
+        return real(self, some, sought)
 
     monkeypatch.setattr(Reader, "_read_picture", read)
     for around, doubtful in ((0.4 * page, True), (0.4 * page * blue, False), (0.4 * page * grain, False)):
@@ -183,7 +184,7 @@ def test_a_sheet_counts_where_the_table_alone_reads_surely(clean, reader, monkey
     x, y = find_sheet(table).box[:2]
     wood = [one_read(8, 1, 1)]
 
-    def read(_, picture, single, **how):
+    def read(_, picture, _sought):
         if picture.shape == alone:
             return Reading([one_read(k, 40 * k, 20, confidence=0.98) for k in range(3, 6)]), False
         return Reading(list(wood)), True
@@ -200,10 +201,10 @@ def test_where_the_sheet_is_all_the_table_is_not_looked_at(clean, reader, monkey
     alone = find_sheet(table).alone.shape
     asked = []
 
-    def read(_, picture, single, **how):
-        asked.append((picture.shape == alone, single))
+    def read(_, picture, sought):
+        asked.append((picture.shape == alone, sought.single))
         digit = 3 if picture.shape == alone else 7
-        return Reading([] if single else [one_read(digit, 200, 100), one_read(digit, 300, 200)]), True
+        return Reading([] if sought.single else [one_read(digit, 200, 100), one_read(digit, 300, 200)]), True
 
     monkeypatch.setattr(Reader, "_read_picture", read)
     assert reader.read(table).lines() == ["3", "3"]

@@ -6,7 +6,8 @@ import pytest
 
 from experiments import mnist
 from experiments.reader import nets, size
-from experiments.reader.page import Reader
+from experiments.reader.ink_reader import InkReader
+from experiments.reader.search import Search
 
 
 @pytest.fixture(scope="module")
@@ -104,10 +105,8 @@ def test_an_empty_page_is_looked_at_as_it_is(height, width):
 def test_large_digits_are_read_at_a_smaller_size_and_their_boxes_are_the_pictures(digits, reader, monkeypatch):
     ink, text = written(digits, some_rows(), 110)
     seen = []
-    real = Reader._read_ink
-    monkeypatch.setattr(
-        Reader, "_read_ink", lambda self, ink, *more: seen.append(max(ink.mask.shape)) or real(self, ink, *more)
-    )
+    real = InkReader.read
+    monkeypatch.setattr(InkReader, "read", lambda self, ink, *more: seen.append(max(ink.mask.shape)) or real(self, ink, *more))
     reading = reader.read(picture_of(ink))
     assert reading.lines() == text
     assert seen
@@ -121,9 +120,11 @@ def test_large_digits_are_read_at_a_smaller_size_and_their_boxes_are_the_picture
 def test_where_digits_turn_out_to_be_low_the_picture_is_read_as_it_is(digits, reader, monkeypatch):
     ink, text = written(digits, some_rows(4), 38)
     sides = []
-    real = Reader._read_at
+    real = Search.__init__
     monkeypatch.setattr(
-        Reader, "_read_at", lambda self, picture, side, **how: sides.append(side) or real(self, picture, side, **how)
+        Search,
+        "__init__",
+        lambda self, nets, some, side, how: sides.append(side) or real(self, nets, some, side, how),
     )
     monkeypatch.setattr(size, "side_enough", lambda _: size.WORKING_SIDE)  # as where something on it is taken for digits
     assert reader.read(picture_of(ink)).lines() == text

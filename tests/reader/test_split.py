@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from experiments.paper import make_page
-from experiments.reader import page as steps
-from experiments.reader import seams, split
+from experiments.reader import judge, seams, split
 from experiments.reader.judge import link
 from experiments.reader.nets import Nets
 
@@ -168,8 +167,8 @@ def test_a_pair_is_judged_as_one(digits, reader, monkeypatch):
     page = make_page(*digits, [0, 1], "touching", np.random.default_rng(1))
     assert page.digits[0].partner == 1
     linked = []
-    monkeypatch.setattr(steps.judge, "link", lambda found, sure, unit: linked.append(max(sure)) or link(found, sure, unit))
-    monkeypatch.setattr(steps.judge, "unlike", lambda chosen, ink, sure: np.array([0.0, 9.0], np.float32)[: len(chosen)])
+    monkeypatch.setattr(judge, "link", lambda found, sure, unit: linked.append(max(sure)) or link(found, sure, unit))
+    monkeypatch.setattr(judge, "unlike", lambda chosen, ink, sure: np.array([0.0, 9.0], np.float32)[: len(chosen)])
     assert len(reader.read(page.image).digits) == 2  # the odd half, too
     assert linked[0] > 0.85  # no piece of something else
 
