@@ -138,3 +138,20 @@ def test_the_state_of_every_kind_of_generator_is_fit_for_json(kind):
     batches.load_state_dict(batches.state_dict())
     for _ in range(2):  # the rest of the pass, and the next one
         assert [b.tolist() for (b,) in again] == [b.tolist() for (b,) in batches]
+
+
+def test_a_batch_whose_transform_failed_was_not_given_out():
+    fails = [True]
+
+    def transform(x):
+        if x[0] == 2 and fails.pop():
+            raise OSError("a photograph that cannot be read")
+        return x.tolist()
+
+    batches = Batches(np.arange(6), batch_size=2, rng=None, transform=transform)
+    given = []
+    with pytest.raises(OSError, match="photograph"):
+        given.extend(iter(batches))
+    resumed = Batches(np.arange(6), batch_size=2, rng=None, transform=lambda x: x.tolist())
+    resumed.load_state_dict(batches.state_dict())
+    assert [*resumed] == [[2, 3], [4, 5]]

@@ -59,3 +59,8 @@ def test_nothing_goes_forward_and_backward_or_is_refused_in_words(function, shap
     for tensor in tensors:
         assert tensor.grad.shape == tensor.shape
         assert np.isfinite(tensor.grad).all()
+
+
+def test_the_loss_of_no_samples_and_no_classes_is_nothing():
+    for smoothing in (0.0, 0.1):
+        assert F.cross_entropy(np.zeros((0, 0)), np.zeros(0, int), "sum", smoothing).item() == 0

@@ -4,6 +4,7 @@ This file is long because the tool has many faces, each with a few small tests.
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -807,3 +808,21 @@ def test_what_a_function_warns_of_at_drawn_inputs_is_not_printed_again_and_again
 
     assert fuzz_grad(mean, tensors((1,)), max_examples=10)
     assert not recwarn.list
+
+
+def test_a_report_of_the_first_example_does_not_say_that_nothing_was_compared():
+    report = fuzz_grad(lambda x: (np.sin(x), lambda g: g * np.cos(x) * 1.5), seed=0, raise_error=False)
+    assert not report.kinds
+    assert "none before the wrong one" in str(report)
+    assert "no slope was compared" not in str(report)
+    with pytest.raises(DtypeError, match="inputs must be a Hypothesis strategy of arguments, got int"):
+        fuzz_grad(np.sin, 5)
+
+
+def test_a_reader_that_has_enough_is_no_error():
+    command = [sys.executable, "-m", "tinygrad_lite.fuzz", "--list", "add"]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered) as process:
+        process.stdout.close()
+        words = process.stderr.read()
+    assert (process.returncode, words) == (141, b"")

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import tinygrad_lite.functional as F
-from tinygrad_lite.errors import GradientError, ShapeError
+from tinygrad_lite import Tensor
+from tinygrad_lite.errors import DtypeError, GradientError, ShapeError
 from tinygrad_lite.fuzz.project import SPECS
 from tinygrad_lite.gradcheck import check_grad, directional, lay_out
 from tinygrad_lite.gradcheck.layout import LAYOUTS, array_code, layout_of
@@ -391,3 +392,23 @@ def test_numbers_next_to_nothing_may_differ_from_the_reference_in_their_last_bit
 def test_a_slope_needs_a_distance(scale):
     with pytest.raises(ShapeError, match="directional: scale must be a positive number, got"):
         directional(abs, scale=scale)
+
+
+def test_a_gradient_of_another_shape_is_called_so_and_not_infinite():
+    def product(x, w):
+        return x * w, lambda g: (g * w, g * x)
+
+    report = check_grad(product, np.array([2.0, 3.0]), np.array(1.5), raise_error=False)
+    assert {failure.name for failure in report.failures} == {"shape"}
+    assert "gradient has shape (2,), its argument ()" in str(report)
+    assert not check_grad(product, np.array([2.0, 3.0]), np.array(1.5), properties=["value"], raise_error=False)
+
+
+def test_a_surrogate_that_is_no_function_is_refused():
+    with pytest.raises(DtypeError, match="surrogate must be a function, got 5"):
+        check_grad(lambda x: (x, lambda g: g), np.ones(2), surrogate=5)
+
+
+def test_a_tensor_is_no_array_to_check_at():
+    with pytest.raises(DtypeError, match=r"no argument .* is a float array \(got \['Tensor'\]\).*of a Tensor its \.data"):
+        check_grad(lambda x: x * x, Tensor([1.0]))

@@ -78,3 +78,15 @@ def test_complex_points_are_refused():
 
 def test_points_far_smaller_than_any_usual_step():
     np.testing.assert_allclose(hvp(F.norm, np.array([1e-35, 0.0]), np.array([0.0, 1.0])), [0, 1e35])
+
+
+def test_directions_of_any_length():
+    for length in (1e-300, 1e300):
+        found = hvp(lambda x: (x**3).sum(), np.array([1.0, 2.0]), np.array([length, 0]))
+        np.testing.assert_allclose(found, [6 * length, 0], rtol=1e-14)
+
+
+@pytest.mark.parametrize("result", [3.0, np.ones(1)])
+def test_what_gives_no_tensor_is_refused(result):
+    with pytest.raises(DtypeError, match=f"hvp: fn must give a Tensor, got {type(result).__name__}"):
+        hvp(lambda x: result, np.ones(2), np.ones(2))

@@ -1,4 +1,7 @@
-"""What may be done to leaves: changed in place, frozen, copied, shared; and that no gradient is lost on the way."""
+"""What may be done to leaves: changed in place, frozen, copied, shared; and that no gradient is lost on the way.
+
+This file is long because there are many ways to get at the array of a leaf, and each has its test.
+"""
 
 import copy
 import pickle
@@ -263,6 +266,74 @@ def test_what_was_computed_from_a_constant_keeps_its_values():
         np.testing.assert_array_equal(x.grad, slope)
     np.testing.assert_array_equal(constant.data, [20, 30])
     np.testing.assert_array_equal(layer.weight.data, before + 1)
+
+
+@pytest.mark.parametrize("change", ["step", "operator", "load", "average"])
+@pytest.mark.parametrize("how", ["frozen", "detached", "shared", "reshaped", "transposed", "indexed", "a rule's view"])
+def test_what_used_a_leaf_as_a_constant_keeps_its_values(how, change):
+    """As a generator's loss does that is computed while the discriminator is frozen, which then makes a step before it."""
+    model, x = nn.Linear(2, 1, bias=False), leaf([1.0, 2.0])
+    average = optim.AveragedModel(model)
+    used = average.module if change == "average" else model
+    p, before = used.weight, used.weight.data.copy()
+    if how == "frozen":
+        p.requires_grad = False
+        constant = p
+    elif how == "detached":
+        constant = p.detach()
+    elif how == "shared":
+        constant = copy.copy(p)
+        constant.requires_grad = False
+    else:
+        with no_grad():
+            ways = {"reshaped": lambda: p.reshape(2), "transposed": lambda: p.T, "indexed": lambda: p[0]}
+            constant = ways.get(how, lambda: apply(lambda a: (a[:], lambda g: g), p))()
+    loss = (x.reshape(constant.shape) * constant).sum()
+    p.requires_grad = True
+    other = copy.copy(p) if how == "shared" else None
+    (used(np.ones((1, 2), np.float32)) * 1.0).sum().backward()
+    array = p.data
+    match change:
+        case "step":
+            optim.SGD([p], lr=1.0).step()
+        case "operator":
+            with no_grad():
+                p += 1
+        case "load":
+            used.load_state_dict({"weight": before + 1})
+        case "average":
+            with no_grad():
+                model.weight += 5
+            average.update_parameters(model)
+    assert (p.data != before).all()
+    loss.backward()
+    np.testing.assert_array_equal(x.grad, before[0])
+    if other is not None:
+        np.testing.assert_array_equal(other.data, before)
+    kept = p.data
+    with no_grad():
+        p += 1
+    assert p.data is kept is not array  # a copy once, not at every change
+
+
+def test_a_constant_that_becomes_a_leaf_is_changed_for_itself_alone():
+    x, c = leaf([1.0, 2.0]), Tensor([3.0, 4.0])
+    used = (x * c).sum()
+    c.requires_grad = True
+    used += (x * c).sum()
+    y = x.detach()
+    y.requires_grad = True
+    with no_grad():
+        y *= 10
+    np.testing.assert_array_equal(x.data, [1, 2])
+    used.backward()
+    np.testing.assert_array_equal(x.grad, [6, 8])
+    np.testing.assert_array_equal(c.grad, [1, 2])
+    again = (x * c.detach()).sum()
+    with no_grad():
+        c *= 10
+    again.backward()
+    np.testing.assert_array_equal(x.grad, [9, 12])
 
 
 def test_numpy_does_not_write_into_what_is_recorded():

@@ -97,3 +97,28 @@ def test_rows_and_channels_are_normalised_whatever_their_size(size, per_row):
         np.testing.assert_allclose(variance, expected.astype(np.float32), rtol=1e-5)
     for found, right in zip(single, double, strict=True):
         np.testing.assert_allclose(found, right, rtol=0, atol=2e-6 * np.abs(right).max())
+
+
+@pytest.mark.parametrize("shape", [(300_000, 3), (2, 100_001, 2), (2500, 1, 40)])
+def test_long_sums_keep_their_digits(shape):
+    """NumPy adds one after the other along an axis that is not innermost in memory, and is off by ten times as much."""
+    x = np.random.default_rng(0).uniform(1, 2, shape).astype(np.float32)
+    exact, axis = x.astype(np.float64), int(np.argmax(shape))
+    rows = Tensor(np.zeros((1, *shape[1:]) if axis == 0 else (shape[0], 1, *shape[2:]), np.float32), requires_grad=True)
+    (rows * x).sum().backward()
+    wide = exact.sum(axis, keepdims=True)
+    for found, right in (
+        (F.sum(x, axis), wide.squeeze(axis)),
+        (F.mean(x, axis), exact.mean(axis)),
+        (F.var(x, axis), exact.var(axis, ddof=1)),
+        (F.norm(x, dim=axis), np.sqrt((exact**2).sum(axis))),
+        (rows.grad, wide),
+    ):
+        np.testing.assert_allclose(np.asarray(found), right, rtol=2e-6)
+
+
+def test_relu_of_truth_values_is_the_same_for_few_and_many():
+    for size in (2, 600_000):
+        x = np.arange(size) % 2 == 0
+        assert F.relu(x).dtype == bool
+        np.testing.assert_array_equal(F.relu(x).data, x)

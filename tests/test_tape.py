@@ -496,6 +496,9 @@ def test_a_rule_gives_one_array():
             DtypeError, match=rf"apply: the output of halves must be one array, got a {kind.__name__} of 2; join"
         ):
             apply(halves, leaf(1.0, 2.0, 3.0))
+    for nothing in (None, "abc", {}):
+        with pytest.raises(DtypeError, match="apply: the output of <lambda> must be an array of numbers, got"):
+            apply(lambda x, out=nothing: (out, lambda g: g), leaf(1.0))
 
 
 # -- no_grad -----------------------------------------------------------------------------------------------------------

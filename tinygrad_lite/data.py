@@ -79,7 +79,6 @@ class Batches:
         position = self.position  # each pass has its own: two may go side by side
         while position < len(self):
             start = position * self.batch_size
-            self.position = position = position + 1
             place: Any = slice(start, start + self.batch_size)
             if self.independent and self.rng is not None:
                 place = self.rng.choice(self.size, min(self.batch_size, self.size), replace=False)
@@ -87,7 +86,9 @@ class Batches:
                 place = order[place]
             # Never a view of them, which a slice alone would be.
             batch = tuple(a[place].copy() if isinstance(place, slice) else a[place] for a in self.arrays)
-            yield self.transform(*batch) if self.transform else batch
+            given = self.transform(*batch) if self.transform else batch
+            self.position = position = position + 1
+            yield given
 
     def state_dict(self) -> dict[str, Any]:
         """Where in which pass we are, and the generator's state, all of it plain numbers (fit for JSON)."""

@@ -387,8 +387,8 @@ def conv2d(
 def max_pool2d(x: Data, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1) -> Tensor:
     """Largest pixel of each window. x (n, c, h, w) -> (n, c, h_out, w_out), sizes as for conv2d.
 
-    stride defaults to kernel_size; the border is -inf and beats no number; of equal pixels the first, row by row, gets the
-    gradient.
+    stride defaults to kernel_size; the border is -inf and beats no finite number; of equal pixels the first, row by row, gets
+    the gradient. In a window with NaN any of its pixels may get it.
 
     Raises
     ------

@@ -51,11 +51,10 @@ def hvp(fn: Callable[[Tensor], Tensor], x: ArrayLike | Tensor, v: ArrayLike) -> 
     largest = float(np.abs(direction).max(initial=0))
     if not largest:
         return np.zeros(point.shape)
-    step = STEP / largest
-    leaf = Tensor(point + 1j * step * direction, requires_grad=True)
+    leaf = Tensor(point + 1j * STEP * (direction / largest), requires_grad=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error", np.exceptions.ComplexWarning)
-        found = _second(fn, leaf) / step
+        found = _second(fn, leaf) / STEP * largest
     with np.errstate(all="ignore"):  # complex numbers have a root of -1
         defined = np.isfinite(as_tensor(fn(Tensor(point))).data).all()
     return found if defined else np.full(point.shape, np.nan)
@@ -72,6 +71,8 @@ def _second(fn: Callable[[Tensor], Tensor], leaf: Tensor) -> Array:
     """Imaginary part of the gradient of fn at a complex leaf."""
     try:
         out = fn(leaf)
+        if not isinstance(out, Tensor):
+            raise DtypeError(f"hvp: fn must give a Tensor, got {type(out).__name__}; use operations of Tensors all the way.")
         if out.data.size != 1:
             raise ShapeError(f"hvp: fn must give one number, got shape {out.shape}; sum it, or weigh its elements.")
         if out.data.dtype.kind != "c":

@@ -88,7 +88,7 @@ class Optimizer:
                     moving.append((p, grad, group, state))
         for p, grad, group, state in moving:
             p._will_change()
-            self._update(p.data, grad, group, state)
+            self._update(p.data, grad.conj() if grad.dtype.kind == "c" else grad, group, state)  # uphill is conj(dL/dz)
 
     def _check_parameter(self, p: Tensor, state: Mapping[str, Any]) -> None:
         """Refuse one whose array was replaced by another with which no step can be done."""
@@ -321,6 +321,8 @@ class AveragedModel:
 
     def update_parameters(self, model: Any) -> None:
         """Move the average towards the model's parameters. Call it after each optimiser step."""
+        if not callable(getattr(model, "named_parameters", None)) or isinstance(model, type):
+            raise DtypeError(f"update_parameters: model must be a Module, got {model!r:.80}.")
         wanted, given = ([p.shape for p in m.parameters()] for m in (self.module, model))
         if wanted != given:
             raise ShapeError(f"update_parameters: expected a model with parameters of shapes {wanted}, got {given}.")

@@ -43,12 +43,15 @@ class Node:
 
 
 class Leaf(Node):
-    """Where a gradient ends: it is collected here. `stale` once the values that it stands for were changed in place."""
+    """Where a gradient ends: it is collected here. `stale` once the values that it stands for were changed in place.
 
-    __slots__ = ("grad", "stale")
+    `lent` where somebody may have the array of these values who is not on the tape: a constant, or what was computed from one.
+    """
+
+    __slots__ = ("grad", "lent", "stale")
 
     def __init__(self) -> None:
-        self.parents, self.vjp, self.stale = (), None, False
+        self.parents, self.vjp, self.stale, self.lent = (), None, False, False
         self.grad: Array | None = None
 
     def successor(self) -> "Leaf":

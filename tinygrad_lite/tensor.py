@@ -62,6 +62,7 @@ class Tensor:
         self._frozen: tape.Leaf | None = None  # where its gradient went before; what was computed has no such attribute
         if _check.flag("Tensor", "requires_grad", requires_grad):
             self.requires_grad = True
+            self._lend(False)
 
     @property
     def requires_grad(self) -> bool:
@@ -80,6 +81,7 @@ class Tensor:
             )
         if value and self._node is None:
             self._node = getattr(self, "_frozen", None) or tape.Leaf()
+            self._lend()  # to what was computed from it as a constant
         elif not value and self._node is not None:
             self._frozen, self._node = cast(tape.Leaf, self._node), None  # what was computed before still finds its leaf
 
@@ -90,7 +92,10 @@ class Tensor:
 
     @property
     def grad(self) -> Array | None:
-        """Gradient of a leaf, of the shape and dtype of its data; None before backward()."""
+        """Gradient of a leaf, of the shape and dtype of its data; None before backward().
+
+        Of a complex leaf z the derivative dL/dz, which a complex step needs; PyTorch gives its conjugate.
+        """
         node = self._node
         grad = node.grad if isinstance(node, tape.Leaf) else None
         if grad is not None and (grad.dtype != self.data.dtype or grad.shape != self.data.shape):
@@ -193,7 +198,8 @@ class Tensor:
                 node.grad = None
 
     def detach(self) -> "Tensor":
-        """Return the same data (not a copy) as a tensor without history."""
+        """Return the same data (not a copy) as a tensor without history, which keeps them when a leaf is changed in place."""
+        self._lend()
         return _wrap(self.data)
 
     def numpy(self) -> Array:
@@ -268,6 +274,7 @@ class Tensor:
     def __copy__(self) -> "Tensor":
         """Give a leaf of its own, with the same data (not a copy), and no gradient yet."""
         self.__reduce_ex__(4)  # refuses what was computed
+        self._lend()
         result = _new(type(self))
         result.data, result._node, result._frozen = self.data, None, None
         result.requires_grad = self.requires_grad
@@ -407,12 +414,17 @@ class Tensor:
         What was computed from a constant, which no leaf on the tape stands for, keeps the old values.
         """
         leaf = cast("tape.Leaf | None", self._node or self._frozen)
+        if self._node is None or (leaf is not None and leaf.lent):
+            self.data = self.data.copy("K")
         if leaf is not None:
             self._frozen = fresh = leaf.successor()
             if self._node is not None:
                 self._node = fresh
-        if self._node is None:
-            self.data = self.data.copy("K")
+
+    def _lend(self, lent: bool = True) -> None:
+        """Note that somebody who is not on the tape has this leaf's array now; or that nobody has."""
+        if isinstance(self._node, tape.Leaf):
+            self._node.lent = lent
 
     def __neg__(self) -> "Tensor":
         return _apply(elementwise.neg, self)
@@ -466,7 +478,7 @@ class Tensor:
 
     def relu(self) -> "Tensor":
         """max(x, 0)."""
-        return _apply_wanted(activation.relu, self)
+        return self if self.data.dtype.kind == "b" else _apply_wanted(activation.relu, self)
 
     def clip(self, min: float | None = None, max: float | None = None) -> "Tensor":
         """X limited to [min, max]; see functional.clip."""
@@ -681,6 +693,10 @@ def apply(rule: Rule, *tensors: Tensor, **static: Any) -> Tensor:
             f"apply: the output of {_name(rule)} must be one array, got a {type(out).__name__} of {len(out)}; "
             "join them into one, or write a rule for each."
         )
+    if np.asarray(out).dtype.kind not in "biufc":
+        raise DtypeError(f"apply: the output of {_name(rule)} must be an array of numbers, got {out!r:.80}.")
+    if not state.recording:
+        _lend_views(out, tensors)
     return _recorded(out, _checked(vjp, rule, tensors), parents, any(parents))
 
 
@@ -716,7 +732,16 @@ def _apply(rule: Rule, *tensors: Tensor, **static: Any) -> Tensor:
     except Exception as error:
         _explain(error, rule, tensors)
         raise
+    if not state.recording:
+        _lend_views(out, tensors)
     return _recorded(out, vjp, parents, any(parents))
+
+
+def _lend_views(out: Any, tensors: tuple[Tensor, ...]) -> None:
+    """Note of leaves whose array, or a part of it, is the result of what is not recorded."""
+    for tensor in tensors:
+        if isinstance(tensor._node, tape.Leaf) and np.may_share_memory(out, tensor.data):
+            tensor._lend()
 
 
 def _recorded(out: Any, vjp: Vjp, parents: tuple[Node | None, ...], wanted: bool) -> Tensor:

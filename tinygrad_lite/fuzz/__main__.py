@@ -5,6 +5,7 @@ import contextlib
 import importlib
 import json
 import math
+import os
 import sys
 import time
 import traceback
@@ -47,7 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--selftest", action="store_true", help="fuzz the catalogue of wrong rules, which must all be caught")
     args = parser.parse_args(argv)
     try:
-        return _replay(Path(args.replay)) if args.replay else _fuzz(args)
+        status = _replay(Path(args.replay)) if args.replay else _fuzz(args)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever reads has enough, as `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that nothing fails at the end either
+        return 141  # as shells have it
     except (Exception, SystemExit) as error:  # code of somebody else runs in there; what it raises is no wrong gradient
         parser.error(_words(error))
 
@@ -192,7 +198,8 @@ def _with_bar(jobs: list[tuple[str, Any, str]], quiet: bool) -> Iterable[tuple[s
 
 def _row(report: FuzzReport) -> dict[str, Any]:
     return {
-        "right": bool(report), "examples": report.examples, "decided": round(report.decided, 4), "kinds": dict(report.kinds),
+        "right": bool(report), "examples": report.examples, "kinds": dict(report.kinds),
+        "decided": round(report.decided, 4) if report.kinds else None,
         "worst excess": report.largest if not report else report.excess,
         "seconds": round(report.seconds, 2), "seed": report.seed,
         "property": None if report.failure is None else report.failure.worst.name,
@@ -206,7 +213,7 @@ def _print_table(found: list[tuple[str, FuzzReport]]) -> None:
         row = _row(report)
         kinds = ", ".join(f"{count} {kind}" for kind, count in report.kinds.most_common())
         verdict = "right" if report else "WRONG"
-        print(f"{name:28.28} {verdict:5} {row['examples']:8} {row['decided']:8.1%} {row['worst excess']:12.2g} "
+        print(f"{name:28.28} {verdict:5} {row['examples']:8} {report.decided:8.1%} {row['worst excess']:12.2g} "
               f"{row['seconds']:8.1f}  {kinds if report else row['property']}")  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from hypothesis import target as steer
 from hypothesis.errors import FlakyFailure
 
 from tinygrad_lite import _check
-from tinygrad_lite.errors import GradientError
+from tinygrad_lite.errors import DtypeError, GradientError
 from tinygrad_lite.fuzz.infer import REFUSED, infer
 from tinygrad_lite.fuzz.report import FuzzReport
 from tinygrad_lite.fuzz.strategies import Arguments, Strategy
@@ -200,7 +200,7 @@ class _Check:
         given_or_inferred: tuple[Any, str] = (inputs, "") if inputs is not None else infer(fn, backend)
         self.inputs, self.inferred = given_or_inferred
         if not isinstance(self.inputs, Strategy):
-            raise TypeError(
+            raise DtypeError(
                 f"fuzz_grad: inputs must be a Hypothesis strategy of arguments, got {type(inputs).__name__}; "
                 "make one with tensors(), broadcast(2), st.tuples(...), or check one point with check_grad."
             )

@@ -58,7 +58,8 @@ class FuzzReport:
     def __str__(self) -> str:
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.most_common())
         lines = [str(self.failure)] if self.failure is not None else [self.undecided or f"{self.name}: gradient right"]
-        looked = f"{self.decided:.1%} decided: {kinds}" if kinds else "no slope was compared"
+        none = "no slope was compared" if self.failure is None else "none before the wrong one"
+        looked = f"{self.decided:.1%} decided: {kinds}" if kinds else none
         lines.append(f"  fuzzed      {self.examples} examples; {looked}")
         if self.failure is not None:
             lines[-1] += f"; largest excess {self.largest:.3g}" if self.largest > 1 else ""

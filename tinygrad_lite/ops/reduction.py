@@ -10,6 +10,7 @@ import numpy as np
 from tinygrad_lite import _check
 from tinygrad_lite._types import Array, RuleResult
 from tinygrad_lite.errors import ShapeError
+from tinygrad_lite.ops.elementwise import summed
 from tinygrad_lite.ops.half import in_single
 
 Axes = tuple[int, ...]
@@ -36,7 +37,7 @@ def sum(x: Array, *, axes: Axes, keepdim: bool = False) -> RuleResult:
     def vjp(g: Array) -> tuple[Array, ...]:  # every term has slope 1
         return (np.broadcast_to(g.reshape(_kept(x.shape, axes)), x.shape),)
 
-    return x.sum(axis=axes, keepdims=keepdim, dtype=_wide(x)), vjp
+    return summed(x, axes, keepdims=keepdim, dtype=_wide(x)), vjp
 
 
 @in_single
@@ -55,7 +56,7 @@ def deviations(x: Array, axes: Axes) -> Array:
     Axes may count from the end here.
     """
     shifted = x - x[tuple(slice(0, 1) if {i, i - x.ndim} & {*axes} else slice(None) for i in range(x.ndim))]
-    shifted -= shifted.mean(axis=axes, keepdims=True)
+    shifted -= summed(shifted, tuple(axis % x.ndim for axis in axes), keepdims=True) / _count(x.shape, axes)
     return np.asarray(shifted)
 
 
@@ -64,7 +65,7 @@ def var(x: Array, *, axes: Axes, correction: int = 1, keepdim: bool = False) -> 
     """Rule for the sum of squared deviations from the mean, divided by (count - correction)."""
     count = _degrees("var", x, axes, correction)
     centred = deviations(x, axes)
-    out = (centred * centred).sum(axis=axes, keepdims=keepdim) / count
+    out = summed(centred * centred, axes, keepdims=keepdim) / count
 
     def vjp(g: Array) -> tuple[Array, ...]:  # the mean's own slope drops out: deviations sum to 0
         return (g.reshape(_kept(x.shape, axes)) * (2 / count) * centred,)
@@ -87,7 +88,7 @@ def norm(x: Array, *, axes: Axes, keepdim: bool = False) -> RuleResult:
     largest = np.abs(x.real).max(axis=axes, keepdims=True, initial=0)  # squares of x / largest cannot overflow
     largest = np.where((largest == 0) | np.isinf(largest), 1, largest).astype(x.real.dtype)
     scaled = x / largest
-    length = np.sqrt((scaled * scaled).sum(axis=axes, keepdims=True))
+    length = np.sqrt(summed(scaled * scaled, axes, keepdims=True))
 
     def vjp(g: Array) -> tuple[Array, ...]:  # d|x| = x.dx / |x|
         return (g.reshape(length.shape) * (scaled / np.where(length == 0, 1, length)),)

@@ -77,12 +77,13 @@ def nll_loss(
     _check.one_of(name, "reduction", reduction, ("mean", "sum", "none"))
     smoothing = _check.number(name, "label_smoothing", label_smoothing, 0, 1)
     classes = log_probs.shape[1]
+    spread = smoothing / max(1, classes)
     targets = _check.class_indices(name, targets, classes, log_probs.shape[:1] + log_probs.shape[2:])
     # One row a sample and place: (n, ..., c). Of each the number at its target.
     rows, place = log_probs.transpose(0, *range(2, log_probs.ndim), 1), (np.arange(targets.size), targets.reshape(-1))
     losses = -(1 - smoothing) * rows.reshape(targets.size, classes)[place].reshape(targets.shape)
     if smoothing:
-        losses = losses - smoothing / classes * log_probs.sum(axis=1)
+        losses = losses - spread * log_probs.sum(axis=1)
     if reduction == "mean":
         _check.not_empty(name, "log_probs", losses, "the mean loss")
     share = 1 / losses.size if reduction == "mean" else 1.0
@@ -93,7 +94,7 @@ def nll_loss(
         g_rows = np.zeros((targets.size, classes), each.dtype)
         g_rows[place] = each * (1 - smoothing)
         if smoothing:
-            g_rows += each[:, None] * (smoothing / classes)
+            g_rows += each[:, None] * spread
         return (g_rows.reshape(rows.shape).transpose(0, rows.ndim - 1, *range(1, rows.ndim - 1)),)
 
     return out, vjp
