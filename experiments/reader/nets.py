@@ -55,25 +55,28 @@ class Nets:
             likely[top : top + BAND] = seen[top - start : stop - start, :width][:BAND]
         return likely
 
-    def ink_in(self, picture: NDArray[np.uint8], boxes: list[Box]) -> Floats:
+    def ink_in(self, picture: NDArray[np.uint8], boxes: list[Box], high: int = HIGH) -> Floats:
         """Say how likely there is ink in boxes of a picture (h, w, 3), (boxes,) in [0, 1]: in a tenth of each; 1 without a net.
 
-        The picture is looked at around each box, in the size at which boxes of like height are about HIGH, for the net knows
-        no wider strokes.
+        The picture is looked at around each box, in the size at which boxes of like height are about so `high`, for the net
+        knows no wider strokes.
         """
         result = np.ones(len(boxes), np.float32)
         heights = np.array([h for _, _, _, h in boxes], float)
         groups = np.round(np.log2(heights / np.median(heights)) / 2) if self.ink and boxes else heights[:0]
         for group in np.unique(groups):
             these = np.flatnonzero(groups == group)
-            factor = min(HIGH / float(np.median(heights[these])), LARGER, LONG_SIDE / max(picture.shape[:2]))
+            factor = min(high / float(np.median(heights[these])), LARGER, LONG_SIDE / max(picture.shape[:2]))
             how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-            sized = np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=how), np.uint8)
+            corners = np.array([(x, y, x + w, y + h) for x, y, w, h in (boxes[i] for i in these)])
+            west, north = (max(0, int(start - NEAR / factor)) for start in corners.min(axis=0)[:2])
+            east, south = (int(stop + NEAR / factor) + 1 for stop in corners.max(axis=0)[2:])
+            sized = cv2.resize(picture[north:south, west:east], None, fx=factor, fy=factor, interpolation=how)
             for i in these:
-                x, y, w, h = (int(side * factor) for side in boxes[i])
+                x, y, w, h = (int(side * factor) for side in (boxes[i][0] - west, boxes[i][1] - north, *boxes[i][2:]))
                 x, y = min(x, sized.shape[1] - 1), min(y, sized.shape[0] - 1)
                 left, top = max(0, x - NEAR) // STEP * STEP, max(0, y - NEAR) // STEP * STEP
-                likely = self.ink_on(sized[top : y + h + 1 + NEAR, left : x + w + 1 + NEAR])
+                likely = self.ink_on(np.asarray(sized, np.uint8)[top : y + h + 1 + NEAR, left : x + w + 1 + NEAR])
                 if likely is not None:
                     result[i] = np.percentile(likely[y - top :, x - left :][: h + 1, : w + 1], 90)
         return result

@@ -19,6 +19,7 @@ from models.lenet import LeNet
 from models.pair import PairNet
 
 INK = 0.4  # likely: of 6,000 digits on kept-out pages none had less, and of what was read on empty ones next to nothing more
+SMALLER = 35  # pixels: a digit's height at which a wide stroke is seen to be ink that is not in the usual size
 CERTAIN = 0.98  # above this confidence what is read is no rule or edge, unless it is read as a 1
 DOUBTED = 0.6  # below this confidence a picture's one digit may have a shadow's edge for ink
 PIECE = 0.3  # of a digit's height: pieces of it that read surely are higher
@@ -116,13 +117,15 @@ class Reader:
     def _on_ink(self, picture: NDArray[np.uint8], digits: list[Digit]) -> list[Digit]:
         """Give the digits without specks and what the net for ink takes for none: edges of shadows and sheets, rules, grain.
 
-        Where something is surely written only ones, and what is less sure, are looked at: edges and rules are never surer.
+        Where something is surely written only ones, and what is less sure, are looked at: edges and rules are never surer. What
+        is none in the usual size is looked at in a smaller one, for itself, unless it is unsure as a digit, too.
         """
         digits = [d for d in digits if max(d.box[2:]) >= judge.LOWEST]
         written = len(Reading(digits).certain()) > FEW
         asked = [d for d in digits if not written or d.digit == 1 or d.confidence < CERTAIN]
         ink = self.nets.ink_in(picture, [d.box for d in asked])
         gone = [d for d, likely in zip(asked, ink, strict=True) if likely <= INK]
+        gone = [d for d in gone if d.unsure or self.nets.ink_in(picture, [d.box], SMALLER)[0] <= INK]
         if not gone or ink_of_two_shades(find.to_gray(size.fit(picture)[0])):  # it is drawn: all that is there is ink
             return digits
         return [d for d in digits if not any(d is one for one in gone)]

@@ -9,8 +9,8 @@ from experiments import mnist
 from experiments.paper import make_page
 from experiments.reader import find, search
 from experiments.reader.ink_reader import InkReader
-from experiments.reader.nets import Nets
-from experiments.reader.page import Reader
+from experiments.reader.nets import HIGH, Nets
+from experiments.reader.page import SMALLER, Reader
 from experiments.reader.reading import Reading
 from experiments.reader.search import Search, Sought
 from experiments.train_reader import KEPT_OUT
@@ -127,18 +127,31 @@ def test_of_one_guess_too_no_more_ways_to_see_it_are_read_than_it_is_worth(reade
 
 def test_the_net_for_ink_is_asked_of_ones_and_unsure_digits_alone_where_others_are_sure(reader, monkeypatch):
     asked = []
-    monkeypatch.setattr(Nets, "ink_in", lambda _, picture, boxes: asked.append(boxes) or np.zeros(len(boxes)))
+    monkeypatch.setattr(Nets, "ink_in", lambda _, picture, boxes, *high: asked.append((boxes, *high)) or np.zeros(len(boxes)))
     picture = np.random.default_rng(0).integers(0, 255, (300, 400, 3)).astype(np.uint8)
     sure = [one_read(d, 40 * d, 50) for d in range(2, 7)]
     others = [one_read(1, 300, 50), one_read(7, 340, 50, confidence=0.85)]
     assert [d.digit for d in reader._on_ink(picture, [*sure, *others])] == [2, 3, 4, 5, 6]
-    assert asked.pop() == [digit.box for digit in others]
+    boxes = [digit.box for digit in others]
+    assert asked == [(boxes,), (boxes[:1], SMALLER), (boxes[1:], SMALLER)]  # what is none is looked at again, for itself
+    asked.clear()
     assert reader._on_ink(picture, [*sure[:4], *others]) == []  # of so few all
-    assert len(asked.pop()) == 6
+    assert len(asked[0][0]) == 6
+
+
+def test_a_wide_stroke_is_ink_where_it_is_seen_smaller(reader, monkeypatch):
+    """Felt on a sheet, and ones with a foot: rules and edges are none in either size."""
+    digits = [one_read(4, 40, 50), one_read(1, 120, 50), one_read(1, 200, 50), one_read(1, 280, 50, confidence=0.6)]
+    likely = dict(zip([d.box for d in digits], [(0.2, 0.9), (0.9, 0.2), (0.2, 0.3), (0.2, 0.9)], strict=True))
+    monkeypatch.setattr(
+        Nets, "ink_in", lambda _, picture, boxes, high=HIGH: np.array([likely[box][high == SMALLER] for box in boxes])
+    )
+    picture = np.random.default_rng(0).integers(0, 255, (300, 400, 3)).astype(np.uint8)
+    assert reader._on_ink(picture, digits) == digits[:2]
 
 
 def test_where_all_is_sure_an_edge_is_still_no_1(reader, monkeypatch):
-    monkeypatch.setattr(Nets, "ink_in", lambda _, picture, boxes: np.zeros(len(boxes)))
+    monkeypatch.setattr(Nets, "ink_in", lambda _, picture, boxes, *high: np.zeros(len(boxes)))
     sure, edge = [one_read(d, 40 * d, 50) for d in range(2, 8)], one_read(1, 320, 50)
     monkeypatch.setattr(Reader, "_read_picture", lambda *_, **__: (Reading([*sure, edge]), True))
     picture = np.random.default_rng(0).integers(180, 220, (300, 400, 3)).astype(np.uint8)
