@@ -817,6 +817,8 @@ def test_a_report_of_the_first_example_does_not_say_that_nothing_was_compared():
     assert "no slope was compared" not in str(report)
     with pytest.raises(DtypeError, match="inputs must be a Hypothesis strategy of arguments, got int"):
         fuzz_grad(np.sin, 5)
+    with pytest.raises(DtypeError, match="fuzz_grad: surrogate must be a function, got 5"):
+        fuzz_grad(np.sin, surrogate=5)
 
 
 def test_a_reader_that_has_enough_is_no_error():

@@ -314,15 +314,18 @@ class AveragedModel:
     """
 
     def __init__(self, model: Any, decay: float = 0.999) -> None:
-        if not callable(getattr(model, "named_parameters", None)) or isinstance(model, type):
-            raise DtypeError(f"AveragedModel: model must be a Module, got {model!r:.80}.")
+        self._refuse_no_module("AveragedModel", model)
         self.decay = _check.number("AveragedModel", "decay", decay, 0, 1)
         self.module, self.n_averaged = copy.deepcopy(model), 0
 
+    @staticmethod
+    def _refuse_no_module(function: str, model: Any) -> None:
+        if not callable(getattr(model, "named_parameters", None)) or isinstance(model, type):
+            raise DtypeError(f"{function}: model must be a Module, got {model!r:.80}.")
+
     def update_parameters(self, model: Any) -> None:
         """Move the average towards the model's parameters. Call it after each optimiser step."""
-        if not callable(getattr(model, "named_parameters", None)) or isinstance(model, type):
-            raise DtypeError(f"update_parameters: model must be a Module, got {model!r:.80}.")
+        self._refuse_no_module("update_parameters", model)
         wanted, given = ([p.shape for p in m.parameters()] for m in (self.module, model))
         if wanted != given:
             raise ShapeError(f"update_parameters: expected a model with parameters of shapes {wanted}, got {given}.")

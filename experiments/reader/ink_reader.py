@@ -23,16 +23,30 @@ Key = tuple[Box, bytes, bool]  # of ink: its box and mask, and whether it is tak
 
 
 class InkReader:
-    """Reads what a guess says is ink."""
+    """Reads what a guess says is ink; the boxes are in pixels of the guess's mask.
+
+    Parameters
+    ----------
+    nets : Nets
+    """
 
     def __init__(self, nets: Nets) -> None:
         self.nets = nets
 
     def read(self, ink: Ink, known: list[Known], steep: Floats | None = None) -> tuple[Reading, float, bool]:
-        """Read one guess at the ink: the reading, how good it is, and whether there is no need to look further.
+        """Read one guess at the ink.
 
-        What is known from other guesses is taken over, and what is now read surely is added to it. steep: of the picture, where
-        it may hold no ink at all; see judge.steepness.
+        Parameters
+        ----------
+        ink : Ink, its arrays (h, w)
+        known : list of Known
+            From other guesses: taken over, and what is now read surely is added to it.
+        steep : float32, (h, w), or None
+            Of a picture that may hold no ink at all; see judge.steepness.
+
+        Returns
+        -------
+        (reading, how good it is, whether there is no need to look further)
         """
         found = judge.outlined(find.parts(ink.mask), steep)
         found, unit = judge.plausible(found, ink.mask.shape, heights(known), all_ink=ink.all_ink)
@@ -81,7 +95,7 @@ class InkReader:
         return reading, reading.score(), sure and not (rejected or left_out)
 
     def read_single(self, ink: Ink, steep: Floats | None = None) -> tuple[Reading, float, bool]:
-        """Read all the ink as one digit."""
+        """Read all the ink as one digit; else as `read` does."""
         found = judge.outlined(find.parts(ink.mask), steep)
         kept = judge.only_digit(found, ink.mask.shape, all_ink=ink.all_ink)
         if not kept:

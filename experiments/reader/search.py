@@ -45,7 +45,16 @@ class Sought:
 
 
 class Search:
-    """The search for the digits of a picture, shrunk to a longer side of `side` pixels, and how far it has come."""
+    """The search for the digits of a picture, and how far it has come.
+
+    Parameters
+    ----------
+    ink_reader : InkReader
+    picture : uint8, (h, w, 3), RGB
+    side : int
+        Pixels of the longer side that the picture is shrunk to.
+    sought : Sought
+    """
 
     def __init__(self, ink_reader: InkReader, picture: NDArray[np.uint8], side: int, sought: Sought) -> None:
         self.ink_reader, self.nets = ink_reader, ink_reader.nets

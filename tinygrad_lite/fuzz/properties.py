@@ -94,7 +94,7 @@ def fuzz_grad(
     >>> fuzz_grad(square, seed=1, raise_error=False).failure.worst.name
     'value'
     """
-    refuse_unknown("fuzz_grad", fn, kinks, properties, wrt, backend, reference, seed)
+    refuse_unknown("fuzz_grad", fn, kinks, properties, wrt, backend, reference, seed, surrogate)
     _check.integer("fuzz_grad", "max_examples", max_examples, 1)
     _check.number("fuzz_grad", "min_decided", min_decided, 0, 1)
     number = random.SystemRandom().randrange(2**32) if seed is None else seed

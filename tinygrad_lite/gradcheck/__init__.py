@@ -89,7 +89,7 @@ def check_grad(
     >>> bool(check_grad(cube, np.array([1.0, -2.0])))
     True
     """
-    refuse_unknown("check_grad", fn, kinks, properties, wrt, backend, reference, seed)
+    refuse_unknown("check_grad", fn, kinks, properties, wrt, backend, reference, seed, surrogate)
     if kwargs is not None:
         _check.entries("check_grad", kwargs, ())
     target = Target(fn, inputs, dict(kwargs or {}), backend, surrogate)
@@ -120,7 +120,7 @@ def check_grad(
 
 
 def refuse_unknown(
-    function: str, fn: Any, kinks: Any, properties: Any, wrt: Any, backend: Any, reference: Any, seed: Any
+    function: str, fn: Any, kinks: Any, properties: Any, wrt: Any, backend: Any, reference: Any, seed: Any, surrogate: Any
 ) -> None:
     """Refuse what cannot be checked, and options that no check knows."""
     for f in fn if isinstance(fn, tuple) and len(fn) == 2 else (fn,):
@@ -149,8 +149,9 @@ def refuse_unknown(
             _check.integer(function, "wrt", item, 0)
     if seed is not None:
         _check.integer(function, "seed", seed, 0)
-    if reference is not None:
-        _check.function_of(function, "reference", reference)
+    for name, f in (("reference", reference), ("surrogate", surrogate)):
+        if f is not None:
+            _check.function_of(function, name, f)
 
 
 def examine(target: Target, probes: Sequence[Probe], *, order: int = 1, **options: Any) -> GradReport:
