@@ -97,5 +97,7 @@ def test_ink_is_told_from_lines_and_edges_in_every_size(reader, clean):
         ink = reader.nets.ink_in(sized, boxes)
         assert ink[: len(written)].min() > 0.6
         assert ink[len(written) :].max() < 0.2
+        alone = [reader.nets.ink_in(sized, [box])[0] for box in boxes[:8]]  # then a part of the picture is looked at
+        assert min(alone) > 0.6
     assert Nets(reader.nets.net).ink_in(picture, lines).tolist() == [1, 1, 1]
     assert reader.nets.ink_in(picture, []).tolist() == []
