@@ -16,7 +16,7 @@ from experiments.outputs import Outputs, parser
 from experiments.runs import RunError, run_main
 from experiments.training import as_input
 from models.lenet import LeNet
-from models.load import load_lenet
+from models.load import load_ink, load_lenet, load_pairs
 from tinygrad_lite import no_grad
 
 Floats = NDArray[np.floating]
@@ -40,7 +40,7 @@ def _read_photograph(picture: NDArray[np.uint8], path: Path, model: LeNet) -> ND
     """Find the one digit on a larger picture, as experiments.read --single does."""
     from experiments.reader.page import Reader
 
-    found = Reader(model).read(picture, single=True).digits
+    found = Reader(model, load_pairs(), load_ink()).read(picture, single=True).digits
     if not found:
         raise RunError(f"--image: found no digit on {path}; give a picture of one digit.")
     return np.round(255 * found[0].image).astype(np.uint8)

@@ -8,7 +8,7 @@ import tinygrad_lite.functional as F
 from tinygrad_lite import ShapeError, Tensor, nn
 
 STEP = 8  # height and width of its pictures are multiples of this
-SEES = 80  # pixels away at most is what it judges a pixel by
+SEES = 80  # pixels around a square of STEP x STEP, at most, are what it judges its pixels by; a multiple of STEP
 
 
 def finer(x: Tensor) -> Tensor:

@@ -103,9 +103,9 @@ def load_pairs(path: str | os.PathLike[str] = PAIR_WEIGHTS) -> PairNet:
 
     Raises
     ------
-    FileNotFoundError, FileFormatError, ShapeError, DtypeError : no such file, a damaged one, or another net's.
+    FileNotFoundError, FileFormatError : no such file; a damaged one, or another net's.
     """
-    return _filled(PairNet(np.random.default_rng(0)), path)
+    return _filled("load_pairs", PairNet(np.random.default_rng(0)), path)
 
 
 def load_ink(path: str | os.PathLike[str] = INK_WEIGHTS) -> InkNet:
@@ -113,11 +113,15 @@ def load_ink(path: str | os.PathLike[str] = INK_WEIGHTS) -> InkNet:
 
     Raises
     ------
-    FileNotFoundError, FileFormatError, ShapeError, DtypeError : no such file, a damaged one, or another net's.
+    FileNotFoundError, FileFormatError : no such file; a damaged one, or another net's.
     """
-    return _filled(InkNet(np.random.default_rng(0)), path)
+    return _filled("load_ink", InkNet(np.random.default_rng(0)), path)
 
 
-def _filled(net: _Net, path: str | os.PathLike[str]) -> _Net:
-    net.load_state_dict(serialize.load(path))
+def _filled(function: str, net: _Net, path: str | os.PathLike[str]) -> _Net:
+    state = serialize.load(path)
+    try:
+        net.load_state_dict(state)
+    except (ShapeError, DtypeError) as error:
+        raise FileFormatError(f"{function}: {path} does not fit: {error}") from None
     return net.eval()

@@ -214,7 +214,7 @@ def test_converting_both_ways_from_the_command_line(tmp_path, capsys):
     first, last = lenet_mat.load(tmp_path / "a.mat"), lenet_mat.load(tmp_path / "c.mat")
     assert all(first[name].tobytes() == last[name].tobytes() for name in first)
     for name, words in (("new.txt", "the name must end in .mat, .safetensors or .npz, got 'new.txt'"),
-                        ("none/new.mat", f"save: there is no folder {tmp_path / 'none'} for new.mat; make it")):  # fmt: skip
+                        ("none/new.mat", f"there is no folder {tmp_path / 'none'} for new.mat; make it")):  # fmt: skip
         assert lenet_mat.main([str(tmp_path / "a.mat"), str(tmp_path / name)]) == 1
         assert f"lenet_mat: {words}" in capsys.readouterr().err
 

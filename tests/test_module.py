@@ -168,6 +168,14 @@ def test_conversion_to_float64():
     assert {p.grad.dtype for p in net.parameters()} == {np.dtype(np.float64)}
 
 
+def test_conversion_forgets_gradients_and_leaves_integers():
+    net = nn.Module()
+    net.scale, net.places = nn.Parameter([1.0]), nn.Parameter(np.array([2, 0]), requires_grad=False)
+    (net.scale * 2.0).sum().backward()
+    net.to(np.float64)
+    assert (net.scale.dtype, net.scale.grad, net.places.dtype) == (np.float64, None, np.int64)
+
+
 def test_copies_and_pickles_are_independent():
     net = Net()
     for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):

@@ -73,6 +73,19 @@ def test_dropout_drops_the_same_in_both_directions():
     np.testing.assert_array_equal(y.data, x.grad * 2)
 
 
+def test_dropout_gives_one_dtype_in_training_and_evaluation():
+    layer, x = nn.Dropout(0.5, rng=rng()), np.arange(4)
+    assert layer(x).dtype == layer.eval()(x).dtype == np.float32
+
+
+@pytest.mark.parametrize(("layer", "fan_in"), [
+    (lambda: nn.Linear(4, 4000, rng=rng()), 4), (lambda: nn.Conv2d(6, 4000, (2, 3), groups=2, rng=rng()), 18),
+])  # fmt: skip
+def test_weights_and_biases_lie_within_one_by_the_root_of_the_fan_in(layer, fan_in):
+    for parameter in layer().parameters():
+        assert 0.99 < np.abs(parameter.data).max() * fan_in**0.5 <= 1
+
+
 def test_layers_without_bias():
     assert nn.Linear(2, 3, bias=False).bias is None
     assert "bias=False" in repr(nn.Conv2d(1, 2, 3, bias=False))
@@ -85,6 +98,9 @@ def test_layers_without_bias():
     (nn.AvgPool2d(2, count_include_pad=False), "AvgPool2d(kernel_size=(2, 2), stride=(2, 2), count_include_pad=False)"),
     (nn.ELU(2.0), "ELU(alpha=2.0)"), (nn.ELU(), "ELU()"), (nn.GELU("tanh"), "GELU(approximate='tanh')"),
     (nn.Softplus(3.0), "Softplus(beta=3.0)"), (nn.Flatten(0), "Flatten(start_dim=0)"),
+    (nn.BatchNorm2d(3, momentum=0.2, affine=False), "BatchNorm2d(3, momentum=0.2, affine=False)"),
+    (nn.BatchNorm1d(3, 1e-3, affine=False), "BatchNorm1d(3, eps=0.001, affine=False)"),
+    (nn.LayerNorm(3, 1e-3, elementwise_affine=False), "LayerNorm((3,), eps=0.001, elementwise_affine=False)"),
     (nn.MSELoss("sum"), "MSELoss(reduction='sum')"),
     (nn.CrossEntropyLoss(label_smoothing=0.1), "CrossEntropyLoss(label_smoothing=0.1)"),
 ])  # fmt: skip

@@ -51,6 +51,14 @@ def number(function: str, name: str, value: Any, low: float = -np.inf, high: flo
     return result
 
 
+def positive(function: str, name: str, value: Any) -> float:
+    """Return `value` as a float above 0, or raise as `number` does."""
+    result = number(function, name, value)
+    if not result > 0:
+        raise ShapeError(f"{function}: {name} must be positive, got {name}={result}.")
+    return result
+
+
 def flag(function: str, name: str, value: Any) -> bool:
     """Return `value` as a truth value, or raise DtypeError."""
     if value is True or value is False:
@@ -66,6 +74,26 @@ def one_of(function: str, name: str, value: Any, allowed: tuple[str, ...]) -> st
         return value
     words = ", ".join(map(repr, allowed[:-1])) + f" or {allowed[-1]!r}"
     raise ShapeError(f"{function}: {name} must be {words}, got {value!r:.80}.")
+
+
+def reduction(function: str, value: Any) -> str:
+    """Return `value` if it is one of the ways to make one number of a loss of each, or raise ShapeError."""
+    return one_of(function, "reduction", value, ("mean", "sum", "none"))
+
+
+def approximate(function: str, value: Any) -> str:
+    """Return `value` if it is one of the formulas for GELU, or raise ShapeError."""
+    return one_of(function, "approximate", value, ("none", "tanh"))
+
+
+def generator(function: str, rng: Any) -> np.random.Generator:
+    """Return `rng`, or raise DtypeError where it is not a source of random numbers."""
+    if not isinstance(rng, np.random.Generator):
+        raise DtypeError(
+            f"{function}: rng must be a numpy.random.Generator, got {rng!r:.80} ({type(rng).__name__}); "
+            "pass np.random.default_rng(seed)."
+        )
+    return rng
 
 
 def dtype(function: str, value: Any) -> np.dtype[Any]:
@@ -206,14 +234,6 @@ def same_dtype(function: str, names: str, *arrays: Array | None) -> np.dtype[Any
             f"{function}: all arrays must have the same dtype, got {listed}; convert one with .to(dtype), or .astype(dtype)."
         )
     return np.result_type(*dtypes)
-
-
-def floating(function: str, name: str, x: Array) -> None:
-    """Refuse integers and truth values where only real or complex numbers make sense."""
-    if x.dtype.kind not in "fc":
-        raise DtypeError(
-            f"{function}: {name} must be floating point, got {name}.dtype={x.dtype}; convert it with .to(np.float32)."
-        )
 
 
 def writable(function: str, what: str, x: Array) -> None:

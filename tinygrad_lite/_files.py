@@ -16,7 +16,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """
     path = Path(os.path.realpath(path))
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"save: there is no folder {path.parent} for {path.name}; make it, or change the path.")
+        raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}; make it, or change the path.")
     aside = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")  # no other writer's, of this process or another
     try:
         with open(aside, "wb") as file:

@@ -47,8 +47,8 @@ class Batches:
         lengths = {a.shape[0] if a.ndim else None for a in self.arrays}
         if len(lengths) != 1 or not lengths - {None, 0}:
             raise ShapeError(f"Batches: needs arrays of one length of at least 1, got shapes {[a.shape for a in self.arrays]}.")
-        if rng is not None and not isinstance(rng, np.random.Generator):
-            raise DtypeError(f"Batches: rng must be a numpy.random.Generator or None, got {type(rng).__name__}.")
+        if rng is not None:
+            _check.generator("Batches", rng)
         self.batch_size = _check.integer("Batches", "batch_size", batch_size, 1)
         self.rng, self.transform = rng, transform
         self.drop_last = drop_last = _check.flag("Batches", "drop_last", drop_last)

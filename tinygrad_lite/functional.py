@@ -97,8 +97,7 @@ def gelu(x: Data, approximate: str = "none") -> Tensor:
 
     Source: Hendrycks & Gimpel 2016.
     """
-    _check.one_of("gelu", "approximate", approximate, ("none", "tanh"))
-    return _apply(activation.gelu, _floating(as_tensor(x)), approximate=approximate)
+    return _apply(activation.gelu, _floating(as_tensor(x)), approximate=_check.approximate("gelu", approximate))
 
 
 def silu(x: Data) -> Tensor:
@@ -108,10 +107,7 @@ def silu(x: Data) -> Tensor:
 
 def softplus(x: Data, beta: float = 1.0) -> Tensor:
     """log(1 + e^(beta x)) / beta, a smooth relu. beta > 0."""
-    beta = _check.number("softplus", "beta", beta)
-    if not beta > 0:
-        raise ShapeError(f"softplus: beta must be positive, got beta={beta}.")
-    return _apply(activation.softplus, _floating(as_tensor(x)), beta=beta)
+    return _apply(activation.softplus, _floating(as_tensor(x)), beta=_check.positive("softplus", "beta", beta))
 
 
 def clip(x: Data, min: float | None = None, max: float | None = None) -> Tensor:
@@ -395,7 +391,9 @@ def max_pool2d(x: Data, kernel_size: Pair, stride: Pair | None = None, padding: 
     ShapeError : x is not 4-D, a window exceeds the padded image, padding is over half of kernel_size.
     """
     rule = pool.max_pool2d
-    return _apply_wanted(rule, as_tensor(x), kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
+    return _apply_wanted(
+        rule, _floating(as_tensor(x)), kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation
+    )
 
 
 def avg_pool2d(
@@ -411,7 +409,7 @@ def avg_pool2d(
     """
     return _apply(
         pool.avg_pool2d,
-        as_tensor(x),
+        _floating(as_tensor(x)),
         kernel_size=kernel_size,
         stride=stride,
         padding=padding,
@@ -440,10 +438,8 @@ def dropout(x: Data, p: float = 0.5, training: bool = True, *, rng: np.random.Ge
     tensor = _floating(as_tensor(x))
     if not _check.flag("dropout", "training", training) or p == 0:
         return tensor
-    if not isinstance(rng, np.random.Generator):
-        raise DtypeError(f"dropout: rng must be a numpy.random.Generator, got {rng!r}; pass np.random.default_rng(seed).")
     real = tensor.data.real.dtype
-    kept = rng.random(tensor.shape, dtype=np.float32) >= p
+    kept = _check.generator("dropout", rng).random(tensor.shape, dtype=np.float32) >= p
     return tensor * as_tensor(kept.astype(real) * real.type(0 if p == 1 else 1 / (1 - p)))
 
 
@@ -623,7 +619,7 @@ def mse_loss(x: Data, targets: Data, reduction: str = "mean") -> Tensor:
     a, b = as_tensor(x), as_tensor(targets)
     if a.shape != b.shape:
         raise ShapeError(f"mse_loss: x and targets must have one shape, got {a.shape} and {b.shape}; nothing is broadcast.")
-    _check.one_of("mse_loss", "reduction", reduction, ("mean", "sum", "none"))
+    _check.reduction("mse_loss", reduction)
     a, b = _both_floating(a, b)
     difference: Tensor = a - b
     squares = difference * difference

@@ -54,7 +54,7 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Map
     -----
     Arrays go to the file one after the other, without a copy, if they are contiguous and of the machine's byte order.
     """
-    target = _checked(path)
+    target = _checked("save", path)
     for argument, given in (("state", state), ("metadata", {} if metadata is None else metadata)):
         if not isinstance(given, Mapping):
             hint = "; give its .state_dict()" if hasattr(given, "state_dict") else ""
@@ -103,7 +103,7 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
 def load_with_metadata(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
     """Read arrays and metadata together; there are none in .npz files. Raises what load() raises."""
-    source = _checked(path)
+    source = _checked("load", path)
     if not source.is_file():
         raise FileNotFoundError(f"load: there is no file {source}.")
     try:
@@ -204,10 +204,10 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and value.encode(errors="replace") == value.encode(errors="surrogatepass")
 
 
-def _checked(path: str | os.PathLike[str]) -> Path:
-    result = _check.path("serialize", path)
+def _checked(function: str, path: str | os.PathLike[str]) -> Path:
+    result = _check.path(function, path)
     if result.suffix not in SUFFIXES:
-        raise FileFormatError(f"a weight file must end in {' or '.join(SUFFIXES)}, got {result.name!r}.")
+        raise FileFormatError(f"{function}: a weight file must end in {' or '.join(SUFFIXES)}, got {result.name!r}.")
     return result
 
 

@@ -28,13 +28,13 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 def uniform(shape: tuple[int, ...], bound: float, rng: np.random.Generator, dtype: DTypeLike = np.float32) -> Array:
     """Evenly from [-bound, bound)."""
     limit = _check.number("uniform", "bound", bound, 0, LARGEST)
-    return _drawn("uniform", shape, dtype, lambda sizes: _generator(rng).uniform(-limit, limit, sizes))
+    return _drawn("uniform", shape, dtype, lambda sizes: _check.generator("uniform", rng).uniform(-limit, limit, sizes))
 
 
 def normal(shape: tuple[int, ...], std: float, rng: np.random.Generator, dtype: DTypeLike = np.float32) -> Array:
     """From the normal distribution with mean 0."""
     width = _check.number("normal", "std", std, 0, LARGEST)
-    return _drawn("normal", shape, dtype, lambda sizes: _generator(rng).normal(0.0, width, sizes))
+    return _drawn("normal", shape, dtype, lambda sizes: _check.generator("normal", rng).normal(0.0, width, sizes))
 
 
 def kaiming_uniform(
@@ -76,11 +76,3 @@ def _drawn(function: str, shape: tuple[int, ...], dtype: DTypeLike, draw: Callab
     if len(sizes) > 64 or (wanted := _check.dtype(function, dtype)).kind not in "fc":
         raise DtypeError(f"{function}: makes floating arrays of at most 64 axes, got {len(sizes)} axes and dtype={dtype}.")
     return draw(sizes).astype(wanted)
-
-
-def _generator(rng: np.random.Generator) -> np.random.Generator:
-    if not isinstance(rng, np.random.Generator):
-        raise DtypeError(
-            f"init: rng must be a numpy.random.Generator, got {type(rng).__name__}; pass np.random.default_rng(seed)."
-        )
-    return rng

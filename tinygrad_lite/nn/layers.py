@@ -39,7 +39,7 @@ class Linear(Module):
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *, rng: Rng = None) -> None:
         self.in_features = _check.integer("Linear", "in_features", in_features, 1)
         self.out_features = _check.integer("Linear", "out_features", out_features, 1)
-        self.weight, self.bias = _weight_and_bias((self.out_features, self.in_features), bias, rng)
+        self.weight, self.bias = _weight_and_bias("Linear", (self.out_features, self.in_features), bias, rng)
 
     def forward(self, x: Any) -> Tensor:
         """X (..., in_features) -> (..., out_features)."""
@@ -92,7 +92,7 @@ class Conv2d(Module):
                 f"Conv2d: in_channels={in_channels} and out_channels={out_channels} must divide by groups={groups}."
             )
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
-        self.weight, self.bias = _weight_and_bias(shape, bias, rng)
+        self.weight, self.bias = _weight_and_bias("Conv2d", shape, bias, rng)
         # In memory (c_out, kh, c_in / groups, kw), as the rule reads it.
         self.weight.data = np.ascontiguousarray(self.weight.data.transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3)
 
@@ -160,11 +160,11 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5, *, rng: Rng = None) -> None:
         self.p = _check.number("Dropout", "p", p, 0, 1)
-        self.rng = _generator(rng)
+        self.rng = _generator("Dropout", rng)
 
     def forward(self, x: Any) -> Tensor:
         """X of any shape -> the same shape."""
-        return F.dropout(x, self.p, rng=self.rng) if self.training else as_tensor(x)
+        return F.dropout(x, self.p, self.training, rng=self.rng)
 
     def extra_repr(self) -> str:
         """Probability."""
@@ -216,8 +216,9 @@ class _BatchNorm(Module):
         )
 
     def extra_repr(self) -> str:
-        """Sizes."""
-        return f"{self.num_features}"
+        """Sizes, and what differs from the defaults."""
+        chosen = _chosen(self, eps=1e-5, momentum=0.1)
+        return ", ".join([f"{self.num_features}", *chosen, *([] if self.weight is not None else ["affine=False"])])
 
 
 class BatchNorm1d(_BatchNorm):
@@ -261,15 +262,17 @@ class LayerNorm(Module):
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        """Sizes."""
-        return f"{self.normalized_shape}"
+        """Sizes, and what differs from the defaults."""
+        plain = [] if self.weight is not None else ["elementwise_affine=False"]
+        return ", ".join([f"{self.normalized_shape}", *_chosen(self, eps=1e-5), *plain])
 
 
 class Flatten(Module):
     """Join axes; by default all but the first."""
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
-        self.start_dim, self.end_dim = start_dim, end_dim
+        self.start_dim = _check.integer("Flatten", "start_dim", start_dim)
+        self.end_dim = _check.integer("Flatten", "end_dim", end_dim)
 
     def forward(self, x: Any) -> Tensor:
         """X (n, ...) -> (n, product of the others)."""
@@ -330,7 +333,7 @@ class GELU(Module):
     """x times the normal distribution function; `approximate="tanh"` for the formula with tanh."""
 
     def __init__(self, approximate: str = "none") -> None:
-        self.approximate = approximate
+        self.approximate = _check.approximate("GELU", approximate)
 
     def forward(self, x: Any) -> Tensor:
         """X of any shape -> the same shape."""
@@ -369,7 +372,7 @@ class Softplus(Module):
     """log(1 + e^(beta x)) / beta."""
 
     def __init__(self, beta: float = 1.0) -> None:
-        self.beta = beta
+        self.beta = _check.positive("Softplus", "beta", beta)
 
     def forward(self, x: Any) -> Tensor:
         """X of any shape -> the same shape."""
@@ -384,7 +387,8 @@ class CrossEntropyLoss(Module):
     """functional.cross_entropy with fixed options."""
 
     def __init__(self, reduction: str = "mean", label_smoothing: float = 0.0) -> None:
-        self.reduction, self.label_smoothing = reduction, label_smoothing
+        self.reduction = _check.reduction("CrossEntropyLoss", reduction)
+        self.label_smoothing = _check.number("CrossEntropyLoss", "label_smoothing", label_smoothing, 0, 1)
 
     def forward(self, logits: Any, targets: Any) -> Tensor:
         """Logits (n, c, ...), targets (n, ...) -> one number."""
@@ -399,7 +403,7 @@ class MSELoss(Module):
     """functional.mse_loss with fixed options."""
 
     def __init__(self, reduction: str = "mean") -> None:
-        self.reduction = reduction
+        self.reduction = _check.reduction("MSELoss", reduction)
 
     def forward(self, x: Any, targets: Any) -> Tensor:
         """X and targets of one shape -> one number."""
@@ -459,12 +463,12 @@ def _chosen(layer: Module, **defaults: Any) -> list[str]:
     return [f"{name}={value!r}" for name, default in defaults.items() if (value := getattr(layer, name)) != default]
 
 
-def _generator(rng: Rng) -> np.random.Generator:
-    return np.random.default_rng() if rng is None else rng
+def _generator(name: str, rng: Rng) -> np.random.Generator:
+    return np.random.default_rng() if rng is None else _check.generator(name, rng)
 
 
-def _weight_and_bias(shape: tuple[int, ...], bias: bool, rng: Rng) -> tuple[Parameter, Parameter | None]:
-    generator = _generator(rng)
+def _weight_and_bias(name: str, shape: tuple[int, ...], bias: bool, rng: Rng) -> tuple[Parameter, Parameter | None]:
+    generator, wanted = _generator(name, rng), _check.flag(name, "bias", bias)
     weight = Parameter(init.torch_default(shape, generator))
     bound = 1 / np.sqrt(init.fans(shape)[0])
-    return weight, Parameter(init.uniform(shape[:1], bound, generator)) if _check.flag("a layer", "bias", bias) else None
+    return weight, Parameter(init.uniform(shape[:1], bound, generator)) if wanted else None

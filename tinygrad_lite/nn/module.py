@@ -208,7 +208,8 @@ class Module:
         for name, value, owner in list(self._named()):
             if isinstance(value, Parameter):
                 value.zero_grad()
-                value.data = value.data.astype(dtype)
+                if value.dtype.kind in "fc":
+                    value.data = value.data.astype(dtype)
             elif value.dtype.kind == "f":
                 attribute = name.rsplit(".", 1)[-1]
                 if isinstance(tensor := getattr(owner, attribute), Tensor):

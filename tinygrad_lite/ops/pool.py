@@ -30,7 +30,7 @@ def max_pool2d(
     The largest of each row of a window first, then the largest of those: two passes with kw and kh steps, not kw * kh.
     Where no gradient is wanted, columns first: the values are equal, though of equal zeros it may be the other one.
     """
-    kernel, steps, border = _options("max_pool2d", x, kernel_size, stride, padding)
+    kernel, steps, border = _options("max_pool2d", kernel_size, stride, padding)
     dilation = _check.pair("max_pool2d", "dilation", dilation, 1)
     (h_out, w_out), in_rows, in_columns = grid("max_pool2d", x.shape, x.dtype, kernel, steps, border, dilation)
     X = _bordered(x, border, -np.inf)
@@ -113,7 +113,7 @@ def avg_pool2d(
     x: Array, *, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, count_include_pad: bool = True
 ) -> RuleResult:
     """Rule for the mean of each window; without `count_include_pad`, of its pixels inside the image."""
-    kernel, steps, border = _options("avg_pool2d", x, kernel_size, stride, padding)
+    kernel, steps, border = _options("avg_pool2d", kernel_size, stride, padding)
     _, in_rows, in_columns = grid("avg_pool2d", x.shape, x.dtype, kernel, steps, border, (1, 1))
     X = _bordered(x, border, 0)
     places = [(..., row, column) for _, row, _ in in_rows for _, column in in_columns]
@@ -139,9 +139,8 @@ def avg_pool2d(
 
 
 def _options(
-    function: str, x: Array, kernel_size: Pair, stride: Pair | None, padding: Pair
+    function: str, kernel_size: Pair, stride: Pair | None, padding: Pair
 ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    _check.floating(function, "x", x)
     kernel = _check.pair(function, "kernel_size", kernel_size, 1)
     steps = kernel if stride is None else _check.pair(function, "stride", stride, 1)
     return kernel, steps, _check.pair(function, "padding", padding, 0)

@@ -74,7 +74,7 @@ def nll_loss(
 ) -> RuleResult:
     """Rule for minus the log-probability of the target class. log_probs (n, c, ...), targets (n, ...); name is for errors."""
     _check_scores(name, log_probs)
-    _check.one_of(name, "reduction", reduction, ("mean", "sum", "none"))
+    _check.reduction(name, reduction)
     smoothing = _check.number(name, "label_smoothing", label_smoothing, 0, 1)
     classes = log_probs.shape[1]
     spread = smoothing / max(1, classes)
