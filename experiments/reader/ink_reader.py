@@ -6,7 +6,7 @@ from math import exp
 
 import numpy as np
 
-from experiments.reader import find, judge, split, stack
+from experiments.reader import find, judge, split, stack, steps
 from experiments.reader.find import Box, Floats, Ink, Part
 from experiments.reader.judge import SURE
 from experiments.reader.nets import Nets
@@ -42,13 +42,13 @@ class InkReader:
         known : list of Known
             From other guesses: taken over, and what is now read surely is added to it.
         steep : float32, (h, w), or None
-            Of a picture that may hold no ink at all; see judge.steepness.
+            Of a picture that may hold no ink at all; see steps.steepness.
 
         Returns
         -------
         (reading, how good it is, whether there is no need to look further)
         """
-        found = judge.outlined(find.parts(ink.mask), steep)
+        found = steps.outlined(find.parts(ink.mask), steep)
         found, unit = judge.plausible(found, ink.mask.shape, heights(known), all_ink=ink.all_ink)
         if not found:
             return Reading(), 0.0, False
@@ -96,7 +96,7 @@ class InkReader:
 
     def read_single(self, ink: Ink, steep: Floats | None = None) -> tuple[Reading, float, bool]:
         """Read all the ink as one digit; else as `read` does."""
-        found = judge.outlined(find.parts(ink.mask), steep)
+        found = steps.outlined(find.parts(ink.mask), steep)
         kept = judge.only_digit(found, ink.mask.shape, all_ink=ink.all_ink)
         if not kept:
             return Reading(), 0.0, False

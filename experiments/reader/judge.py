@@ -21,8 +21,6 @@ RUN = 1.6  # times as wide as high: more than two digits that touch
 SURE = 0.9  # above this confidence a digit is rarely something else
 INSIDE = 0.12  # of the picture's height: what is as high, with ink all around it, may be the digit
 FLAT = 4.0  # times as wide as high, and below a digit: an underline
-STEEP = 2.0  # shades of gray from pixel to pixel: a step that can be seen,
-NOISE = 2.5  # and so many times what a page's noise mostly is
 FAINT = 0.75  # times as dark as the page's sure digits: what is less dark shines through, or is of a fainter pen
 SIGN = 0.85  # usual heights: a + or x is lower than that,
 ARMS = 0.9  # and so much of its ink lies along two straight lines that cross,
@@ -69,24 +67,6 @@ def plausible(
             continue
         result.append(part)
     return result, unit
-
-
-def steepness(gray: Floats) -> Floats:
-    """Measure how steep a picture is at each pixel, (h, w): above 1 what is neither noise nor a slope of light."""
-    smooth = cv2.GaussianBlur(gray, (0, 0), 1.5)
-    slope = cv2.magnitude(*(cv2.Sobel(smooth, cv2.CV_32F, dx, 1 - dx, scale=1 / 8) for dx in (1, 0)))
-    return np.asarray(slope / max(STEEP, NOISE * float(np.median(slope[::4, ::4]))), np.float32)
-
-
-def outlined(found: list[Part], steep: Floats | None) -> list[Part]:
-    """Give the parts that end in a step, as ink does, and not where noise or light reaches a level; `steep` None: all parts."""
-    three, kept = np.ones((3, 3), np.uint8), []
-    for part in found:
-        x, y, w, h = part.box
-        outline = part.mask - cv2.erode(part.mask, three, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-        if steep is None or cv2.mean(steep[y : y + h, x : x + w], outline)[0] > 1:
-            kept.append(part)
-    return kept
 
 
 def without_long(ink: Ink) -> Ink | None:

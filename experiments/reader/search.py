@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.reader import find, judge, size
+from experiments.reader import find, judge, size, steps
 from experiments.reader.drawn import ink_of_two_shades
 from experiments.reader.find import Ink
 from experiments.reader.ink_reader import InkReader
@@ -19,6 +19,7 @@ from experiments.reader.rules import guesses_at_ink, variants
 GRAIN = 0.7  # below this mean confidence what was read may be the grain of a table
 BARE = 0.95  # above this mean confidence of what is read without rules the ink is not read with them, too
 CLOSE = 2.5  # widths of the pen: a shadow wider than that can be told from a stroke
+STEP = 3  # pixels that a step is longer than what ends in it, at least
 PATIENCE = 1500  # images seen by the nets, after which more guesses are not worth it: squares in noise have no end of pieces
 
 
@@ -31,7 +32,7 @@ class Sought:
     single : bool
         All that is on it is one digit.
     hurried : bool
-        One guess of either polarity does for grain, or if it reads well.
+        Stop after one guess of each polarity, if that reads well or is grain.
     edges : bool
         A line alone is a sheet's, and no sure 1.
     empty : bool
@@ -63,7 +64,7 @@ class Search:
         self.picture, self.factor = size.fit(picture, side)
         self.gray = find.to_gray(self.picture)
         # Until the net for ink has seen some the picture may be empty.
-        self.steep = None if self.single and not sought.empty else judge.steepness(self.gray)
+        self.steep = None if self.single and not sought.empty else steps.steepness(self.gray)
         self.best, self.score, self.light = Reading(), 0.0, False  # light: the polarity of the best
         self.best_of: dict[bool, float] = {}  # light ink and dark ink, once tried
         self.known: dict[bool, list[Known]] = {False: [], True: []}
@@ -94,6 +95,8 @@ class Search:
         if (drawn := ink_of_two_shades(self.gray)) is not None:
             yield drawn
             return
+        if self.single and self._is_bare():
+            return
         by_rules = guesses_at_ink(self.gray, single=self.single, wanted=self._wanted)
         yield from islice(by_rules, 1)
         likely = None if self.single else self.nets.ink_on(self.picture)  # one digit alone has wider strokes than the net knows
@@ -103,12 +106,18 @@ class Search:
             yield by_net
             if not any(reading.digits for some in self.readings.values() for reading in some):
                 self.steep = steep  # it was a speck
+        if self._is_bare():
+            return
         yield from by_rules
         few = len(self.best.digits) <= FEW
         doubtful = not self.all_sure and (self.single or few or self.best.confidence() < GRAIN)
         if doubtful and len(self.best_of) == 1:  # where there is more ink than page, or shadow, it looks like the page
             light = not next(iter(self.best_of))
             yield from guesses_at_ink(self.gray, single=self.single, light=light, wanted=self._wanted)
+
+    def _is_bare(self) -> bool:
+        """Whether no step, in which all ink ends that may still be found, is as long as a digit is high."""
+        return self.steep is not None and steps.longest_step(self.steep) < judge.LOWEST + STEP
 
     def _wanted(self, light: bool) -> bool:
         """Whether a further guess of light, or dark, ink is worth its time."""

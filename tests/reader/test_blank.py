@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from experiments import pages
-from experiments.reader import find, judge
+from experiments.reader import find, judge, steps
 from experiments.reader.ink_reader import InkReader
 from experiments.reader.nets import Nets
 
@@ -50,10 +50,10 @@ def test_strokes_end_in_a_step_though_faint_or_blurred_and_light_and_noise_do_no
     gray = find.to_gray(page)
     dark = (cv2.GaussianBlur(gray, (0, 0), 3) < np.median(gray)).astype(np.uint8)  # half of the page: where the light falls off
     grain = (gray < cv2.blur(gray, (31, 31)) - 2 * noise / 3).astype(np.uint8)  # the darkest of its noise
-    steep = judge.steepness(gray)
-    assert len(judge.outlined(find.parts(mask), steep)) == 1
-    assert judge.outlined([max(find.parts(dark), key=lambda p: p.area)], steep) == []
-    assert len(judge.outlined(find.parts(grain * (cv2.dilate(mask, np.ones((41, 41))) == 0)), steep)) <= 1
+    steep = steps.steepness(gray)
+    assert len(steps.outlined(find.parts(mask), steep)) == 1
+    assert steps.outlined([max(find.parts(dark), key=lambda p: p.area)], steep) == []
+    assert len(steps.outlined(find.parts(grain * (cv2.dilate(mask, np.ones((41, 41))) == 0)), steep)) <= 1
 
 
 @pytest.mark.parametrize("kind", ["slope", "corners", "shadow"])
@@ -72,9 +72,25 @@ def test_who_says_that_there_is_a_digit_gets_one_however_faint(reader, monkeypat
     steep = []
     real = InkReader.read_single
     monkeypatch.setattr(InkReader, "read_single", lambda self, ink, s: steep.append(s is not None) or real(self, ink, s))
-    reader.read(empty_page("slope", 5, (500, 600)), single=asked)
+    picture = empty_page("slope", 5, (500, 600))
+    picture[200:214, 300:302] -= 100  # a scratch
+    reader.read(picture, single=asked)
     assert steep
     assert all(steep) is not asked
+
+
+@pytest.mark.parametrize("kind", ["slope", "corners"])
+def test_where_nothing_ends_in_a_step_few_guesses_are_made_and_many_where_something_low_does(reader, monkeypatch, kind):
+    made = []
+    real = find.guess
+    monkeypatch.setattr(find, "guess", lambda *some, **how: made.append(some) or real(*some, **how))
+    picture = empty_page(kind, 2)
+    assert reader.read(picture).digits == []
+    bare = len(made)
+    picture[400 : 400 + judge.LOWEST, 600:603] -= 100
+    made.clear()
+    reader.read(picture)
+    assert bare <= 2 < 8 <= len(made)
 
 
 @pytest.mark.parametrize("kind", ["shadow", "rules", "mixed"])
