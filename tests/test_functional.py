@@ -279,14 +279,6 @@ def test_results_are_never_wider_than_the_inputs():
     assert F.where(np.array([True]), 1, np.array([2])).dtype == np.int64
 
 
-def test_pooling_makes_floats_of_integers_as_all_that_divides_does():
-    x = np.arange(16, dtype=np.uint8).reshape(1, 1, 4, 4)
-    largest, mean = F.max_pool2d(x, 2, padding=1), F.avg_pool2d(x, 2)
-    assert largest.dtype == mean.dtype == np.float32
-    assert largest.data[0, 0].tolist() == [[0, 2, 3], [8, 10, 11], [12, 14, 15]]
-    assert mean.data[0, 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]
-
-
 def test_softmax_of_one_integer():
     assert F.softmax(np.int8(3), 0).item() == 1
     assert F.log_softmax(np.array(3), 0).item() == 0

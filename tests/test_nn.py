@@ -73,6 +73,14 @@ def test_dropout_drops_the_same_in_both_directions():
     np.testing.assert_array_equal(y.data, x.grad * 2)
 
 
+def test_pooling_makes_floats_of_integers_as_all_that_divides_does():
+    x = np.arange(16, dtype=np.uint8).reshape(1, 1, 4, 4)
+    largest, mean = F.max_pool2d(x, 2, padding=1), F.avg_pool2d(x, 2)
+    assert largest.dtype == mean.dtype == np.float32
+    assert largest.data[0, 0].tolist() == [[0, 2, 3], [8, 10, 11], [12, 14, 15]]
+    assert mean.data[0, 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]
+
+
 def test_dropout_gives_one_dtype_in_training_and_evaluation():
     layer, x = nn.Dropout(0.5, rng=rng()), np.arange(4)
     assert layer(x).dtype == layer.eval()(x).dtype == np.float32

@@ -45,7 +45,8 @@ class Node:
 class Leaf(Node):
     """Where a gradient ends: it is collected here. `stale` once the values that it stands for were changed in place.
 
-    `lent` where somebody may have the array of these values who is not on the tape: a constant, or what was computed from one.
+    `lent` while something that is not on the tape may share the array of these values: a detach(), a copy, a view made under
+    no_grad(). Then a change in place gets a new array first, and the sharer keeps the old values.
     """
 
     __slots__ = ("grad", "lent", "stale")
@@ -165,6 +166,10 @@ _ALONE = _take([(None, np.empty(0))])[2]  # what it is when nobody else has one,
 
 
 def _gradients(root: Node, cotangent: Array) -> list[tuple[Leaf, Array]]:
+    """Go back from `root`, and give each leaf with its gradient.
+
+    A node is `ready` when all steps that used it have given their share; until then the sum lies in `shares`.
+    """
     uses = _uses(root)
     shares: dict[Node, Array] = {}  # of nodes that wait for more
     leaves: list[tuple[Leaf, Array]] = []

@@ -139,7 +139,8 @@ def _jobs(args: argparse.Namespace) -> list[tuple[str, Any, str]]:
 def _load(path: str) -> Any:
     module, _, name = path.partition(":")
     if "/" in module or module.endswith(".py"):
-        raise ShapeError(f"{path}: give the module as it is imported, such as {Path(module).stem}:{name}, not its file")
+        imported = ".".join(Path(module).with_suffix("").parts).strip("./")
+        raise ShapeError(f"{path}: give the module as it is imported, such as {imported}:{name}, not its file")
     sys.path.insert(0, "")
     value = importlib.import_module(module)
     for part in name.split("."):

@@ -19,7 +19,7 @@ SWITCHES = {"keepdims", "keepdim"}
 AXES = {"axis", "dim"}
 FREE = ("any shape", "shapes that broadcast")  # families in which a gradient of the wrong shape is the rule's fault
 PER_AXIS = {"gamma", "beta", "weight", "bias", "scale", "shift", "w"}  # of the last or channel axis, not broadcast
-REFUSED = (ValueError, TypeError, IndexError, AssertionError, RuntimeError, np.exceptions.AxisError)
+REFUSED = (ValueError, TypeError, IndexError, AssertionError, RuntimeError, ArithmeticError, np.exceptions.AxisError)
 
 
 def infer(fn: Any, backend: Any = None) -> tuple[Strategy[Arguments], str]:

@@ -21,6 +21,7 @@ from tinygrad_lite.fuzz.strategies import Arguments, Strategy
 from tinygrad_lite.gradcheck import GradientFailure, GradReport, Target, examine, refuse_unknown
 from tinygrad_lite.gradcheck.check import DIRECTIONS, ComplexOutputError, direction
 from tinygrad_lite.gradcheck.layout import LAYOUTS, Array, lay_out, layout_of
+from tinygrad_lite.gradcheck.nested import rebuilt
 
 STEERED = 1000  # examples from which on Hypothesis is told the excess, to search for larger ones
 
@@ -170,6 +171,8 @@ def grad_property(inputs: Strategy[Any] | None = None, **options: Any) -> Callab
     """
 
     def decorate(fn: Any) -> Any:
+        if next(iter(getattr(getattr(fn, "__code__", None), "co_varnames", ())), "") == "self":
+            raise DtypeError(f"grad_property: {fn.__qualname__} is a method; write it as a function, outside of the class.")
         check = _Check(fn, inputs, **options)
 
         def test(arguments: Any, draw: Draw) -> None:
@@ -247,11 +250,16 @@ def _arguments(drawn: Any) -> Arguments:
     return (drawn,), {}
 
 
-def _laid_out(value: Any, layout: str) -> Any:
-    if isinstance(value, (tuple, list)):
-        return type(value)(_laid_out(item, layout) for item in value)
-    plain = isinstance(value, np.ndarray) and value.dtype.kind == "f" and layout_of(value) == "C"
-    return lay_out(value, layout) if plain else value
+def _laid_out(args: Any, layout: str) -> Any:
+    """The arguments with float arrays in a layout; one that comes twice is one still."""
+    made: dict[int, Array] = {}
+
+    def one(value: Any) -> Any:
+        if not (isinstance(value, np.ndarray) and value.dtype.kind == "f" and layout_of(value) == "C"):
+            return value
+        return made.setdefault(id(value), lay_out(value, layout))
+
+    return rebuilt(args, one)
 
 
 def _name(fn: Any) -> str:

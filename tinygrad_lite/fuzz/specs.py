@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import example
 
+from tinygrad_lite.errors import ShapeError
 from tinygrad_lite.fuzz.properties import Draw, fuzz_grad, grad_property
 from tinygrad_lite.fuzz.report import FuzzReport
 from tinygrad_lite.fuzz.strategies import Strategy
@@ -57,6 +58,16 @@ class OpSpec:
 
 
 def grad_tests(specs: Iterable[OpSpec]) -> type:
-    """Make a class with one test for each op, for pytest to collect: `TestGradients = grad_tests(SPECS)`."""
-    tests = {(test := spec.test()).__name__: staticmethod(test) for spec in specs}
+    """Make a class with one test for each op, for pytest to collect: `TestGradients = grad_tests(SPECS)`.
+
+    Raises
+    ------
+    ShapeError : two names that are one as the name of a test, in which all but letters and digits is _.
+    """
+    tests: dict[str, Any] = {}
+    for spec in specs:
+        test = spec.test()
+        if test.__name__ in tests:
+            raise ShapeError(f"grad_tests: two ops would have the test {test.__name__}, one of them {spec.name!r}; rename one.")
+        tests[test.__name__] = staticmethod(test)
     return type("GradTests", (), {"__doc__": "Gradients of a table of ops.", **tests})

@@ -126,7 +126,8 @@ def refuse_unknown(
     for f in fn if isinstance(fn, tuple) and len(fn) == 2 else (fn,):
         if hasattr(f, "forward") and not callable(f):
             raise DtypeError(
-                f"{function}: a {type(f).__name__} cannot be called; give (layer.forward, lambda g, x: layer.backward(g))."
+                f"{function}: a {type(f).__name__} cannot be called; give "
+                "(layer.forward, lambda g, x: (layer.forward(x), layer.backward(g))[1])."
             )
         if isinstance(f, type) and hasattr(f, "forward"):
             what = f"{f.__name__}.apply" if hasattr(f, "setup_context") else f"an object of it, {f.__name__}(...)"
@@ -158,11 +159,11 @@ def examine(target: Target, probes: Sequence[Probe], *, order: int = 1, **option
     """Everything that is checked of a target at one point; never raises for a wrong gradient. See `check_grad`."""
     if order not in (1, 2):
         raise ShapeError(f"check_grad: order must be 1 or 2, got {order!r}.")
-    kept = {name: options.get(name) for name in ("wrt", "kinks", "reference")}
+    given = {name: options.get(name) for name in ("wrt", "kinks", "reference", "complex_step", "properties")}
+    given |= {"surrogate": target.surrogate, "order": order if order > 1 else None, "backend": target.backend}
     with quiet():
         report = _examine(target, probes, **options)
-        report.settings = {**kept, "backend": None if target.backend in FOUND_OUT else target.backend}
-        report.settings |= {"surrogate": target.surrogate, "order": order if order > 1 else None}
+        report.settings = {name: value for name, value in given.items() if value not in (None, False, "all", *FOUND_OUT)}
         if order == 1 or not report or report.outside:
             return report
         again = _examine(second_order(target, report.v), probes, wrt=report.wrt, kinks="report", properties=["value"])

@@ -1,13 +1,13 @@
 """Functions of other frameworks as targets. Each is imported only when it is used: PyTorch, JAX, HIPS autograd."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tinygrad_lite.errors import DtypeError
 from tinygrad_lite.gradcheck.layout import Array
-from tinygrad_lite.gradcheck.target import BACKENDS, Call, Pull
+from tinygrad_lite.gradcheck.target import BACKENDS, MODULES, Call, Pull
 
 
 def torch_backend(call: Call, leaves: Sequence[Array]) -> tuple[list[Array], Pull]:
@@ -17,6 +17,9 @@ def torch_backend(call: Call, leaves: Sequence[Array]) -> tuple[list[Array], Pul
     def tensor(array: Array) -> Any:
         plain = array if array.flags.writeable and min(array.strides, default=0) >= 0 else array.copy()
         return torch.from_numpy(np.asarray(plain))
+
+    def array(result: Any) -> Array:
+        return np.array(result.detach().resolve_conj().resolve_neg().numpy())
 
     inputs = [tensor(leaf).requires_grad_() for leaf in leaves]
     out = call(inputs, tensor)
@@ -28,9 +31,19 @@ def torch_backend(call: Call, leaves: Sequence[Array]) -> tuple[list[Array], Pul
             return [None] * len(leaves)
         roots, vs = zip(*wanted, strict=True)
         grads = torch.autograd.grad(roots, inputs, vs, allow_unused=True, retain_graph=True)
-        return [None if g is None else g.detach().numpy().copy() for g in grads]
+        return [None if g is None else array(g) for g in grads]
 
-    return [o.detach().numpy().copy() for o in outs], pull
+    return [array(o) for o in outs], pull
+
+
+def torch_with_parameters(module: Any, values: Mapping[str, Any]) -> Any:
+    """The module as a function with these parameters, and with copies of its buffers, of the parameters' dtype."""
+    from torch.func import functional_call
+
+    dtypes = {value.dtype for value in values.values()}
+    buffers = {n: b.clone() for n, b in module.named_buffers()}
+    buffers = {n: b.to(*dtypes) if b.is_floating_point() and len(dtypes) == 1 else b for n, b in buffers.items()}
+    return lambda *args, **kwargs: functional_call(module, {**values, **buffers}, args, kwargs)
 
 
 def jax_backend(call: Call, leaves: Sequence[Array]) -> tuple[list[Array], Pull]:
@@ -65,4 +78,5 @@ def autograd_backend(call: Call, leaves: Sequence[Array]) -> tuple[list[Array], 
     ]
 
 
+MODULES["torch"] = torch_with_parameters
 BACKENDS.update({"torch": torch_backend, "jax": jax_backend, "autograd": autograd_backend})

@@ -19,6 +19,7 @@ DIRECTIONS = ("onehot", "ones", "signs", "gauss")
 RELATIVE = 1e-7  # of the slope: rules may use another formula than the forward pass
 CANCELLATION = 1e-10  # of the largest term in the inner product of gradient and direction
 FLOAT32 = 2.0**-23
+COMPLEX_STEP = 1e-30  # its square vanishes beside all but the smallest numbers
 LOST = 1e-9  # noise, as a share of the function, from which on nothing is called wrong
 MAX_ROWS = 128  # outputs that are looked at one by one at a kink
 
@@ -54,7 +55,7 @@ class Verdict:
     analytic: float
     allowed: float
     excess: float  # <= 1 is right, > 1 is wrong, NaN is undecided
-    kind: str
+    kind: str  # the slope's; or "faint", right but for want of digits, or "rounded", off by no more than rounding explains
 
     @property
     def wrong(self) -> bool:
@@ -106,9 +107,9 @@ class Point:
         return [as_gradient(grads[i], self.leaves[i]) for i in self.wrt]
 
     def largest(self, u: Arrays) -> float:
-        """Largest input that the direction touches."""
-        touched = [np.abs(self.leaves[i][part != 0]).max(initial=0) for i, part in zip(self.wrt, u, strict=True)]
-        return float(max(touched, default=0.0))
+        """Largest finite input that the direction touches."""
+        touched = [largest_of(self.leaves[i][part != 0]) for i, part in zip(self.wrt, u, strict=True)]
+        return max(touched, default=0.0)
 
     def scale(self, u: Arrays) -> float:
         largest = self.largest(u)
@@ -116,10 +117,10 @@ class Point:
 
     def slope(self, u: Arrays, v: Arrays, grads: Arrays, *, shrink: float = 1.0, noise: float = 0.0) -> Slope:
         """Numeric slope of <v, f> along u, first step and noise as known."""
-        scale, coarse, fine = self.scale(u), False, False
+        scale, coarse, fine, single = self.scale(u), False, False, False
 
         def phi(t: float) -> tuple[float, float]:
-            nonlocal coarse, fine
+            nonlocal coarse, fine, single
             try:
                 outs = self.outs if t == 0 else self.forward(t, u)
             except Exception:  # what refuses this value has the edge of its domain here
@@ -128,6 +129,7 @@ class Point:
                 changed = [o[o != here] for o, here in zip(outs, self.outs, strict=True)]
                 fine = any((c != c.astype(np.float32)).any() for c in changed)
                 coarse = coarse or any(c.size for c in changed)
+                single = single or any(o.dtype == np.float32 and w.any() for o, w in zip(outs, v, strict=True))
             terms = [(w * o if np.isfinite(o).all() else w[w != 0] * o[w != 0]) for w, o in zip(v, outs, strict=True)]
             size = sum(float(np.abs(term).sum()) for term in terms)
             return float(sum(term.sum() for term in terms)), size if np.isfinite(size) else 0.0
@@ -139,7 +141,7 @@ class Point:
             terms += float(product[np.isfinite(product)].sum())
         with quiet():
             found = directional(phi, scale=scale * shrink, magnitude=terms, eps=self.eps)
-            if coarse and not fine:
+            if single or (coarse and not fine):
                 found = directional(phi, scale=scale * shrink, magnitude=terms, eps=FLOAT32)
         return found
 
@@ -165,14 +167,14 @@ class Point:
         """
         moved: list[Array] = list(self.leaves)
         for i, part in zip(self.wrt, u, strict=True):
-            moved[i] = moved[i] + 1e-30j * part
+            moved[i] = moved[i] + 1j * COMPLEX_STEP * part
         try:
             outs = self.measured.run(moved)[0]
         except Exception:
             return None
         if not all(np.iscomplexobj(o) for o in outs):
             return None
-        return float(sum((w * o.imag).sum() for w, o in zip(v, outs, strict=True)) / 1e-30)
+        return float(sum((w * o.imag).sum() for w, o in zip(v, outs, strict=True)) / COMPLEX_STEP)
 
     def second_opinion(self, u: Arrays, v: Arrays, grads: Arrays, verdict: Verdict) -> Verdict:
         """Compare with the complex step to 1e-11 and rounding, where that is valid; else the verdict as it is."""
@@ -236,7 +238,7 @@ class Point:
         if self._rounded_inside(u, v, verdict):
             return replace(verdict, excess=np.nan, kind="rounded")
         if np.isfinite(verdict.analytic) and self._rows_are_subgradients(u, v, grads):
-            return Verdict(verdict.slope, verdict.analytic, verdict.allowed, 1.0, "kink")
+            return Verdict(verdict.slope, verdict.analytic, verdict.allowed, 0.0, "kink")  # a subgradient, as right as any
         return verdict
 
     def _noise(self, u: Arrays, v: Arrays) -> tuple[float, float]:
@@ -352,8 +354,8 @@ class Point:
         Each argument moves by its own size, lest a tiny one changes its sign: the slope is the sum of those along each of them.
         """
         rng, scale, here = np.random.default_rng(0), self.scale(u), list(self.leaves)
-        sizes = [np.abs(here[i][part != 0] if part.any() else here[i]) for i, part in zip(self.wrt, u, strict=True)]
-        distances = [1e-5 * min(scale, max(float(size.max(initial=0)), 1e-300) if size.any() else scale) for size in sizes]
+        sizes = [largest_of(here[i][part != 0] if part.any() else here[i]) for i, part in zip(self.wrt, u, strict=True)]
+        distances = [1e-5 * min(scale, max(size, 1e-300) if size else scale) for size in sizes]
         alike: dict[int, list[int]] = {}  # arguments along u that move about as far
         for k, part in enumerate(u):
             if part.any():
@@ -381,6 +383,11 @@ class Point:
         finally:
             self.leaves = here
         return np.array(found)
+
+
+def largest_of(array: Array) -> float:
+    """Give the largest size of a finite number in it."""
+    return float(np.abs(array[np.isfinite(array)]).max(initial=0))
 
 
 def _places(array: Array) -> Array:

@@ -57,7 +57,8 @@ def layout_of(array: Array) -> str:
 def array_code(array: Array) -> str:
     """Python expression that makes the array again, bit for bit and in its layout."""
     values = repr(array.tolist()).replace("nan", "np.nan").replace("inf", "np.inf")
-    dtype = "" if array.dtype in (np.float64, np.int64, np.bool_) and array.size else f", dtype=np.{array.dtype.name}"
+    plain = array.size and (array.dtype in (np.float64, np.int64, np.bool_) or array.dtype.kind in "US")
+    dtype = "" if plain else f", dtype={array.dtype.str!r}" if array.dtype.kind in "US" else f", dtype=np.{array.dtype.name}"
     shape = "" if array.size or array.shape == (0,) else f".reshape{array.shape}"
     code, layout = f"np.array({values}{dtype}){shape}", layout_of(array)
     return code if layout == "C" else f'lay_out({code}, "{layout}")'

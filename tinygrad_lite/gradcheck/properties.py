@@ -1,6 +1,7 @@
 """What a gradient must be besides the right number. Each property yields words for what is wrong; none is fine.
 
 A property is a function of an `Example` and yields (message, leaf index or None). Tolerances scale with the numbers compared.
+This file is long because it is a list of them.
 """
 
 import contextlib
@@ -12,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_lite.errors import ShapeError
-from tinygrad_lite.gradcheck.check import Arrays, Point, as_gradient, direction, rounding
+from tinygrad_lite.gradcheck.check import Arrays, Point, as_gradient, direction, largest_of, rounding
 from tinygrad_lite.gradcheck.layout import Array, lay_out, layout_of
-from tinygrad_lite.gradcheck.target import Target, flattened
-from tinygrad_lite.gradcheck.tolerance import differ, largest_of, last_bits, rounding_of, slack_of
+from tinygrad_lite.gradcheck.nested import flattened
+from tinygrad_lite.gradcheck.target import Target
+from tinygrad_lite.gradcheck.tolerance import differ, last_bits, rounding_of, slack_of
 
 Finding = tuple[str, int | None]
 COARSE = 0.3  # of the largest entry of a float32 gradient
@@ -42,6 +44,7 @@ class Example:
 
     def _compute(self) -> None:
         self.outs, self.pull = self.target.run(self.target.leaves)
+        self._before += [(o, o.copy()) for o in self.outs]
         if [o.shape for o in self.outs] != [o.shape for o in self.point.outs]:
             raise ShapeError(
                 f"{self.target.name}: its surrogate gives shape {[o.shape for o in self.point.outs]}, "
@@ -55,7 +58,7 @@ class Example:
         self.grads = [as_gradient(self.raw[i], self.target.leaves[i]) for i in self.wrt]
 
     def restore(self) -> list[Array]:
-        """Undo what the rule wrote into arguments and cotangent, so that a report shows what went in; which they were."""
+        """Undo what the rule wrote into arguments, cotangent and output, so that a report shows them; list which they were."""
         changed = []
         for array, copy in self._before:
             if not np.array_equal(array, copy, equal_nan=array.dtype.kind == "f"):
@@ -84,15 +87,16 @@ def shape(example: Example) -> Iterator[Finding]:
 
 
 def untouched(example: Example) -> Iterator[Finding]:
-    """Neither the arguments nor the cotangent are written into."""
+    """Neither the arguments nor the cotangent are written into, nor by the backward pass the output."""
     for array in example.changed:
         index = next((i for i, leaf in enumerate(example.target.leaves) if leaf is array), None)
-        what = "the cotangent" if any(array is w for w in example.v) else "an argument"
+        of_cotangent, of_outputs = (any(array is one for one in some) for some in (example.v, example.outs))
+        what = "the cotangent" if of_cotangent else "by the backward pass, the output" if of_outputs else "an argument"
         yield f"{what} of shape {array.shape} was written into", index
 
 
 def alias(example: Example) -> Iterator[Finding]:
-    """No gradient shares memory with an argument or with another gradient.
+    """No gradient shares memory with an argument or with another gradient, or is overwritten by a later call.
 
     A rule may return (a view of) the cotangent, as an engine must not write into what it was given; two gradients that
     are both the cotangent are therefore let pass for rules, not for what an engine leaves in `.grad`.
@@ -106,6 +110,13 @@ def alias(example: Example) -> Iterator[Finding]:
             of_cotangent = any(np.shares_memory(g, w) for w in example.v)
             if np.shares_memory(g, other) and not (rule and of_cotangent):
                 yield f"gradient shares memory with that of {example.target.names[j]}", i
+    if rule and arrays:
+        before = [g.copy() for _, g in arrays]
+        example.pull([-2 * v for v in example.v])
+        for (i, g), copy in zip(arrays, before, strict=True):
+            if not np.array_equal(g, copy, equal_nan=True):
+                yield "gradient is overwritten when the backward pass runs again", i
+                np.copyto(g, copy)
 
 
 def deterministic(example: Example) -> Iterator[Finding]:
@@ -226,36 +237,52 @@ def _matters(example: Example, i: int, one: Array, other: Array, v: Arrays) -> b
 
 
 def precision(example: Example) -> Iterator[Finding]:
-    """In float32 the gradient is that of float64, to what float32 can hold.
+    """In float32 the gradient is that of float64, to what float32 can hold; of float16 arguments, in float16 too.
 
     What it can hold is measured: where inputs that differ a little give other gradients, the function loses digits there, and
     may. What is left to find is gross: overflow, NaN, saturation, a factor.
     """
-    target, rng = example.target, np.random.default_rng(example.seed)
-    single = [leaf.astype(np.float32, order="K") for leaf in target.leaves]
+    half = any(leaf.dtype == np.float16 for leaf in example.target.leaves)
+    for dtype in (np.dtype(np.float32), np.dtype(np.float16)) if half else (np.dtype(np.float32),):
+        yield from _precision_in(example, dtype)
+
+
+def _precision_in(example: Example, dtype: np.dtype[Any]) -> Iterator[Finding]:
+    target, rng, eps = example.target, np.random.default_rng(example.seed), float(np.finfo(dtype).eps)
+    large = min(1e30, float(np.finfo(dtype).max) / 16)
+    narrow = [leaf.astype(dtype, order="K") for leaf in target.leaves]
     nudged = [
-        [(leaf * (1 + size * rng.standard_normal(leaf.shape))).astype(np.float32) for leaf in single]
-        for size in (2.0**-21, 2.0**-21, 2.0**-12, 2.0**-12)
+        [(leaf * (1 + size * rng.standard_normal(leaf.shape))).astype(dtype) for leaf in narrow]
+        for size in (4 * eps, 4 * eps, (eps / 2) ** 0.5, (eps / 2) ** 0.5)
     ]
     v = [np.asarray(w, np.float64) for w in example.v]
+    lost = rounding(v, eps) * max([1.0, *map(largest_of, narrow)])  # 1 - tanh(x)**2 of a large x, times another argument
     try:
-        outs = target.run(single)[0]
-        low = [np.asarray(w, o.dtype) for w, o in zip(v, outs, strict=True)]
-        got, *near = [target.run(leaves)[1](low) for leaves in [single, *nudged]]
+        outs, pull = target.run(narrow)
     except Exception:
-        return  # a rule may refuse float32
-    outs64, pull = target.run([leaf.astype(np.float64) for leaf in single])
-    want = pull(v)
-    if not all(np.isfinite(o).all() and (np.abs(o) < 1e30).all() for o in [*outs, *outs64]):
+        return  # a rule may refuse this precision
+    wide, pull_wide = target.run([leaf.astype(np.float64) for leaf in narrow])
+    if not all(np.isfinite(o).all() and (np.abs(o) < large).all() for o in [*outs, *wide]):
         return
+    low = [np.asarray(w, o.dtype) for w, o in zip(v, outs, strict=True)]
+    try:
+        got = pull(low)
+    except Exception as error:
+        yield f"the forward pass takes {dtype}, and the backward pass raises {type(error).__name__}: {error}", None
+        return
+    try:
+        near = [target.run(leaves)[1](low) for leaves in nudged]
+    except Exception:
+        return  # nor need it take what is near
+    want = pull_wide(v)
     for i in example.wrt:
         leaf = target.leaves[i]
         one, exact = as_gradient(got[i], leaf), as_gradient(want[i], leaf)
         loss = max(largest_of(as_gradient(other[i], leaf) - one) for other in near)
-        if np.isfinite(exact).all() and largest_of(exact) < 1e30:  # noqa: SIM102
-            if not np.isfinite(one).all() or differ(one, exact, COARSE * largest_of(exact) + 16 * loss + rounding(v, 2.0**-23)):
+        if np.isfinite(exact).all() and largest_of(exact) < large:  # noqa: SIM102
+            if not np.isfinite(one).all() or differ(one, exact, COARSE * largest_of(exact) + 16 * loss + lost):
                 at = np.nanargmax(np.abs(np.where(np.isfinite(one), one - exact, np.inf)))
-                yield f"the float32 gradient is not that of float64: {one.flat[at]:.6g}, and {exact.flat[at]:.6g} there", i
+                yield f"the {dtype} gradient is not that of float64: {one.flat[at]:.6g}, and {exact.flat[at]:.6g} there", i
 
 
 def forward(example: Example) -> Iterator[Finding]:
@@ -279,7 +306,7 @@ def needs(example: Example) -> Iterator[Finding]:
     if target.backend != "rule" or isinstance(target.fn, tuple) or "needs" in target.kwargs:
         return
     flags = inspect.signature(target.fn).parameters.get("needs")
-    if flags is None:
+    if flags is None or not isinstance(flags.default, tuple):  # it is something else
         return
     places = [place for place, arg in enumerate(target.args) if any(arg is leaf for leaf in target.leaves)]
     for i, g in zip(example.wrt, example.grads, strict=True):

@@ -10,8 +10,9 @@ import numpy as np
 from tinygrad_lite.errors import GradientError
 from tinygrad_lite.gradcheck.check import Point, Verdict, as_gradient, direction
 from tinygrad_lite.gradcheck.layout import Array, lay_out, layout_of
+from tinygrad_lite.gradcheck.nested import flattened
 from tinygrad_lite.gradcheck.snippet import snippet
-from tinygrad_lite.gradcheck.target import Target, flattened, quiet
+from tinygrad_lite.gradcheck.target import Target, quiet
 
 MAX_ENTRIES = 64  # of the input, for a gradient taken entry by entry
 LONG = 100  # characters of an array that are printed in the report's head
@@ -121,13 +122,12 @@ class GradReport:
         return "\n".join([*lines, "  reproduce   without Hypothesis:", *("      " + s for s in snippet(self).splitlines())])
 
     def _inputs(self) -> list[str]:
-        named = dict(zip((id(leaf) for leaf in self.target.leaves), self.target.names, strict=True))
-        lines = []
-        flat = [*flattened(self.target.args), *(x for x in self.target.leaves if self.target.backend == "module")]
-        for i, value in enumerate(flat[:6]):
+        names, lines = iter(self.target.names), []
+        parameters = self.target.leaves[len(self.target.leaves) - len(self.target.parameters) :]
+        for i, value in enumerate([*flattened(self.target.args), *parameters][:6]):
             if isinstance(value, np.ndarray):
                 what = f"{_short(value)}  {value.shape} {value.dtype} {layout_of(value)}"
-                lines.append(f"input       {named.get(id(value), f'args[{i}]')} = {what}")
+                lines.append(f"input       {next(names) if value.dtype.kind == 'f' else f'args[{i}]'} = {what}")
             else:
                 lines.append(f"input       args[{i}] = {value!r}"[:110])
         cotangent = ", ".join(f"{_short(v)} {layout_of(v)}" for v in self.v)
@@ -183,7 +183,10 @@ def entrywise(report: GradReport, point: Point, grads: Sequence[Array]) -> list[
         for index in np.ndindex(point.leaves[i].shape):
             u = [np.zeros(point.leaves[j].shape) for j in report.wrt]
             u[position][index] = 1.0
-            found.append((i, index, point.compare(u, v, grads)))
+            verdict = point.compare(u, v, grads)
+            if report.settings.get("complex_step") and not verdict.wrong:
+                verdict = point.second_opinion(u, v, grads, verdict)
+            found.append((i, index, verdict))
     return found
 
 
@@ -278,7 +281,7 @@ def _look(
 
 
 _ADVICE = {
-    "shape": "sum over the axes that broadcasting added; make arrays with the argument's shape and dtype (zeros_like)",
+    "shape": "give an array of the argument's shape and dtype (zeros_like): sum over the axes that broadcasting added",
     "untouched": "the rule writes into an array that belongs to somebody else: make a new one (g = g * m, not g *= m)",
     "alias": "two owners of one buffer: what one adds in place, the other sees; return a copy",
     "deterministic": "state is kept between calls (a cache, a generator): the same input must give the same gradient",

@@ -6,11 +6,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_lite.errors import DtypeError, GradientError
-from tinygrad_lite.gradcheck.check import Arrays, as_gradient
+from tinygrad_lite.gradcheck.check import COMPLEX_STEP, Arrays, as_gradient
 from tinygrad_lite.gradcheck.layout import Array
 from tinygrad_lite.gradcheck.target import Target
-
-STEP = 1e-30  # as in hessian.py
 
 
 def second_order(target: Target, v: Arrays) -> Target:
@@ -30,7 +28,7 @@ def second_order(target: Target, v: Arrays) -> Target:
     def gradient(*leaves: Array) -> Any:
         def vjp(w: Any) -> tuple[Array, ...]:
             ws = [np.asarray(part, np.float64) for part in (w if isinstance(w, (tuple, list)) else [w])]
-            step = STEP / (max(float(np.abs(part).max(initial=0)) for part in ws) or 1.0)
+            step = COMPLEX_STEP / (max(float(np.abs(part).max(initial=0)) for part in ws) or 1.0)
             moved = at([leaf + 1j * step * part for leaf, part in zip(leaves, ws, strict=True)])
             if any(g is not None and not np.iscomplexobj(g) for g in moved):
                 raise DtypeError(

@@ -2,12 +2,14 @@
 
 import builtins
 import sys
+from collections.abc import Set
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from tinygrad_lite.gradcheck.layout import array_code
+from tinygrad_lite.gradcheck.nested import flattened
 from tinygrad_lite.gradcheck.target import path_of
 
 PLAIN = (bool, int, complex, str, bytes, slice, range, type(None), type(...))  # types whose repr is code
@@ -16,11 +18,13 @@ PLAIN = (bool, int, complex, str, bytes, slice, range, type(None), type(...))  #
 def snippet(report: Any) -> str:
     """Code that makes the failure of a GradReport again."""
     settings, report = report.settings or (report.first or report).settings, report.first or report
-    target, code = report.target, _Code()
+    target = report.target
+    arrays = [id(leaf) for leaf in flattened(target.args) if isinstance(leaf, np.ndarray)]
+    code = _Code(again={one for one in arrays if arrays.count(one) > 1})
     parts = [code.of(target.fn, "fn"), *(code.of(arg, f"arg{i}") for i, arg in enumerate(target.args))]
     parts.append(f"cotangent={code.of(list(report.v) if len(report.v) > 1 else report.v[0], 'cotangent')}")
     options: dict[str, Any] = {"kwargs": dict(target.kwargs)} if target.kwargs else {}
-    options |= {"seed": report.seed, **{k: v for k, v in settings.items() if v is not None}}
+    options |= {"seed": report.seed, **settings}
     parts += [f"{key}={code.of(value, key)}" for key, value in options.items()]
     return "\n".join([*code.lines, f"check_grad({', '.join(parts)})"])
 
@@ -28,12 +32,18 @@ def snippet(report: Any) -> str:
 class _Code:
     """Expressions for values, after the lines that they need: imports, states, and what is left to the reader."""
 
-    def __init__(self) -> None:
+    def __init__(self, again: Set[int]) -> None:
+        self.again, self.named = again, dict[int, str]()  # ids of arrays that come twice, and what they are called
         self.lines = ["import numpy as np", "from tinygrad_lite.gradcheck import check_grad, lay_out"]
         self.taken = {"np", "check_grad", "lay_out"}
 
     def of(self, value: Any, name: str) -> str:
         """Expression for a value; what is no expression gets this name, or one like it."""
+        if id(value) in self.again:
+            if id(value) not in self.named:
+                self.named[id(value)] = self.free(name)
+                self.lines.append(f"{self.named[id(value)]} = {array_code(value)}")
+            return self.named[id(value)]
         if isinstance(value, np.ndarray):
             return array_code(value)
         if isinstance(value, dict):

@@ -15,6 +15,7 @@ import numpy as np
 
 from tinygrad_lite.errors import DtypeError, GradientError
 from tinygrad_lite.gradcheck.layout import Array
+from tinygrad_lite.gradcheck.nested import flattened, is_nest, places, rebuilt
 
 Pull = Callable[[Sequence[Array]], list[Any]]
 Call = Callable[..., Any]  # call(leaves, convert): fn with these differentiable arguments; convert is for the others
@@ -38,9 +39,9 @@ class Target:
     ----------
     fn : a rule (arrays -> (output, vjp)), a pair (forward, backward), a function of Tensors, a Module, or a function
         of another framework. backward(g, *args, **kwargs) is called like forward, with the cotangent first.
-    args, kwargs : arguments. Float arrays in args, also inside lists and tuples, are differentiable; everything else
-        (integer and boolean arrays, numbers, kwargs) is given as it is. kwargs are copied for every call, so that a
-        random generator among them starts from the same state each time.
+    args, kwargs : arguments. Float arrays in args, also inside lists, tuples and dicts, are differentiable; everything else
+        (integer and boolean arrays, numbers, kwargs) is given as it is. Random generators and kwargs are copied for every
+        call, so that each starts from the same state.
     backend : how fn is called; see `detect`.
     surrogate : function of the same arguments, from arrays to an array, whose gradient fn's is meant to be
         For rules that are no gradient of their own output on purpose, as round with the gradient of the identity.
@@ -72,10 +73,18 @@ class Target:
     def leaves(self) -> list[Array]:
         """The differentiable arrays: those among the arguments and, for a Module, its parameters, in the arguments' dtype."""
         found = [leaf for leaf in flattened(self.args) if _is_float(leaf)]
-        if self.backend != "module":
-            return found
         dtype = np.result_type(*found) if found else None  # a new Module has float32, a check wants float64
-        return found + [p.data.astype(dtype or p.data.dtype) for _, p in self.fn.named_parameters()]
+        return found + [parameter.astype(dtype or parameter.dtype) for parameter in self.parameters.values()]
+
+    @property
+    def is_module(self) -> bool:
+        """Whether fn has parameters of its own: a Module, of this library or of PyTorch."""
+        return self.backend in MODULES and hasattr(self.fn, "named_parameters")
+
+    @cached_property
+    def parameters(self) -> dict[str, Array]:
+        """The parameters of a Module by name."""
+        return {name: np.asarray(p.data) for name, p in self.fn.named_parameters()} if self.is_module else {}
 
     @cached_property
     def names(self) -> list[str]:
@@ -89,17 +98,15 @@ class Target:
         for i, arg in enumerate(self.args):
             named = i < len(parameters)
             base = parameters[i].name if named else f"args[{i}]"
-            inner = list(flattened([arg]))
-            suffixes = [""] if isinstance(arg, np.ndarray) else [f"[{j}]" for j in range(len(inner))]
-            names += [base + s for s, leaf in zip(suffixes, inner, strict=True) if _is_float(leaf)]
-        return names + ([name for name, _ in self.fn.named_parameters()] if self.backend == "module" else [])
+            names += [base + place for place, leaf in zip(places(arg), flattened(arg), strict=True) if _is_float(leaf)]
+        return [*names, *self.parameters]
 
     def run(self, leaves: Sequence[Array]) -> tuple[list[Array], Pull]:
         """Outputs at the leaves, and the function from cotangents (one per output) to gradients (one per leaf)."""
         backend = BACKENDS[self.backend] if isinstance(self.backend, str) else self.backend
         assert backend is not None
         with quiet():  # NumPy makes numbers of sums of 0-d arrays, and no rule need know of that
-            outs, pull = backend(self._call_module if self.backend == "module" else self._call, [np.asarray(a) for a in leaves])
+            outs, pull = backend(self._call_module if self.is_module else self._call, [np.asarray(a) for a in leaves])
 
         def aligned(cotangents: Sequence[Array]) -> list[Any]:
             with quiet():
@@ -110,10 +117,10 @@ class Target:
     def _align(self, grads: list[Any]) -> list[Any]:
         """One gradient per leaf, from a rule that may also return one (None, say) for each integer or static argument."""
         inner = flattened(grads)
-        for found in (grads, inner):
-            for places in (self.leaves, [a for a in flattened(self.args) if isinstance(a, np.ndarray)], flattened(self.args)):
-                if len(found) == len(places):
-                    wanted = [len(places) == len(self.leaves) or _is_float(place) for place in places]
+        for found in (inner, grads) if any(map(is_nest, grads)) else (grads,):
+            for takers in (self.leaves, [a for a in flattened(self.args) if isinstance(a, np.ndarray)], flattened(self.args)):
+                if len(found) == len(takers):
+                    wanted = [len(takers) == len(self.leaves) or _is_float(taker) for taker in takers]
                     return [g for g, want in zip(found, wanted, strict=True) if want]
         raise GradientError(
             f"{self.name}: vjp returned {len(grads)} gradient(s) for {len(self.leaves)} float array(s); "
@@ -123,24 +130,29 @@ class Target:
     @cached_property
     def _frozen(self) -> bool:
         """Whether no call can change the keyword arguments."""
-        return all(isinstance(value, (bool, int, float, str, type(None))) for value in flattened(tuple(self.kwargs.values())))
+        return all(isinstance(value, (bool, int, float, str, type(None))) for value in self.kwargs.values())
 
     def _call(self, leaves: Sequence[Any], convert: Callable[[Array], Any] = lambda array: array) -> Any:
         rest = iter(leaves)
-        args = _rebuild(self.args, lambda leaf: next(rest) if _is_float(leaf) else convert(leaf))
-        kwargs = dict(self.kwargs) if self._frozen else copy.deepcopy(dict(self.kwargs))
+
+        def passed(value: Any) -> Any:
+            if isinstance(value, np.ndarray):
+                return convert(value)
+            return copy.deepcopy(value) if isinstance(value, (np.random.Generator, np.random.RandomState)) else value
+
+        args = rebuilt(self.args, lambda leaf: next(rest) if _is_float(leaf) else passed(leaf))
+        kwargs = dict(self.kwargs) if self._frozen else rebuilt(copy.deepcopy(dict(self.kwargs)), passed)
         if isinstance(self.fn, tuple):
             forward, backward = self.fn
             return forward(*args, **kwargs), lambda g: backward(g, *args, **kwargs)
         return self.fn(*args, **kwargs)
 
     def _call_module(self, leaves: Sequence[Any], convert: Callable[[Array], Any] = lambda array: array) -> Any:
-        module = copy.deepcopy(self.fn)  # running statistics and random generators stay as they were
-        parameters = [p for _, p in module.named_parameters()]
-        inputs, values = leaves[: len(leaves) - len(parameters)], leaves[len(leaves) - len(parameters) :]
-        for parameter, value in zip(parameters, values, strict=True):
-            parameter.data, parameter._node = value.data, value._node  # the gradient goes to the leaf
-        return Target(module, self.args, self.kwargs, "tensor")._call(inputs, convert)
+        count = len(leaves) - len(self.parameters)
+        values = dict(zip(self.parameters, leaves[count:], strict=True))
+        assert isinstance(self.backend, str)
+        module = MODULES[self.backend](self.fn, values)
+        return Target(module, self.args, self.kwargs, "tensor")._call(leaves[:count], convert)
 
 
 def path_of(fn: Any) -> str:
@@ -203,17 +215,6 @@ def _is_float(leaf: Any) -> bool:
     return isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f"
 
 
-def flattened(value: Any) -> list[Any]:
-    """List what is in tuples and lists, and in those within them."""
-    return [leaf for item in value for leaf in flattened(item)] if isinstance(value, (tuple, list)) else [value]
-
-
-def _rebuild(value: Any, replace: Callable[[Any], Any]) -> Any:
-    if isinstance(value, (tuple, list)):
-        return type(value)(_rebuild(item, replace) for item in value)
-    return replace(value) if isinstance(value, np.ndarray) else value
-
-
 def _rule(call: Call, leaves: Sequence[Array]) -> tuple[list[Array], Pull]:
     out, vjp = call(leaves)
     outs = list(out) if isinstance(out, (tuple, list)) else [out]
@@ -245,13 +246,18 @@ def _tensor(call: Call, leaves: Sequence[Array]) -> tuple[list[Array], Pull]:
     tensors = [Tensor(leaf, requires_grad=True) for leaf in leaves]
     out = call(tensors)
     outs = list(out) if isinstance(out, (tuple, list)) else [out]
+    for one in outs:
+        if not isinstance(one, Tensor):
+            raise DtypeError(
+                f"gradient check: a function of Tensors must return one, or a tuple of them, got {type(one).__name__}."
+            )
 
     def pull(cotangents: Sequence[Array]) -> list[Any]:
-        if len(outs) == 1:
-            if outs[0].requires_grad:
-                outs[0].backward(cotangents[0], inputs=tensors)
-        else:
-            sum((o * Tensor(g)).sum() for o, g in zip(outs, cotangents, strict=True)).backward(inputs=tensors)
+        wanted = [(o, g) for o, g in zip(outs, cotangents, strict=True) if o.requires_grad]
+        if len(wanted) == 1:
+            wanted[0][0].backward(wanted[0][1], inputs=tensors)
+        elif wanted:
+            sum((o * Tensor(g)).sum() for o, g in wanted).backward(inputs=tensors)
         return [t.grad for t in tensors]
 
     return [o.data for o in outs], pull
@@ -262,4 +268,14 @@ def _array(call: Call, leaves: Sequence[Array]) -> tuple[list[Array], Pull]:
     return [np.asarray(o) for o in (out if isinstance(out, (tuple, list)) else [out])], lambda _: [None] * len(leaves)
 
 
+def _with_parameters(module: Any, values: Mapping[str, Any]) -> Any:
+    """A copy of the module, whose statistics and generators stay as they were, with these Tensors for its parameters."""
+    module = copy.deepcopy(module)
+    for name, parameter in module.named_parameters():
+        parameter.data, parameter._node = values[name].data, values[name]._node  # to which the gradient goes
+    return module
+
+
 BACKENDS: dict[str, Backend] = {"rule": _rule, "tensor": _tensor, "module": _tensor}
+# Of those that have Modules: (module, its parameters) -> what to call.
+MODULES: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {"module": _with_parameters}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_lite.gradcheck.check import Arrays, rounding
+from tinygrad_lite.gradcheck.check import Arrays, largest_of, rounding
 from tinygrad_lite.gradcheck.layout import Array
 
 
@@ -26,12 +26,6 @@ def last_bits(measure: Callable[[Callable[[Array], Array]], Sequence[Array]]) ->
             near = measure(nudge)
             moved += [largest_of(a - b) for a, b in zip(near, here, strict=True) if a.shape == b.shape]
     return 32 * max(moved)
-
-
-def largest_of(array: Array) -> float:
-    """Give the largest size of a finite number in it."""
-    finite = np.abs(array[np.isfinite(array)])
-    return float(finite.max(initial=0))
 
 
 def rounding_of(array: Array, dtype: Any = np.float64) -> float:

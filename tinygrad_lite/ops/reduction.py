@@ -100,13 +100,13 @@ def norm(x: Array, *, axes: Axes, keepdim: bool = False) -> RuleResult:
 def max(x: Array, *, axes: Axes, keepdim: bool = False) -> RuleResult:
     """Rule for the largest element over `axes`; of equal ones the first, in C order, takes the cotangent. NaN stays."""
     out, back = _extreme("max", x, axes, keepdim)
-    return out, lambda g: back(g)
+    return out, lambda g: back(g)  # made here, for the tape calls a rule by the name of what made its vjp
 
 
 def min(x: Array, *, axes: Axes, keepdim: bool = False) -> RuleResult:
     """Rule for the smallest element over `axes`; of equal ones the first, in C order, takes the cotangent. NaN stays."""
     out, back = _extreme("min", x, axes, keepdim)
-    return out, lambda g: back(g)
+    return out, lambda g: back(g)  # made here, for the tape calls a rule by the name of what made its vjp
 
 
 def _extreme(name: str, x: Array, axes: Axes, keepdim: bool) -> RuleResult:

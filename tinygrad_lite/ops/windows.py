@@ -90,8 +90,11 @@ def run_views(shape: tuple[int, ...], item: int, count: int, size: int, step: in
 class Layout:
     """How the arrays of a convolution lie in memory.
 
-    One row of the output is (o, L) = W C + b, with the patches C (kh * slab, L). A slab is what one row of the image gives to
-    them. Long rows are made a block of columns at a time. Source: Cho & Brand 2017, as for the rule.
+    Letters: o = c_out / groups, the filters of a group; L = w_out n, the numbers in one row of the output; slab = c_group kw,
+    the numbers that a window takes from one row of the image. One row of the output is (o, L) = W C + b, with the filters
+    W (o, kh slab) and the patches C (kh slab, L). Long rows are made in `blocks` of `together` columns, `wide` = together n
+    numbers each. sh, sw, dh, dw are the steps and distances of the windows, down and to the right. Source: Cho & Brand 2017, as
+    for the rule.
 
     Parameters
     ----------
