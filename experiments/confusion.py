@@ -93,6 +93,7 @@ def write(
     files.json("confusion.json", found)
     files.figure("confusion.png", confusion_pictures.draw_matrix(np.array(found["matrix"])))
     files.figure("calibration.png", confusion_pictures.draw_calibration(found))
+    files.instead_of("pair-[0-9]*.png")
     for i, pair in enumerate(found["pairs"], 1):
         files.figure(f"pair-{i}.png", confusion_pictures.draw_pair(pair, seen, classes, with_reasons))
     return found
@@ -120,6 +121,8 @@ def run(options: argparse.Namespace) -> None:
     check_positive(options, "pairs", "train_size")
     model = load_lenet(options.weights)
     train, test = mnist.load(options.data_dir)
+    if (options.train_size or 0) > len(train.labels):
+        raise RunError(f"--train-size: there are {len(train.labels):,} training images, got {options.train_size}.")
     train = train.take(options.train_size)
     if options.dry_run:
         chosen = np.random.default_rng(options.seed).permutation(len(test.labels))[:200]

@@ -64,7 +64,7 @@ def draw_calibration(found: dict[str, Any]) -> Figure:
         axes.plot(100 * one["accuracy"], one["digit"], "o", color="tab:blue", markersize=8)
         axes.annotate(
             f"{100 * one['accuracy']:.1f}", (100 * one["accuracy"], one["digit"]), xytext=(0, 7), textcoords="offset points",
-            ha="center", fontsize=9,
+            ha="center", fontsize=9, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5}, zorder=3,
         )  # fmt: skip
     axes.axvline(100 * overall["accuracy"], color="black", linewidth=1, linestyle="--")
     axes.set_yticks(range(10))

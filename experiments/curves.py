@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.runs import read_metrics
+from experiments.texts import as_drawn
 
 
 def draw_curves(folder: Path, title: str) -> Path:
@@ -36,7 +37,7 @@ def draw_curves(folder: Path, title: str) -> Path:
     left.set_ylabel("loss (mean cross-entropy, log scale)")
     right.set_ylabel("accuracy (%)")
     right.set_ylim(90 if (tests["accuracy"] > 0.92).all() else 0, 100.3)
-    figure.suptitle(title)
+    figure.suptitle(as_drawn(title))
     path = folder / "curves.png"
     figure.savefig(path, dpi=120)
     plt.close(figure)

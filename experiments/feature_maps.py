@@ -14,6 +14,7 @@ from PIL import Image
 from experiments import mnist
 from experiments.outputs import Outputs, parser
 from experiments.runs import RunError, run_main
+from experiments.texts import as_drawn
 from experiments.training import as_input
 from models.lenet import LeNet
 from models.load import load_ink, load_lenet, load_pairs
@@ -103,11 +104,11 @@ def draw_layer(number: int, model: LeNet, found: dict[str, Floats], image: NDArr
     figure.colorbar(image_of_filters, ax=top, shrink=0.8, aspect=14, pad=0.01)
     for row, (maps_, text) in enumerate(((before, f"conv{number}"), (after, name_after)), 1):
         axes = figure.add_subplot(grid[row, 1])
-        silent = int((maps_.max(axis=(1, 2)) <= 0).sum())
+        silent = int((maps_ == 0).all(axis=(1, 2)).sum())
         note = f"{text}: {count} maps, {maps_.shape[1]}x{maps_.shape[2]}, one colour scale for both"
         drawn = _sheet(axes, maps_, columns, limit, note + (f"; {silent} of them all 0" if row == 2 and silent else ""))
         figure.colorbar(drawn, ax=axes, shrink=0.8, aspect=14, pad=0.01)
-    figure.suptitle(title, fontsize=13)
+    figure.suptitle(as_drawn(title), fontsize=13)
     return figure
 
 

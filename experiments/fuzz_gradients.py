@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
         end = time.monotonic() + 60 * options.minutes
         kinds: dict[str, Counter[str]] = {}
         excess: dict[str, float] = {}
-        cases = 0
+        cases = noted = 0
         while not cases or (not options.dry_run and time.monotonic() < end):
             seed = options.seed + cases
             rng = np.random.default_rng(seed)
@@ -47,12 +47,15 @@ def run(options: argparse.Namespace) -> None:
                 report = check_grad(model, image, wrt=[name], probes=probes, seed=seed, full=False, properties=["value"])
                 kinds.setdefault(name, Counter()).update(report.kinds)
                 excess[name] = max(excess.get(name, 0.0), report.excess)
+                noted += len(report.notes)
             cases += 1
         print(f"{'argument':16} {'smooth':>7} {'kink':>6} {'undecided':>9} {'largest error / allowed':>24}")
         for name, count in kinds.items():
             undecided = sum(count.values()) - count["smooth"] - count["kink"]
             print(f"{name:16} {count['smooth']:7} {count['kink']:6} {undecided:9} {excess[name]:24.2g}")
         print(f"{cases} model{'s' if cases > 1 else ''}, a pair of images each, from seed {options.seed}: no wrong gradient")
+        if noted:
+            print(f"At {noted} of the kinks the gradient is no subgradient, which a composition need not give.")
         files.figure("coverage.png", draw(kinds, excess))
 
 
@@ -69,9 +72,10 @@ def draw(kinds: dict[str, Counter[str]], excess: dict[str, float]) -> Figure:
     left.set_xlabel("directions checked, by what the function does there")
     left.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
     left.invert_yaxis()
-    right.barh(names, [max(excess[name], 1e-6) for name in names], color="gray")
+    right.barh(names, [excess[name] for name in names], color="gray")
     right.axvline(1, color="black", linestyle="--")
     right.set_xscale("log")
+    right.set_xlim(left=10 ** np.floor(np.log10(min([1e-6, *(size for size in excess.values() if size)]))))
     right.set_xlabel("largest error / allowed error (fails beyond the line)")
     return fig
 

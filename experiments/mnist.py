@@ -107,7 +107,10 @@ def _raw_bytes(folder: Path, name: str) -> bytes:
             raise FileFormatError(f"mnist: {plain} is larger than {MAX_BYTES} bytes, so it is no such data set.")
         return plain.read_bytes()
     if not packed.is_file():
-        raise FileNotFoundError(f"mnist: expected {name} or {name}.gz in {folder}, found neither; see --data-dir.")
+        raise FileNotFoundError(
+            f"mnist: expected {name} or {name}.gz in {folder}, found neither; put the files there, or name "
+            "their folder with --data-dir."
+        )
     try:
         with gzip.open(packed) as file:
             raw = file.read(MAX_BYTES + 1)

@@ -37,6 +37,7 @@ class Outputs:
     def __init__(self, out: str | Path | None, name: str) -> None:
         self.folder = Path(out) if out is not None else free_folder(Path("runs"), name)
         self.names: list[str] = []
+        self._old: list[str] = []
         self._made = next((p for p in [*self.folder.parents[::-1], self.folder] if not os.path.exists(p)), None)
         with writing_to(self.folder):
             self._aside = Path(tempfile.mkdtemp(prefix=".part-", dir=self.folder))
@@ -49,6 +50,10 @@ class Outputs:
             )
         self.names.append(name)
         return self._aside / name
+
+    def instead_of(self, pattern: str) -> None:
+        """Have files of the folder that match go when the new ones come, unless they are among these: of more pairs, say."""
+        self._old.append(pattern)
 
     def written(self, name: str) -> Path:
         """Give the place where file `name` lies now."""
@@ -74,6 +79,8 @@ class Outputs:
             if error is None:
                 for name in self.names:
                     os.replace(self._aside / name, self.folder / name)
+                for old in [path for pattern in self._old for path in self.folder.glob(pattern) if path.name not in self.names]:
+                    old.unlink()
                 print(f"Written to {self.folder}: {', '.join(self.names)}")
         finally:
             shutil.rmtree(self._aside)

@@ -12,7 +12,7 @@ class Progress:
 
     def __init__(self, done: int, steps: int, batch_size: int, quiet: bool) -> None:
         self.steps, self.batch_size, self.quiet = steps, batch_size, quiet
-        self.terminal = sys.stderr.isatty() and not quiet
+        self.terminal = not quiet and sys.stderr is not None and sys.stderr.isatty()
         tqdm.monitor_interval = 0  # else it starts a thread that stays
         self.bar = tqdm(
             initial=done * batch_size,

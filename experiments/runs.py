@@ -1,13 +1,14 @@
 """A run's folder: what was asked for, with which versions, and what came out, line by line."""
 
 import argparse
+import contextlib
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ try:
 except ImportError:  # not a system with such locks
     fcntl = None  # type: ignore[assignment]
 
+from experiments.signals import ending_as_ctrl_c
+from experiments.texts import print_any
 from tinygrad_lite import FileFormatError, TinygradError
+from tinygrad_lite._blas import thread_count
 from tinygrad_lite._files import whole_file
 
 ROOT = Path(__file__).parent.parent
@@ -59,7 +63,7 @@ class Run:
 
         Raises
         ------
-        RunError : the folder holds a run already, or cannot be written to; nothing was written then.
+        RunError : the folder holds a run already, or cannot be written to.
         """
         folder = Path(out) if out is not None else free_folder(Path("runs"), name)
         cls.refuse_existing(folder)
@@ -69,6 +73,7 @@ class Run:
                 run.write_json("config.json", {**config, "environment": environment()})
             except OSError:
                 run.close()
+                (folder / "metrics.jsonl").unlink(missing_ok=True)
                 raise
         return run
 
@@ -208,8 +213,15 @@ def environment() -> dict[str, Any]:
         "packages": packages,
         "blas": f"{blas.get('name')} {blas.get('version')}",
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "blas_threads": blas_threads(),
         "commit": _commit(),
     }
+
+
+def blas_threads() -> int | None:
+    """How many threads a matrix product has, on which its last bits depend; None where that is not known."""
+    openblas = thread_count()
+    return openblas[0]() if openblas else None
 
 
 def _commit() -> str | None:
@@ -221,7 +233,7 @@ def _commit() -> str | None:
     return commit.stdout.strip()
 
 
-@contextmanager
+@contextlib.contextmanager
 def writing_to(folder: Path) -> Iterator[None]:
     """Make a folder, if needed, to write to.
 
@@ -272,14 +284,16 @@ def check_positive(options: argparse.Namespace, *names: str) -> None:
 
 
 def run_main(name: str, run: Callable[[argparse.Namespace], int | None], options: argparse.Namespace) -> int:
-    """Run an experiment; give the exit code, and words for what the user can mend."""
+    """Run an experiment; give the exit code, and words for what the user can mend. SIGTERM stops it as Ctrl-C does."""
+    print_any()
     try:
         if options.seed < 0:
             raise RunError(f"--seed: must be at least 0, got {options.seed}.")
-        return run(options) or 0
+        with ending_as_ctrl_c():
+            return run(options) or 0
     except (TinygradError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print(f"{name}: stopped.", file=sys.stderr)
-        return 130
+        return 128 + next(iter(stopped.args), signal.SIGINT)

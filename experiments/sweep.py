@@ -6,6 +6,7 @@ own with one BLAS thread, and has a folder of its own. Stopped at any time, by C
 """
 
 import argparse
+import dataclasses
 import os
 import subprocess
 import sys
@@ -16,11 +17,14 @@ from typing import Any
 import numpy as np
 
 from experiments import train
-from experiments.outputs import plt
-from experiments.recipes import changed, check_sizes
+from experiments.recipes import Recipe, changed, check_sizes
 from experiments.runs import RunError, check_positive, environment, folder_name, free_folder, read_json, read_result, write_json
+from experiments.signals import Stop, StoppedError
+from experiments.sweep_picture import draw
+from experiments.texts import print_any
 from tinygrad_lite import TinygradError
 
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(Recipe)}
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 
 
@@ -41,8 +45,8 @@ class Job:
             self.arguments.append("--dry-run")
         self.config = train.configuration(train.make_parser().parse_args(self.arguments))
         if self.begun():
-            found = read_json(self.folder / "config.json")
-            other = [name for name, value in self.config.items() if found.get(name) != value]
+            found = read_json(self.folder / "config.json")  # an older run's may lack fields, which have their default then
+            other = [name for name, value in self.config.items() if found.get(name, DEFAULTS.get(name)) != value]
             if other:
                 raise RunError(f"--out: {self.folder} holds another run (its {', '.join(other)}); give another folder.")
 
@@ -62,7 +66,7 @@ class Job:
         return subprocess.Popen(command, env=one_thread, stderr=subprocess.PIPE, text=True)
 
 
-def run_all(jobs: list[Job], side_by_side: int, stop: train.Stop) -> list[str]:
+def run_all(jobs: list[Job], side_by_side: int, stop: Stop) -> list[str]:
     """Run what is not finished, some at a time; say which runs failed, and why.
 
     Raises
@@ -92,12 +96,13 @@ def run_all(jobs: list[Job], side_by_side: int, stop: train.Stop) -> list[str]:
                     took = f"{result['test_accuracy']:.2%} in {result['seconds']:.0f} s"
                     print(f"{job.variant}, seed {job.seed}: {took}; {done} of {len(jobs)} done", flush=True)
                 elif not stop.signal:
+                    words = words or f"ended with exit code {process.returncode}; the same command with this --out goes on."
                     failed.append(f"{job.variant}, seed {job.seed}: {words}")
     finally:
         for process in running.values():
             process.kill()
     if stop.signal:
-        raise train.StoppedError("stopped; the same command with this --out goes on")
+        raise StoppedError("stopped; the same command with this --out goes on")
     return failed
 
 
@@ -129,53 +134,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def draw(path: Path, rows: list[dict[str, Any]], published: dict[str, float], by_size: bool, where: str) -> None:
-    """Draw the errors, each seed a dot, with mean and standard deviation: in rows, or over the size of the training set."""
-    height = (4.5 if by_size else 1.4 + 0.4 * len(rows)) + 0.2 * (2 + len(published))  # a line of the legend each
-    figure, axes = plt.subplots(figsize=(8, height), layout="constrained")
-    means = [100 - row["test_accuracy"]["mean"] for row in rows]
-    spreads = [row["test_accuracy"]["std"] or 0.0 for row in rows]
-    places = [row["train_size"] if by_size else -i for i, row in enumerate(rows)]
-    bar = {
-        "fmt": "o-" if by_size else "o",
-        "capsize": 4,
-        "color": "tab:blue",
-        "zorder": 3,
-        "label": "mean and standard deviation" if any(spreads) else "one seed",
-    }
-    if by_size:
-        axes.errorbar(places, means, yerr=spreads, **bar)
-        for x, y in zip(places, means, strict=True):
-            axes.annotate(f"{y:.2f}", (x, y), xytext=(6, 6), textcoords="offset points")
-    else:
-        axes.errorbar(means, places, xerr=spreads, **bar)
-    for i, (place, row) in enumerate(zip(places, rows, strict=True)):
-        errors = [100 - value for value in row["test_accuracy"]["values"]]
-        spots = ([place] * len(errors), errors) if by_size else (errors, [place] * len(errors))
-        axes.plot(*spots, ".", color="tab:gray", markersize=5, label="one seed" if any(spreads) and not i else None)
-    for i, (name, error) in enumerate(published.items()):
-        line = axes.axhline if by_size else axes.axvline
-        line(error, color=f"C{i + 1}", linestyle="--", linewidth=1, label=f"{name}: {error:g} %")
-    if by_size:
-        axes.set(xscale="log", yscale="log", xlabel="training images", ylabel=f"error (% of {where})")
-        axes.margins(x=0.08)
-        axes.set_xticks(places, [f"{place:,}" for place in places])
-        axes.xaxis.set_minor_formatter("")
-        axes.yaxis.set_major_formatter("{x:g}")
-        low, high = axes.get_ylim()
-        sparse = high > 10 * low  # not all nine of a decade then: they would lie on each other
-        axes.yaxis.set_minor_formatter(lambda y, _: "" if sparse and f"{y:e}"[0] not in "25" else f"{y:g}")
-    else:
-        axes.set_yticks(places, [row["variant"] for row in rows])
-        axes.set_xlabel(f"error (% of {where})")
-    axes.grid(alpha=0.3, which="both")
-    figure.legend(fontsize=8, loc="outside lower center")
-    axes.set_title("LeNet, 431,080 parameters: the last epoch")
-    figure.savefig(path)
-    plt.close(figure)
-
-
-def sweep(options: argparse.Namespace, stop: train.Stop) -> None:
+def sweep(options: argparse.Namespace, stop: Stop) -> None:
     """Train what is missing; write table, picture and figures.
 
     Raises
@@ -244,12 +203,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--by-size", action="store_true", help="draw the errors over the size of the training set")
     parser.add_argument("--dry-run", action="store_true", help="300 images, two epochs a run: to see that everything works")
     options = parser.parse_args(argv)
-    stop = train.Stop()
+    print_any()
+    stop = Stop()
     try:
         sweep(options, stop)
     except (TinygradError, OSError) as error:
         print(f"sweep: {error}", file=sys.stderr)
-        return 128 + stop.signal if isinstance(error, train.StoppedError) else 1
+        return 128 + stop.signal if isinstance(error, StoppedError) else 1
     except KeyboardInterrupt:
         print("sweep: stopped at once; the same command with this --out goes on.", file=sys.stderr)
         return 130

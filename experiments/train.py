@@ -4,12 +4,10 @@ import argparse
 import contextlib
 import dataclasses
 import math
-import signal
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -19,7 +17,9 @@ from experiments.checkpoint import NAME, load_checkpoint, not_finite, remove_che
 from experiments.curves import draw_curves
 from experiments.progress import Progress
 from experiments.recipes import FIELDS, RECIPES, Recipe, changed, check_sizes, setting, shortened
-from experiments.runs import Run, RunError, folder_name, read_json, read_result
+from experiments.runs import Run, RunError, blas_threads, folder_name, read_json, read_result
+from experiments.signals import Stop, StoppedError
+from experiments.texts import print_any
 from experiments.training import Training, arrays_of, evaluate
 from tinygrad_lite import FileFormatError, TinygradError, TrainingError
 from tinygrad_lite.serialize import save
@@ -30,6 +30,7 @@ KEEP_EVERY = 100  # steps between copies of weights that gave a finite loss
 def main(argv: list[str] | None = None) -> int:
     """Command line; gives the exit code: 0, 1 after an error, 130 or 143 after Ctrl-C or SIGTERM."""
     options = make_parser().parse_args(argv)
+    print_any()
     stop = Stop()
     try:
         if options.resume is not None:
@@ -59,7 +60,7 @@ def writing() -> Iterator[None]:
         raise RunError(f"cannot write ({error}); what was whole before is kept, and --resume goes on with it.") from None
 
 
-def train(options: argparse.Namespace, stop: "Stop") -> None:
+def train(options: argparse.Namespace, stop: Stop) -> None:
     """Train one net."""
     config = configuration(options)
     data = load_data(options.data_dir, options.validate)
@@ -85,8 +86,8 @@ def _recipe_in(config: dict[str, Any]) -> Recipe:
     return Recipe(**{name: value for name, value in config.items() if name in names})
 
 
-def resume(folder: Path, stop: "Stop", quiet: bool, checkpoint_seconds: float) -> dict[str, Any]:
-    """Go on with a run that was stopped: from here on it is, bit for bit, the run that it would have been."""
+def resume(folder: Path, stop: Stop, quiet: bool, checkpoint_seconds: float) -> dict[str, Any]:
+    """Go on with a run that was stopped: with as many BLAS threads it is, bit for bit, the run that it would have been."""
     if read_result(folder) is not None:
         remove_checkpoints(folder)  # a kill may have come before
         raise RunError(f"--resume: {folder} is finished; its figures are in result.json.")
@@ -95,6 +96,7 @@ def resume(folder: Path, stop: "Stop", quiet: bool, checkpoint_seconds: float) -
     try:
         recipe = _recipe_in(config)
         data = load_data(config["data_dir"], config["validate"])
+        threads = config.get("environment", {}).get("blas_threads")
         training = Training(recipe, config["seed"], data[0])
         if checkpoint is not None:  # else it was stopped before its first, and starts anew
             training.load_state(*checkpoint)
@@ -102,13 +104,16 @@ def resume(folder: Path, stop: "Stop", quiet: bool, checkpoint_seconds: float) -
         raise
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, ArithmeticError) as error:
         raise FileFormatError(f"--resume: config.json or checkpoint in {folder} are not of this program: {error!r}.") from error
+    if threads != (now := blas_threads()) and None not in (threads, now):
+        words = f"begun with {threads} BLAS threads and gone on with {now}: last bits will be others; set OPENBLAS_NUM_THREADS."
+        print(f"train: {words}", file=sys.stderr)
     with writing(), Run(folder, training.step) as run:
         return finish(run, training, data[1], stop, quiet, checkpoint_seconds)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what is not finite is noticed, and said in words
 def finish(
-    run: Run, training: Training, test_set: mnist.Digits, stop: "Stop", quiet: bool, checkpoint_seconds: float = 30.0
+    run: Run, training: Training, test_set: mnist.Digits, stop: Stop, quiet: bool, checkpoint_seconds: float = 30.0
 ) -> dict[str, Any]:
     """Train to the end and write what came out.
 
@@ -140,11 +145,11 @@ def finish(
         if not math.isfinite(test_loss):  # the last step of all can be the one that breaks the weights
             fail("test loss", test_loss)
         found = {"step": training.step, "test_loss": test_loss, "test_accuracy": float(correct.mean())}
-        if recipe.test_size:
+        if (recipe.test_size or len(correct)) < len(correct):
             found["part_accuracy"] = float(correct[: recipe.test_size].mean())
         run.log(**found, seconds=round(training.elapsed(), 3))
         epoch = training.step / training.per_epoch
-        progress.say(f"epoch {epoch:.3g}: test loss {test_loss:.4f}, accuracy {correct.mean():.2%}")
+        progress.say(f"epoch {epoch:.4g}: test loss {test_loss:.4f}, accuracy {correct.mean():.2%}")
         return found
 
     def keep(last: bool) -> None:
@@ -155,7 +160,8 @@ def finish(
         if not last:
             save_checkpoint(run.folder, arrays, numbers)
 
-    with Progress(training.step, training.steps, recipe.batch_size, quiet) as progress:
+    batch_size = min(recipe.batch_size, len(training.loader.arrays[0]))
+    with Progress(training.step, training.steps, batch_size, quiet) as progress:
         for batch in training.batches():
             lr = training.optimizer.groups[0]["lr"]
             loss, accuracy = training.forward(batch)
@@ -170,16 +176,13 @@ def finish(
             training.update()
             run.log(step=training.step, loss=value, accuracy=accuracy, lr=lr)
             progress.step(value, accuracy)
-            evaluate_now = training.step % evaluate_every == 0 or training.step == training.steps
-            if evaluate_now:
-                figures = test()
             last = training.step == training.steps
-            if last or evaluate_now or stop.signal or time.monotonic() - saved > checkpoint_seconds:
+            if evaluate_now := last or training.step % evaluate_every == 0:
+                figures = test()
+            if evaluate_now or stop.signal or time.monotonic() - saved > checkpoint_seconds:
                 keep(last)
                 saved, saved_step = time.monotonic(), training.step
-            if last:
-                break
-            if stop.signal:
+            if stop.signal and not last:
                 raise StoppedError(f"stopped after step {training.step}; go on with --resume {run.folder}")
     final = {**figures, "train_size": len(training.loader.arrays[0]), "seconds": round(training.elapsed(), 3)}
     save(model.state_dict(), run.folder / "model.safetensors", recipe.metadata())
@@ -190,33 +193,6 @@ def finish(
         print(_words(recipe, final, len(test_set.labels)))
         print(f"Written to {run.folder}: config.json, metrics.jsonl, result.json, model.safetensors, curves.png")
     return final
-
-
-class StoppedError(TinygradError):
-    """The user or the system asked the training to stop."""
-
-
-class Stop:
-    """Ctrl-C and SIGTERM become a note that is looked at after each step; a second Ctrl-C stops at once."""
-
-    def __init__(self) -> None:
-        self.signal = 0
-        self._before: dict[int, Any] = {}
-        try:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
-        except ValueError:  # not in the main thread: whoever called us handles signals
-            pass
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.signal and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.signal = number
-
-    def forget(self) -> None:
-        """Give the signals back to whoever had them before."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
 
 def load_data(data_dir: str | None, validate: int | None) -> tuple[mnist.Digits, mnist.Digits]:
@@ -260,10 +236,15 @@ def recipe_from(options: argparse.Namespace) -> Recipe:
     if "epochs" in changes:
         changes.setdefault("steps", None)  # else the recipe's own would overrule them
     recipe = dataclasses.replace(RECIPES[options.recipe], **changes)
-    for name in ("seed", "checkpoint_seconds"):
-        if not 0 <= (value := getattr(options, name)) < math.inf:
-            raise RunError(f"--{name.replace('_', '-')}: must be a number of at least 0, got {value}.")
+    if options.seed < 0:
+        raise RunError(f"--seed: must be at least 0, got {options.seed}.")
     return shortened(recipe) if options.dry_run else recipe
+
+
+def _seconds(text: str) -> float:
+    if not 0 <= float(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of at least 0, got {text}")
+    return float(text)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -289,7 +270,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data-dir", help="folder with the four IDX files of another data set (default: MNIST, included)")
     parser.add_argument("--out", type=folder_name, help="folder to write (default: a new one under runs/)")
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this folder; other options are its own")
-    parser.add_argument("--checkpoint-seconds", type=float, default=30.0, metavar="S", help="save so often (default: 30)")
+    parser.add_argument("--checkpoint-seconds", type=_seconds, default=30.0, metavar="S", help="save so often (default: 30)")
     parser.add_argument("--dry-run", action="store_true", help="300 images, two epochs: seconds, to see that everything works")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     return parser

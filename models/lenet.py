@@ -21,7 +21,7 @@ class LeNet(nn.Module):
         For the initial weights, and for dropout.
     relu_after_conv : bool, default True
         False gives Caffe's LeNet, which has a ReLU after the first linear layer only.
-    dropout : float in [0, 1), default 0
+    dropout : float in [0, 1], default 0
         Probability of dropping a unit before the last layer while training.
 
     Notes

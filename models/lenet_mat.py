@@ -197,6 +197,8 @@ def main(argv: list[str] | None = None) -> int:
         source, target = Path(options.source), Path(options.target)
         state, metadata = read_state(source)
         _refuse_others(state)
+        if broken := [name for name, values in state.items() if not np.isfinite(values).all()]:
+            raise FileFormatError(f"{source}: {broken[0]} holds NaN or infinity, which no program can use.")
         if target.suffix.lower() != ".mat" and target.suffix not in serialize.SUFFIXES:
             raise FileFormatError(f"the name must end in .mat, {' or '.join(serialize.SUFFIXES)}, got {target.name!r}.")
         if target.suffix != ".safetensors" and metadata.get("relu_after_conv") == "False":

@@ -41,7 +41,8 @@ def load_lenet(path: str | os.PathLike[str] = WEIGHTS) -> LeNet:
     """
     source = _check.path("load_lenet", path)
     if not source.is_file():
-        what = "the repository's own weights are not there" if source == WEIGHTS else "there is no such file"
+        there_is_none = "it is a folder" if source.is_dir() else "there is no such file"
+        what = "the repository's own weights are not there" if source == WEIGHTS else there_is_none
         raise FileNotFoundError(
             f"load_lenet: {what} ({source}); give --weights FILE, such as the model.safetensors that "
             "`python -m experiments.train` writes."

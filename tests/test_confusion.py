@@ -207,6 +207,7 @@ def test_command_line(tmp_path, capsys, weights):
     [
         (["--weights", "nowhere.npz"], r"there is no such file \(nowhere\.npz\); give --weights FILE"),
         (["--pairs", "0"], "--pairs: must be at least 1, got 0"),
+        (["--train-size", "70000"], r"--train-size: there are 60,000 training images, got 70000"),
         (["--train-size", "10"], r"needs training images of every digit, but has none of \[6, 7, 8\]"),
         (["--data-dir", "nowhere"], "expected train-images-idx3-ubyte"),
     ],

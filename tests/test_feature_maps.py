@@ -86,6 +86,15 @@ def test_a_layers_maps_share_one_signed_colour_scale(model, digit, number):
     plt.close(figure)
 
 
+def test_maps_that_are_all_0_are_counted_and_negative_ones_are_not(model, digit):
+    found = feature_maps.maps(model, digit)
+    found["relu1"] = np.ones_like(found["relu1"])
+    found["relu1"][3], found["relu1"][[5, 8]] = -1, 0  # as a net without ReLU after the convolutions has them
+    figure = feature_maps.draw_layer(1, model, found, digit, "title")
+    assert sum("; 2 of them all 0" in axes.get_title() for axes in figure.axes) == 1
+    plt.close(figure)
+
+
 def test_an_image_file_gives_what_the_test_digit_gives(tmp_path, model, digit):
     Image.fromarray(digit).save(tmp_path / "light.png")
     Image.fromarray(255 - digit).convert("RGB").save(tmp_path / "dark.png")

@@ -52,3 +52,17 @@ def test_a_net_with_an_unknown_word_about_its_relu_is_refused(tmp_path, capsys, 
         load_lenet(tmp_path / "w.safetensors")
     assert lenet_mat.main([str(tmp_path / "w.safetensors"), str(tmp_path / "w.mat")]) == 1
     assert "must be True or False" in capsys.readouterr().err
+
+
+def test_what_no_program_can_use_is_not_converted(tmp_path, capsys):
+    state = LeNet(np.random.default_rng(0)).state_dict()
+    state["fc2.bias"][4] = np.nan
+    lenet_mat.save(state, tmp_path / "w.mat")
+    assert lenet_mat.main([str(tmp_path / "w.mat"), str(tmp_path / "v.safetensors")]) == 1
+    assert re.search(r"w\.mat: fc2\.bias holds NaN or infinity", capsys.readouterr().err)
+    assert not (tmp_path / "v.safetensors").exists()
+
+
+def test_a_folder_is_no_weight_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="load_lenet: it is a folder"):
+        load_lenet(tmp_path)

@@ -60,7 +60,7 @@ def refuses(folder, words, error=FileFormatError):
 
 def test_missing(folder):
     (folder / TEST_LABELS).unlink()
-    refuses(folder, rf"expected {TEST_LABELS} or {TEST_LABELS}\.gz in .* found neither; see --data-dir", FileNotFoundError)
+    refuses(folder, rf"expected {TEST_LABELS} or {TEST_LABELS}\.gz in .* found neither; put the files there", FileNotFoundError)
 
 
 @pytest.mark.parametrize("length", [0, 7, 15])

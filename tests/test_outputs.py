@@ -5,18 +5,24 @@ import contextlib
 import errno
 import importlib
 import os
+import signal
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
 pytest.importorskip("cv2")
 pytest.importorskip("matplotlib")
 
+import matplotlib.pyplot as plt
+import numpy as np
+
 from experiments import fuzz_gradients
 from experiments.outputs import Outputs
 from experiments.runs import RunError, check_positive, run_main
 from tinygrad_lite import GradientError
+from tinygrad_lite.gradcheck import check_grad
 
 WRITERS = ("components", "confusion", "feature_maps", "fuzz_gradients", "pages", "read", "train", "train_reader")
 
@@ -63,10 +69,65 @@ def test_how_an_experiment_ends_is_its_exit_code(capsys):
     assert outcome(capsys, lambda _: fail(RunError("words"))) == (1, "name: words\n")
     assert outcome(capsys, lambda _: fail(FileNotFoundError("words"))) == (1, "name: words\n")
     assert outcome(capsys, lambda _: fail(KeyboardInterrupt())) == (130, "name: stopped.\n")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        before = signal.getsignal(number)
+        assert outcome(capsys, lambda _, n=number: os.kill(os.getpid(), n)) == (128 + number, "name: stopped.\n")
+        assert signal.getsignal(number) == before
     assert outcome(capsys, lambda o: check_positive(o, "a", "b_c", "d"), a=None, b_c=0, d=-1) == (
         1,
         "name: --b-c: must be at least 1, got 0.\n",
     )
+
+
+def test_new_pictures_take_the_place_of_old_ones_when_they_are_whole(tmp_path):
+    for name in ("pair-1.png", "pair-2.png", "pair-12.png", "pair-own.png"):
+        (tmp_path / name).write_text("old")
+
+    def write(error=None):
+        with Outputs(tmp_path, "name") as files:
+            files.instead_of("pair-[0-9]*.png")
+            files.path("pair-1.png").write_text("new")
+            if error:
+                raise error
+
+    with pytest.raises(RunError):
+        write(RunError("words"))
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"old"}
+    write()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"pair-1.png": "new", "pair-own.png": "old"}
+
+
+def test_a_bar_of_a_campaign_is_as_long_as_its_error(monkeypatch):
+    excess = {"x": 0.0, "conv1.weight": 3e-9, "fc2.bias": 0.02}
+    figure = fuzz_gradients.draw({name: Counter(smooth=3, kink=1) for name in excess}, excess)
+    right = figure.axes[1]
+    assert [patch.get_width() for patch in right.patches] == list(excess.values())
+    assert right.get_xlim()[0] < 3e-9
+    plt.close(figure)
+
+
+def test_values_at_kinks_that_are_no_subgradients_are_counted(tmp_path, capsys, monkeypatch):
+    real = fuzz_gradients.check_grad
+
+    def noting(*arguments, **options):
+        report = real(*arguments, **options)
+        report.notes += ["at a kink, 0.143 is no subgradient"] * (options["wrt"] == ["x"])
+        return report
+
+    assert fuzz_gradients.main(["--dry-run", "--out", str(tmp_path)]) == 0
+    assert "subgradient" not in capsys.readouterr().out
+    monkeypatch.setattr(fuzz_gradients, "check_grad", noting)
+    assert fuzz_gradients.main(["--dry-run", "--out", str(tmp_path)]) == 0
+    assert "At 1 of the kinks the gradient is no subgradient" in capsys.readouterr().out
+
+
+def test_a_subgradient_is_as_right_as_any(tmp_path):
+    def largest(x):
+        return np.maximum(x, 0).sum(0), lambda g: g * np.where(x == 0, [[0.3], [0.9]], x > 0)
+
+    report = check_grad(largest, np.zeros((2, 3)), cotangent=np.array([1.0, -1.0, 1.0]))
+    assert report.kinds["kink"]
+    assert report.excess < 0.01
 
 
 def test_a_campaign_draws_what_it_covered(tmp_path, capsys):

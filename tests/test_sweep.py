@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import sweep
+from experiments import sweep, sweep_picture
 from experiments.sweep import main, summary, table
 
 ROOT = Path(__file__).parent.parent
@@ -44,25 +45,45 @@ def test_rows_are_what_the_runs_gave(swept):
     assert (config["recipe"], config["seed"], config["elastic"], config["rotation"] > 0) == ("small", 1, 0.0, True)
 
 
-@pytest.mark.parametrize("by_size", [False, True])
-def test_nothing_on_the_picture_hides_anything(tmp_path, monkeypatch, by_size):
+@pytest.mark.parametrize(("by_size", "changes"), [
+    (False, ""), (True, ""), (False, "epochs=40,rotation=0,scale=0,shear=0,shift=0,elastic=0,thickness=0,average=0,dropout=0,"),
+])  # fmt: skip
+def test_nothing_on_the_picture_hides_anything(tmp_path, monkeypatch, by_size, changes):
     figures = []
-    monkeypatch.setattr(sweep.plt, "close", figures.append)
+    monkeypatch.setattr(sweep_picture.plt, "close", figures.append)
     results = [
         [{"train_size": size, "test_accuracy": 1 - e / size**0.5, "seconds": 1.0} for e in (3, 4, 5)] for size in (400, 60_000)
     ]
-    rows = [summary(f"best:train_size={found[0]['train_size']}", found) for found in results[: 1 + by_size]]
+    names = [f"best:{changes}train_size={found[0]['train_size']}" for found in results]
+    rows = [summary(name, found) for name, found in zip(names, results, strict=True)][: 2 if by_size or changes else 1]
     sweep.draw(tmp_path / "sweep.png", rows, {"a long name of a net": 19.0, "Caffe": 16.0}, by_size, "the test images")
     (axes,) = figures[0].axes
     low, high = axes.get_ylim()
     ticks = [*axes.yaxis.get_major_ticks(), *axes.yaxis.get_minor_ticks()]
     boxes = [tick.label1.get_window_extent() for tick in ticks if low <= tick.get_loc() <= high and tick.label1.get_text()]
-    assert len(boxes) == (4 if by_size else 1)
-    boxes += [part.get_window_extent() for part in (axes, axes.xaxis.label, *figures[0].legends)]
+    assert len(boxes) == (4 if by_size else len(rows))
+    assert axes.get_window_extent().width > 0.4 * figures[0].bbox.width
+    boxes += [part.get_window_extent() for part in (axes, axes.xaxis.label, *figures[0].legends, figures[0]._suptitle)]
     assert not any(box.overlaps(other) for i, box in enumerate(boxes) for other in boxes[:i])
     assert all(figures[0].bbox.containsx(x) for box in boxes for x in (box.x0, box.x1))
     assert all(figures[0].bbox.containsy(y) for box in boxes for y in (box.y0, box.y1))
     assert figures[0].legends  # beside the axes, not on them
+
+
+@pytest.mark.parametrize("sizes", [(400, 60_000, 3000), (3000, 3000, 400)])
+def test_over_the_size_the_line_goes_from_small_to_large_and_no_label_lies_on_another(tmp_path, monkeypatch, sizes):
+    figures = []
+    monkeypatch.setattr(sweep_picture.plt, "close", figures.append)
+    same = [[{"train_size": n, "test_accuracy": (0.9, 0.901, 0.2)[k], "seconds": 1.0}] * 2 for k, n in enumerate(sizes)]
+    rows = [summary(f"best:train_size={n},epochs={k}", found) for k, (n, found) in enumerate(zip(sizes, same, strict=True))]
+    sweep.draw(tmp_path / "sweep.png", rows, {}, True, "the test images")
+    (axes,) = figures[0].axes
+    assert axes.lines[0].get_xdata().tolist() == sorted(sizes)
+    boxes = [label.get_window_extent() for label in axes.texts]
+    assert len(boxes) == 3
+    assert not any(box.overlaps(other) for i, box in enumerate(boxes) for other in boxes[:i])
+    texts = [text.get_text() for text in figures[0].legends[0].get_texts()]
+    assert sorted(texts) == ["mean and standard deviation", "one seed"]  # two that are equal are two
 
 
 def test_stopped_and_gone_on_with_equals_the_unbroken_sweep(swept, tmp_path, few_digits, capsys):
@@ -92,6 +113,32 @@ def test_finished_runs_are_read_and_not_run_again(swept, few_digits, monkeypatch
     assert "done" not in capsys.readouterr().out
     assert main([*arguments[:-4], "--validate", "20", *arguments[-4:]]) == 1
     assert "seed-0 holds another run (its validate); give another folder" in capsys.readouterr().err
+
+
+def test_a_run_of_an_older_version_is_gone_on_with(swept, few_digits, tmp_path):
+    folder = tmp_path / "old" / VARIANTS[0].replace(":", ",") / "seed-0"
+    shutil.copytree(swept / VARIANTS[0].replace(":", ",") / "seed-0", folder)
+    config = json.loads((folder / "config.json").read_text())
+    del config["label_smoothing"]  # a field that this version knows, with its default
+    (folder / "config.json").write_text(json.dumps(config))
+    arguments = [VARIANTS[0], "--seeds", "1", "--data-dir", few_digits, "--out", str(tmp_path / "old")]
+    assert main(arguments) == 0
+    del config["batch_size"]  # whose value in the run was another than the default
+    (folder / "config.json").write_text(json.dumps(config))
+    assert main(arguments) == 1
+
+
+def test_a_run_that_the_system_kills_is_named_with_its_exit_code(tmp_path, few_digits, monkeypatch, capsys):
+    start = sweep.Job.start
+
+    def killed(job):
+        process = start(job)
+        process.kill()
+        return process
+
+    monkeypatch.setattr(sweep.Job, "start", killed)
+    assert main(["origin:test_size=None", "--seeds", "1", "--data-dir", few_digits, "--out", str(tmp_path / "out")]) == 1
+    assert "seed 0: ended with exit code -9; the same command with this --out goes on" in capsys.readouterr().err
 
 
 def test_a_failed_run_is_named_and_the_others_finish_and_are_summed_up(tmp_path, few_digits, capsys):

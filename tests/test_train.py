@@ -228,7 +228,7 @@ def test_nan_in_the_very_last_step_is_seen_too(tmp_path, capsys, breaking):
     (["--epochs", "0"], "recipe: epochs must be a number of at least 1, got 0."),
     (["--batch-size", "0"], "recipe: batch_size must be a number of at least 1, got 0."),
     (["--train-size", "-5"], "recipe: train_size must be a number of at least 1, got -5."),
-    (["--seed", "-1"], "--seed: must be a number of at least 0, got -1."),
+    (["--seed", "-1"], "--seed: must be at least 0, got -1."),
     (["--set", "epochs=0"], "recipe: epochs must be a number of at least 1, got 0."),
     (["--set", "pixel_scale=0"], "recipe: pixel_scale must be a number of at least 0.001, got 0.0."),
     (["--set", "scale=2"], "distortion: scale must be a number from 0 to 1, got 2.0."),

@@ -1,15 +1,19 @@
 """One training: its batches, whatever thread prepares them, its checkpoints and its metrics. Kills are in test_faults."""
 
 import dataclasses
+import errno
 import json
+import os
+import sys
 import time
 import tracemalloc
 
 import numpy as np
 import pytest
 
-from experiments import curves, mnist, runs, training
+from experiments import curves, mnist, runs, train, training
 from experiments.checkpoint import load_checkpoint, save_checkpoint
+from experiments.progress import Progress
 from experiments.recipes import RECIPES
 from tinygrad_lite import FileFormatError
 
@@ -85,3 +89,75 @@ def test_a_damaged_line_of_the_metrics_is_named_and_nothing_is_changed(tmp_path,
         runs.Run(tmp_path, 3)
     assert path.read_text() == before
     runs.Run(tmp_path).close()  # and the folder is not locked any more
+
+
+def finished(capsys, out, *arguments):
+    assert train.main([*arguments, "--out", str(out)]) == 0
+    return json.loads((out / "result.json").read_text()), capsys.readouterr().out
+
+
+def test_a_part_of_the_test_set_is_spoken_of_where_there_is_more(tmp_path, few_digits, capsys):
+    few = ["--data-dir", few_digits, "--recipe", "origin", "--set", "steps=3", "--set", "train_size=100"]
+    result, said = finished(capsys, tmp_path / "all", *few)
+    assert "part_accuracy" not in result
+    assert "of the first" not in said
+    result, said = finished(capsys, tmp_path / "part", *few, "--set", "test_size=30")
+    assert "part_accuracy" in result
+    assert "of the first 30 of them" in said
+
+
+def test_images_a_second_are_those_that_there_are(tmp_path, few_digits, capsys, monkeypatch):
+    sizes = []
+    real = train.Progress
+    monkeypatch.setattr(
+        train, "Progress", lambda done, steps, size, quiet: sizes.append(size) or real(done, steps, size, quiet)
+    )
+    few = ["--data-dir", few_digits, "--epochs", "2"]
+    finished(capsys, tmp_path / "a", *few, "--batch-size", "5000", "--train-size", "100")
+    finished(capsys, tmp_path / "b", *few, "--batch-size", "20")
+    assert sizes == [100, 20]
+
+
+def test_there_need_be_no_terminal(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)  # as with 2>&-
+    with Progress(0, 2, 5, quiet=False) as progress:
+        assert not progress.terminal
+        progress.step(1.0, 0.5)
+
+
+def test_going_on_with_another_number_of_threads_is_said(tmp_path, few_digits, capsys):
+    out = tmp_path / "run"
+    finished(capsys, out, "--data-dir", few_digits, "--epochs", "1", "--quiet")
+    (out / "result.json").unlink()
+    config = json.loads((out / "config.json").read_text())
+    threads = config["environment"]["blas_threads"]
+    if threads is None:
+        pytest.skip("NumPy is linked to another BLAS than OpenBLAS")
+
+    def said_with(number):
+        config["environment"]["blas_threads"] = number
+        (out / "config.json").write_text(json.dumps(config))
+        assert train.main(["--resume", str(out), "--quiet"]) == 0
+        (out / "result.json").unlink()
+        return capsys.readouterr().err
+
+    assert said_with(threads) == said_with(None) == ""
+    assert f"begun with {threads + 1} BLAS threads and gone on with {threads}: last bits will be others" in said_with(
+        threads + 1
+    )
+
+
+def test_the_seconds_of_a_run_that_is_gone_on_with_are_checked_too(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        train.main(["--resume", str(tmp_path), "--checkpoint-seconds", "nan"])
+    assert "--checkpoint-seconds: must be a number of at least 0, got nan" in capsys.readouterr().err
+
+
+def test_a_run_that_cannot_be_begun_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(runs, "write_json", full)
+    with pytest.raises(runs.RunError, match="cannot write to"):
+        runs.Run.create(tmp_path / "out", "name", {})
+    assert not list((tmp_path / "out").iterdir())

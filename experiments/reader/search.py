@@ -116,8 +116,10 @@ class Search:
             yield from guesses_at_ink(self.gray, single=self.single, light=light, wanted=self._wanted)
 
     def _is_bare(self) -> bool:
-        """Whether no step, in which all ink ends that may still be found, is as long as a digit is high."""
-        return self.steep is not None and steps.longest_step(self.steep) < judge.LOWEST + STEP
+        """Whether nothing was read and no step, in which all ink ends that may yet be found, is as long as a digit is high."""
+        if self.steep is None or self.best.digits:
+            return False
+        return steps.longest_step(self.steep) < judge.LOWEST + STEP
 
     def _wanted(self, light: bool) -> bool:
         """Whether a further guess of light, or dark, ink is worth its time."""
