@@ -221,17 +221,17 @@ def make_model(recipe: Recipe, rng: np.random.Generator) -> LeNet:
     return model
 
 
+def weights_and_biases(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Give the parameters in two lists, for biases are not decayed."""
+    named = list(model.named_parameters())
+    return [p for name, p in named if not name.endswith("bias")], [p for name, p in named if name.endswith("bias")]
+
+
 def make_optimizer(recipe: Recipe, model: nn.Module, steps: int) -> tuple[optim.Optimizer, optim.LRScheduler]:
     """Give the optimiser, with weights and biases in groups of their own, and its schedule over `steps`."""
-    named = list(model.named_parameters())
-    groups: list[dict[str, Any]] = [
-        {"params": [p for name, p in named if not name.endswith("bias")]},
-        {
-            "params": [p for name, p in named if name.endswith("bias")],
-            "lr": recipe.lr * recipe.bias_lr_factor,
-            "weight_decay": recipe.weight_decay if recipe.decay_biases else 0.0,
-        },
-    ]
+    weights, biases = weights_and_biases(model)
+    of_biases = {"lr": recipe.lr * recipe.bias_lr_factor, "weight_decay": recipe.weight_decay if recipe.decay_biases else 0.0}
+    groups: list[dict[str, Any]] = [{"params": weights}, {"params": biases, **of_biases}]
     optimizer: optim.Optimizer
     if recipe.optimizer == "adamw":
         optimizer = optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)

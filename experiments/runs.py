@@ -23,7 +23,7 @@ except ImportError:  # not a system with such locks
 from experiments.signals import ending_as_ctrl_c
 from experiments.texts import print_any
 from tinygrad_lite import FileFormatError, TinygradError
-from tinygrad_lite._blas import thread_count
+from tinygrad_lite._blas import thread_setting
 from tinygrad_lite._files import whole_file
 
 ROOT = Path(__file__).parent.parent
@@ -220,8 +220,8 @@ def environment() -> dict[str, Any]:
 
 def blas_threads() -> int | None:
     """How many threads a matrix product has, on which its last bits depend; None where that is not known."""
-    openblas = thread_count()
-    return openblas[0]() if openblas else None
+    openblas = thread_setting()
+    return openblas.get() if openblas else None
 
 
 def _commit() -> str | None:

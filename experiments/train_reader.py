@@ -26,6 +26,7 @@ from experiments import mnist
 from experiments.augment import Picker, examples
 from experiments.outputs import Outputs
 from experiments.reader.nets import evened
+from experiments.recipes import weights_and_biases
 from experiments.runs import RunError, check_positive, folder_name, run_main
 from experiments.scraps import scraps
 from experiments.touching import pair_examples
@@ -131,11 +132,8 @@ def train(options: argparse.Namespace, training: mnist.Digits, kept_out: mnist.D
     net = new(weights, options.dropout)
     steps_a_pass = options.size // options.batch_size
     steps = options.rounds * options.passes * steps_a_pass
-    named = list(net.named_parameters())
-    groups = [
-        {"params": [p for name, p in named if not name.endswith("bias")]},
-        {"params": [p for name, p in named if name.endswith("bias")], "weight_decay": 0.0},
-    ]
+    of_weights, biases = weights_and_biases(net)
+    groups = [{"params": of_weights}, {"params": biases, "weight_decay": 0.0}]
     optimizer = optim.AdamW(groups, lr=options.lr, weight_decay=options.weight_decay)
     schedule = optim.LRScheduler(optimizer, optim.one_cycle(steps, warmup=0.15))
     average = optim.AveragedModel(net, AVERAGE)

@@ -29,7 +29,7 @@ PARALLEL = (
     "norm.layer_norm",
     "norm.batch_norm",
 )
-needs_openblas = pytest.mark.skipif(_blas.thread_count() is None, reason="NumPy is linked to another BLAS than OpenBLAS")
+needs_openblas = pytest.mark.skipif(_blas.thread_setting() is None, reason="NumPy is linked to another BLAS than OpenBLAS")
 
 
 @pytest.fixture(scope="class")
@@ -116,7 +116,7 @@ def test_models_in_two_threads_do_not_disturb_each_other():
 
 @needs_openblas
 def test_openblas_has_its_threads_back_afterwards():
-    count, change = _blas.thread_count()
+    count, change = _blas.thread_setting()
     before, seen = count(), []
     try:
         change(2)

@@ -24,10 +24,10 @@ from tinygrad_lite.ops.conv import conv2d
 LIBRARY = str(Path(tinygrad_lite.__file__).parent)
 BIG = 1 << 20  # bytes
 ALLOWED = {  # function: line -> how often in a step of LeNet with a batch of 100, and why
-    "conv2d: out = np.empty": 2,  # the result of each convolution
+    "_products: out = np.empty": 2,  # the result of each convolution
     "patches: slabs = np.ascont": 4,  # kw times conv2's image, forward and again backward, in parts; conv1's are smaller
     "to_image: g_slabs =": 2,  # and that of the gradient; none for the input image
-    "conv2d.vjp: g_X = np.zeros": 1,
+    "_image_gradient: g_X = np.zeros": 1,
     "relu: out = np.empty_like": 1,  # of the first, after pooling; the others are smaller
     "relu.vjp: g_x = np.empty_like": 1,
     "max_pool2d: out = np.empty_like": 1,  # of the first pool; the others are smaller

@@ -13,7 +13,7 @@ import ctypes
 import functools
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,13 +40,20 @@ def _linked() -> tuple[ctypes.CDLL, str] | None:
     return None
 
 
+class ThreadSetting(NamedTuple):
+    """The functions that give and set the number of OpenBLAS's threads, for the whole process."""
+
+    get: Callable[[], int]
+    set: Callable[[int], None]
+
+
 @functools.cache
-def thread_count() -> tuple[Callable[[], int], Callable[[int], None]] | None:
-    """The functions that get and set the number of OpenBLAS's threads, for the whole process; None under another BLAS."""
+def thread_setting() -> ThreadSetting | None:
+    """The number of OpenBLAS's threads, to be had and set; None under another BLAS."""
     if (linked := _linked()) is None:
         return None
     library, name = linked
-    return getattr(library, name.format("get_num_threads")), getattr(library, name.format("set_num_threads"))
+    return ThreadSetting(*[getattr(library, name.format(f"{verb}_num_threads")) for verb in ("get", "set")])
 
 
 @functools.cache

@@ -49,27 +49,27 @@ class _Cores:
         self.threads = 1  # of OpenBLAS, before the first caller came
 
     def count(self) -> int:
-        openblas = _blas.thread_count()
+        openblas = _blas.thread_setting()
         if openblas is None:
             return 1
         with self.lock:  # not between a change of OpenBLAS and the note of it
-            return self.threads if self.callers else openblas[0]()
+            return self.threads if self.callers else openblas.get()
 
     def __enter__(self) -> None:
-        openblas = _blas.thread_count()
+        openblas = _blas.thread_setting()
         with self.lock:
             if not self.callers and openblas is not None:
-                self.threads = openblas[0]()
+                self.threads = openblas.get()
                 if self.threads > 1:
-                    openblas[1](1)
+                    openblas.set(1)
             self.callers += 1
 
     def __exit__(self, *_: object) -> None:
-        openblas = _blas.thread_count()
+        openblas = _blas.thread_setting()
         with self.lock:
             self.callers -= 1
             if not self.callers and openblas is not None and self.threads > 1:
-                openblas[1](self.threads)
+                openblas.set(self.threads)
 
     def ask(self, jobs: list[Callable[[], None]]) -> None:
         """Have the workers do these jobs, as soon as they are free."""
@@ -92,9 +92,9 @@ def _after_fork() -> None:
     """Threads do not live on in a child process: start again, with OpenBLAS as it was."""
     global _cores
     before, _cores = _cores, _Cores()
-    openblas = _blas.thread_count()
+    openblas = _blas.thread_setting()
     if before.callers and openblas is not None:
-        openblas[1](before.threads)
+        openblas.set(before.threads)
 
 
 if hasattr(os, "register_at_fork"):

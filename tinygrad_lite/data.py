@@ -27,6 +27,11 @@ class Batches:
     independent : bool, default False; draw each batch anew from the whole set, without regard to those before
     transform : function from a batch's arrays to what shall be yielded, optional; for example to make floats from bytes
 
+    Raises
+    ------
+    ShapeError : no arrays, arrays of different lengths or empty ones; no full batch, with drop_last.
+    DtypeError : rng is no generator, or None where batches are independent.
+
     Examples
     --------
     >>> batches = Batches(np.arange(5), batch_size=2, rng=None)

@@ -3,6 +3,7 @@
 Usual import: `import tinygrad_lite.functional as F`. Unless said otherwise a result has the dtype of its input, a float32 input
 gives float32, integers become float32 where the result cannot be one, and binary operations broadcast as in NumPy. Arrays that
 are given are not copied, but for indices and conditions, and must stay as they are until backward; `Tensor(data)` copies.
+Shapes and sizes that do not fit raise ShapeError, dtypes and kinds of arguments DtypeError; what is less plain stands below.
 
 This file is long because it is the reference: one function an operation, each with its words.
 """
@@ -162,12 +163,17 @@ def mean(x: Data, dim: Dims = None, keepdim: bool = False) -> Tensor:
 
 
 def var(x: Data, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> Tensor:
-    """Squared deviations from the mean over `dim`, summed and divided by (count - correction)."""
+    """Squared deviations from the mean over `dim`, summed and divided by (count - correction).
+
+    Raises
+    ------
+    ShapeError : no more than `correction` elements.
+    """
     return as_tensor(x).var(dim, correction, keepdim)
 
 
 def std(x: Data, dim: Dims = None, correction: int = 1, keepdim: bool = False) -> Tensor:
-    """Square root of the variance. Where all elements are equal its slope is 0."""
+    """Square root of the variance, which see. Where all elements are equal its slope is 0."""
     return as_tensor(x).std(dim, correction, keepdim)
 
 
@@ -492,6 +498,11 @@ def batch_norm(
         running = (1 - momentum) * running + momentum * batch (the unbiased variance); otherwise these are used.
     weight, bias : (c,), dtype of x, optional
     eps : float >= 0, added to the variance
+
+    Raises
+    ------
+    ShapeError : x has one axis; training on one value a channel; a running mean or variance of another shape, or alone.
+    DtypeError : running_mean or running_var is no array of floats that can be written.
 
     Notes
     -----

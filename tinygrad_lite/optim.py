@@ -471,6 +471,7 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
     Raises
     ------
     TinygradError : the norm is not finite; the gradients are left as they are.
+    ShapeError, DtypeError : max_norm is below 0, or no number; params are no Tensors.
     """
     limit = _check.number("clip_grad_norm", "max_norm", max_norm, 0)
     tensors = [params] if isinstance(params, Tensor) else _check.listed("clip_grad_norm", "params", params)

@@ -18,6 +18,7 @@ from tinygrad_lite.fuzz import strategies
 from tinygrad_lite.fuzz.properties import fuzz_grad
 from tinygrad_lite.fuzz.report import FuzzReport, replay
 from tinygrad_lite.fuzz.specs import OpSpec
+from tinygrad_lite.gradcheck.target import BACKENDS
 
 EPILOG = """examples:
   python -m tinygrad_lite.fuzz                                  every op and layer of tinygrad_lite
@@ -25,9 +26,6 @@ EPILOG = """examples:
   python -m tinygrad_lite.fuzz mypackage.layers:pool --inputs pooled --minutes 5
   python -m tinygrad_lite.fuzz --selftest                       is the fuzzer alive? it must catch every wrong rule
 exit status: 0 all right, 1 a wrong gradient (or one that --selftest missed), 2 wrong usage, or an error on the way"""
-
-
-FRAMEWORKS = ("rule", "tensor", "module", "torch", "jax", "autograd")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("target", nargs="?", help="module:function, or part of the name of an op; default: all of the project")
     parser.add_argument("--inputs", help="strategy of tinygrad_lite.fuzz (broadcast, conv, ...) or module:name of one")
-    parser.add_argument("--backend", choices=FRAMEWORKS, help="what your function is written with; found out by default")
+    parser.add_argument("--backend", choices=list(BACKENDS), help="what your function is written with; found out by default")
     parser.add_argument("--max-examples", type=_whole(1), help="examples for each op (default 100; 300 for --selftest)")
     parser.add_argument("--minutes", type=_minutes, help="fuzz for so long, going round with new seeds")
     parser.add_argument("--seed", type=_whole(0), default=0, help="default %(default)s")
