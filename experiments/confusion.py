@@ -93,7 +93,7 @@ def write(
     files.json("confusion.json", found)
     files.figure("confusion.png", confusion_pictures.draw_matrix(np.array(found["matrix"])))
     files.figure("calibration.png", confusion_pictures.draw_calibration(found))
-    files.instead_of("pair-[0-9]*.png")
+    files.instead_of(r"pair-[1-9][0-9]*\.png")
     for i, pair in enumerate(found["pairs"], 1):
         files.figure(f"pair-{i}.png", confusion_pictures.draw_pair(pair, seen, classes, with_reasons))
     return found

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -52,7 +53,7 @@ class Outputs:
         return self._aside / name
 
     def instead_of(self, pattern: str) -> None:
-        """Have files of the folder that match go when the new ones come, unless they are among these: of more pairs, say."""
+        """Have files whose whole name matches go when the new ones come, unless they are among these: of more pairs, say."""
         self._old.append(pattern)
 
     def written(self, name: str) -> Path:
@@ -79,8 +80,9 @@ class Outputs:
             if error is None:
                 for name in self.names:
                     os.replace(self._aside / name, self.folder / name)
-                for old in [path for pattern in self._old for path in self.folder.glob(pattern) if path.name not in self.names]:
-                    old.unlink()
+                for path in list(self.folder.iterdir()):
+                    if path.name not in self.names and any(re.fullmatch(pattern, path.name) for pattern in self._old):
+                        path.unlink()
                 print(f"Written to {self.folder}: {', '.join(self.names)}")
         finally:
             shutil.rmtree(self._aside)
