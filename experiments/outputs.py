@@ -81,7 +81,11 @@ class Outputs:
                 for name in self.names:
                     os.replace(self._aside / name, self.folder / name)
                 for path in list(self.folder.iterdir()):
-                    if path.name not in self.names and any(re.fullmatch(pattern, path.name) for pattern in self._old):
+                    if (
+                        path.is_file()
+                        and path.name not in self.names
+                        and any(re.fullmatch(pattern, path.name) for pattern in self._old)
+                    ):
                         path.unlink()
                 print(f"Written to {self.folder}: {', '.join(self.names)}")
         finally:
