@@ -83,6 +83,7 @@ def test_new_pictures_take_the_place_of_old_ones_when_they_are_whole(tmp_path):
     own = {"pair-own.png", "pair-2-mine.png", "my-pair-2.png"}
     for name in ("pair-1.png", "pair-2.png", "pair-12.png", *own):
         (tmp_path / name).write_text("old")
+    (tmp_path / "pair-3.png").mkdir()
 
     def write(error=None):
         with Outputs(tmp_path, "name") as files:
@@ -93,9 +94,12 @@ def test_new_pictures_take_the_place_of_old_ones_when_they_are_whole(tmp_path):
 
     with pytest.raises(RunError):
         write(RunError("words"))
-    assert {path.read_text() for path in tmp_path.iterdir()} == {"old"}
+    assert {path.read_text() for path in tmp_path.iterdir() if path.is_file()} == {"old"}
     write()
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"pair-1.png": "new"} | dict.fromkeys(own, "old")
+    assert (tmp_path / "pair-3.png").is_dir()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir() if path.is_file()} == {
+        "pair-1.png": "new"
+    } | dict.fromkeys(own, "old")
 
 
 def test_a_bar_of_a_campaign_is_as_long_as_its_error(monkeypatch):
