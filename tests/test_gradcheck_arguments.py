@@ -239,6 +239,21 @@ def test_a_method_is_no_property():
                 return x**3, lambda g: 3 * g * x**2
 
 
+def test_a_method_of_an_object_is():
+    class Cubes:
+        def cube(self, x):
+            return x**3, lambda g: 3 * g * x**2
+
+    grad_property(tensors())(Cubes().cube)()
+    grad_property(tensors())((np.square, lambda g, x: 2 * g * x))()
+
+
+def test_options_may_be_arrays_and_what_is_usual_is_not_kept():
+    report = check_grad(same_or_not, X, Y, wrt=np.array([0, 1]), kinks="strict", complex_step=True, properties="value")
+    assert report.settings.keys() == {"wrt", "kinks", "complex_step", "properties"}
+    assert check_grad(same_or_not, X, Y, backend="rule").settings == {}
+
+
 def test_inferred_arguments_may_be_refused_by_an_arithmetic_error():
     def inverse(x):
         if (np.asarray(x) == 0).any():

@@ -22,6 +22,7 @@ from tinygrad_lite.gradcheck import GradientFailure, GradReport, Target, examine
 from tinygrad_lite.gradcheck.check import DIRECTIONS, ComplexOutputError, direction
 from tinygrad_lite.gradcheck.layout import LAYOUTS, Array, lay_out, layout_of
 from tinygrad_lite.gradcheck.nested import rebuilt
+from tinygrad_lite.gradcheck.target import parameters_of
 
 STEERED = 1000  # examples from which on Hypothesis is told the excess, to search for larger ones
 
@@ -171,7 +172,7 @@ def grad_property(inputs: Strategy[Any] | None = None, **options: Any) -> Callab
     """
 
     def decorate(fn: Any) -> Any:
-        if next(iter(getattr(getattr(fn, "__code__", None), "co_varnames", ())), "") == "self":
+        if _is_of_a_class(fn):
             raise DtypeError(f"grad_property: {fn.__qualname__} is a method; write it as a function, outside of the class.")
         check = _Check(fn, inputs, **options)
 
@@ -260,6 +261,15 @@ def _laid_out(args: Any, layout: str) -> Any:
         return made.setdefault(id(value), lay_out(value, layout))
 
     return rebuilt(args, one)
+
+
+def _is_of_a_class(fn: Any) -> bool:
+    """Whether it is a method that no object is bound to: one that is decorated in its class."""
+    try:
+        first = parameters_of(fn)[:1]
+    except (TypeError, ValueError):  # it has no signature
+        return False
+    return [parameter.name for parameter in first] == ["self"]
 
 
 def _name(fn: Any) -> str:

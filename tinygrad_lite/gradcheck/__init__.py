@@ -20,7 +20,7 @@ from tinygrad_lite.gradcheck.target import BACKENDS, Backend, Target, quiet
 __all__ = ["GradReport", "GradientFailure", "Slope", "Target", "check_grad", "directional", "examine", "lay_out"]
 
 KINKS = ("strict", "subgradient", "report", "skip")
-FOUND_OUT = ("rule", "tensor", "module", "torch", "jax")  # backends that need not be named
+USUAL = ("all", "rule", "tensor", "module", "torch", "jax")  # properties and backends that need not be named
 Probe = tuple[str, int]  # kind and seed of a direction
 
 
@@ -163,7 +163,9 @@ def examine(target: Target, probes: Sequence[Probe], *, order: int = 1, **option
     given |= {"surrogate": target.surrogate, "order": order if order > 1 else None, "backend": target.backend}
     with quiet():
         report = _examine(target, probes, **options)
-        report.settings = {name: value for name, value in given.items() if value not in (None, False, "all", *FOUND_OUT)}
+        report.settings = {
+            k: v for k, v in given.items() if not (v in USUAL if isinstance(v, str) else v is None or v is False)
+        }
         if order == 1 or not report or report.outside:
             return report
         again = _examine(second_order(target, report.v), probes, wrt=report.wrt, kinks="report", properties=["value"])
