@@ -159,13 +159,11 @@ def examine(target: Target, probes: Sequence[Probe], *, order: int = 1, **option
     """Everything that is checked of a target at one point; never raises for a wrong gradient. See `check_grad`."""
     if order not in (1, 2):
         raise ShapeError(f"check_grad: order must be 1 or 2, got {order!r}.")
-    given = {name: options.get(name) for name in ("wrt", "kinks", "reference", "complex_step", "properties")}
-    given |= {"surrogate": target.surrogate, "order": order if order > 1 else None, "backend": target.backend}
+    kept = {name: options.get(name) for name in ("wrt", "kinks", "reference", "complex_step", "properties")}
+    kept |= {"surrogate": target.surrogate, "order": order if order > 1 else None, "backend": target.backend}
     with quiet():
         report = _examine(target, probes, **options)
-        report.settings = {
-            k: v for k, v in given.items() if not (v in USUAL if isinstance(v, str) else v is None or v is False)
-        }
+        report.settings = {k: v for k, v in kept.items() if not (v in USUAL if isinstance(v, str) else v is None or v is False)}
         if order == 1 or not report or report.outside:
             return report
         again = _examine(second_order(target, report.v), probes, wrt=report.wrt, kinks="report", properties=["value"])
