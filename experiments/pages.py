@@ -1,7 +1,7 @@
 """Make pages of digits with exact truth, or measure the reader on them: `python -m experiments.pages --evaluate`.
 
 The pages are made of MNIST's test digits (`--split test`); whoever tunes the reader uses `--split kept-out`, the last
-5,000 training digits, which the net has not been trained on either.
+5,000 training digits, which the net has not been trained on either. With `--fonts` they are made of the digits of fonts.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments import mnist
+from experiments.fonts import digits_of
 from experiments.paper import DIFFICULTIES, Page, make_page
 from experiments.read import WEIGHTS, load_reader
 from experiments.reader.draw import annotated, save_png
@@ -57,7 +58,7 @@ def make_pages(
         while share > 0:
             count = min(share, int(rng.integers(least, most + 1)))
             share -= count
-            if len(queue) < count:
+            while len(queue) < count:
                 queue += rng.permutation(len(images)).tolist()
             yield make_page(images, labels, [queue.pop() for _ in range(count)], difficulty, rng, empty=empty)
 
@@ -186,8 +187,11 @@ def run(options: argparse.Namespace) -> None:
     if options.dry_run:
         options.digits = 4 * len(options.difficulty)
     cv2.setNumThreads(2)
-    training, test = mnist.load()
-    digits = test if options.split == "test" else mnist.Digits(*(a[-KEPT_OUT:] for a in training))
+    if options.fonts:
+        digits = digits_of(options.fonts)
+    else:
+        training, test = mnist.load()
+        digits = test if options.split == "test" else mnist.Digits(*(a[-KEPT_OUT:] for a in training))
     pages = make_pages(
         *digits, options.digits, options.seed, tuple(options.difficulty), on_page=(least, most), empty=options.empty
     )
@@ -225,7 +229,8 @@ def _evaluate(options: argparse.Namespace, reader: Reader, pages: Iterator[Page]
     slowest = max(seconds, key=seconds.__getitem__)
     print(table_of(table))
     print(f"A page took {np.median([*seconds.values()]):.2f} seconds, the median; {slowest} took most, {seconds[slowest]:.2f}.")
-    settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
+    settings = vars(options) | {name: str(getattr(options, name)) for name in ("weights", "out")}
+    settings["fonts"] = [file.name for file in options.fonts]
     result = {name: {**counts, **figures(counts)} for name, counts in table.items()}
     write_json(
         options.out / "pages.json", {"settings": settings, "result": result, "seconds": seconds, "environment": environment()}
@@ -250,7 +255,11 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--empty", action="store_true", help="leave the digits out: whatever is read then is a mistake")
     parser.add_argument("--megapixels", type=float, help="write and read the pages as JPEG files enlarged to that")
-    parser.add_argument("--split", choices=("test", "kept-out"), default="test", help="which digits of MNIST")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--split", choices=("test", "kept-out"), default="test", help="which digits of MNIST")
+    source.add_argument(
+        "--fonts", type=Path, nargs="+", default=[], metavar="FILE", help="the digits of these instead, .ttf or .otf"
+    )
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="of LeNet")
     parser.add_argument("--out", type=folder_name, default=Path("runs/pages"), help="for pages.json and pages with mistakes")
     parser.add_argument("--seed", type=int, default=0, help="of the pages")
