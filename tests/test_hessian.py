@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_lite.functional as F
-from tinygrad_lite import Tensor
+from tinygrad_lite import Tensor, nn
 from tinygrad_lite.errors import DtypeError, ShapeError
 from tinygrad_lite.gradcheck import check_grad
 from tinygrad_lite.hessian import hessian, hvp
@@ -39,6 +39,45 @@ def test_hvp_is_the_slope_of_the_gradient(name):
     assert check_grad(gradient, RNG.standard_normal(shape), properties=["value", "linear", "zero", "shape"])
 
 
+KINKS = {  # functions, and the second derivative at 0 of the side, or the mean of both, that their rules choose
+    "relu": (lambda x: ((x.relu() - 1) ** 2).sum(), 0),
+    "leaky_relu": (lambda x: (F.leaky_relu(x, 0.1) ** 2).sum(), 0.02),
+    "elu": (lambda x: F.elu(x, 3.0).sum(), 3),
+    "abs": (lambda x: ((x.abs() - 1) ** 2).sum(), 0),
+    "clip": (lambda x: (x.clip(0, None) ** 2).sum(), 2),
+    "clip from above": (lambda x: (x.clip(None, 0) ** 2).sum(), 2),
+    "clip far away": (lambda x: ((x + 7).clip(-1, 3) ** 2).sum(), 0),
+    "maximum": (lambda x: (F.maximum(x, 0 * x) ** 2).sum(), 0.5),
+    "minimum": (lambda x: (F.minimum(0 * x, x) ** 2).sum(), 0.5),
+    "maximum far away": (lambda x: (F.maximum(x + 1, 2 * x) ** 2).sum(), 2),
+    "max": (lambda x: (F.max(F.stack([x, 2 * x]), 0) ** 2).sum(), 2),
+    "where": (lambda x: F.where(x > 0, x**3, x**2).sum(), 2),
+    "sigmoid": (lambda x: (F.sigmoid(x) ** 2).sum(), 0.125),
+    "softplus": (lambda x: F.softplus(x).sum(), 0.25),
+    "gelu": (lambda x: F.gelu(x).sum(), 2 / np.sqrt(2 * np.pi)),
+    "silu": (lambda x: F.silu(x).sum(), 0.5),
+}
+
+
+@pytest.mark.parametrize("name", KINKS)
+def test_at_a_kink_the_direction_does_not_matter(name):
+    fn, expected = KINKS[name]
+    for direction in (1.0, -1.0):
+        np.testing.assert_allclose(hvp(fn, [0.0], [direction]), [direction * expected], rtol=1e-12)
+
+
+def test_hessian_is_symmetric_where_all_units_are_at_their_kink():
+    x, first, second = np.zeros((1, 2)), RNG.standard_normal((2, 2)), RNG.standard_normal((2, 1))
+
+    def loss(p):
+        hidden = F.relu(x @ p[:4].reshape(2, 2) + p[4:6])
+        return ((hidden @ p[6:8].reshape(2, 1) + p[8] - 1) ** 2).sum()
+
+    found = hessian(loss, np.concatenate([first.ravel(), np.zeros(2), second.ravel(), [0.5]]))
+    np.testing.assert_array_equal(found, found.T)
+    np.testing.assert_array_equal(found, np.diag([0] * 8 + [2]))
+
+
 def test_hessian_of_a_quadratic_is_exact():
     a = RNG.standard_normal((4, 4))
     found = hessian(lambda x: (x * (Tensor(a) @ x)).sum(), RNG.standard_normal(4))
@@ -56,6 +95,8 @@ def test_errors_say_what_to_do():
         hvp(lambda x: x.sum(), np.ones(3), np.ones(2))
     with pytest.raises(DtypeError, match="complex"):
         hvp(lambda x: Tensor(x.data.real, requires_grad=True).sum(), np.ones(3), np.ones(3))
+    with pytest.raises(DtypeError, match=r"a model too: model\.to\(np\.float64\)"):
+        hvp(lambda x: nn.Linear(3, 1)(x).sum(), np.ones(3), np.ones(3))
 
 
 @pytest.mark.parametrize("cast", [lambda x: x.to(np.float64), lambda x: x.float()])

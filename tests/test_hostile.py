@@ -254,7 +254,7 @@ for name in public(Tensor):
         )
     elif name != "backward":
         add(f"Tensor.{name}", method(Tensor, name), vars(Tensor)[name], x=x, **OVERRIDES.get(name, {}))
-for name in ("add", "sub", "mul", "truediv", "pow", "matmul", "eq", "ne", "lt", "le", "gt", "ge"):
+for name in ("and_", "or_", "xor", "add", "sub", "mul", "truediv", "pow", "matmul", "eq", "ne", "lt", "le", "gt", "ge"):
     add(
         f"Tensor.__{name}__",
         lambda x, other, name=name: getattr(operator, name)(tinygrad_lite.as_tensor(x), other),

@@ -20,16 +20,62 @@ def leaf(data=X):
     return Tensor(data, requires_grad=True)
 
 
-def test_in_place_operators_make_a_new_tensor():
+def test_a_leaf_is_not_changed_while_operations_are_recorded():
     x = leaf()
-    y = x
-    y += 1
-    assert y is not x
+    with pytest.raises(TapeError, match=r"in place: a leaf that requires a gradient can be changed under no_grad\(\) only"):
+        x += 1
     np.testing.assert_array_equal(x.data, X)
+
+
+def test_in_place_operators_change_the_tensor_and_nothing_that_was_computed_before():
+    x, factor = leaf(), leaf(X + 1)
+    y = again = x * 1.0
+    used, part = y * y, y[0]
+    y *= factor
+    y += np.ones(X.shape)  # float64: the tensor keeps its dtype
+    assert y is again
+    assert y.dtype == np.float32
+    np.testing.assert_array_equal(part.data, X[0])
+    (used.sum() + part.sum() + again.sum()).backward()  # of x^2, x[0] and x factor + 1
+    np.testing.assert_array_equal(x.grad, 2 * X + [[1], [0]] + factor.data)
+    np.testing.assert_array_equal(factor.grad, X)
+    with pytest.raises(ShapeError, match=r"in place: the result has shape \(2, .*the tensor"):
+        y += np.ones((2, *X.shape))
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_what_is_summed_up_in_place_is_summed_up_wherever_it_is_known(recorded):
+    p, shown = leaf(), Tensor(X)
     with no_grad():
-        plain = z = x.detach()
-        plain += 1  # somebody may have computed with it
-    assert plain is not z
+        velocity = [0 * p, p.detach(), as_tensor(X.copy()), Tensor(X)]
+        before = [v.data.copy() for v in velocity]
+    for v in velocity if recorded else []:
+        v += shown
+    with no_grad():
+        for v in [] if recorded else velocity:
+            v += shown
+    for v, old in zip(velocity, before, strict=True):
+        np.testing.assert_array_equal(v.data, old + X)
+    np.testing.assert_array_equal(p.data, X)
+
+
+def test_what_is_recorded_and_changed_under_no_grad_keeps_its_way_back():
+    x = leaf()
+    h = x * 2.0
+    used = h.exp()
+    with no_grad():
+        h += Tensor(X, requires_grad=True)  # noise, or a mask
+    ((h * h).sum() + used.sum()).backward()  # of (2 x + noise)^2 + e^2x
+    np.testing.assert_allclose(x.grad, 2 * 2 * (3 * X) + 2 * np.exp(2 * X), rtol=1e-6)
+
+
+def test_a_sum_that_starts_as_a_constant_is_recorded():
+    x, total = leaf(), Tensor(0.0)
+    for row in (0, 1):
+        total += (x[row] * x[row]).sum()
+    total.backward()
+    np.testing.assert_array_equal(x.grad, 2 * X)
+    assert not total.is_leaf
 
 
 def test_under_no_grad_leaves_are_changed_in_place():
@@ -48,7 +94,7 @@ def test_under_no_grad_leaves_are_changed_in_place():
     np.testing.assert_allclose(data, (X + 2) * 2)
 
 
-def test_under_no_grad_tensors_made_by_hand_are_changed_in_place_and_computed_ones_are_not():
+def test_constants_are_changed_in_place_and_a_view_of_one_for_itself_alone():
     average, layer = Tensor(np.zeros(2, np.float32)), nn.Linear(2, 2)
     layer.bias.requires_grad = False
     before = layer.bias.data.copy()

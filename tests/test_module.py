@@ -50,6 +50,19 @@ def test_parameters_are_found_once_and_in_order():
     assert [name for name, _ in net.named_buffers()] == ["blocks.1.0.running_mean", "blocks.1.0.running_var"]
 
 
+@pytest.mark.parametrize("value", [np.ones((2, 3), np.float32), Tensor(np.ones((2, 3), np.float32)), 1.0])
+def test_a_parameter_is_not_lost_by_an_assignment(value):
+    layer = nn.Linear(3, 2)
+    with pytest.raises(
+        DtypeError, match=rf"Linear: weight is a parameter, which a {type(value).__name__} cannot be; write into"
+    ):
+        layer.weight = value
+    layer.weight, layer.bias = nn.Parameter(np.zeros((2, 3))), None
+    layer.extra = value
+    assert [name for name, _ in layer.named_parameters()] == ["weight"]
+    assert layer.weight.dtype == np.float64
+
+
 def test_modules_and_parameters_in_containers_of_every_kind_are_found():
     net = nn.Module()
     net.heads = {"a": nn.ReLU(), "b": [nn.Linear(2, 1), {"scale": nn.Parameter(2.0)}], 3: 0.5}

@@ -56,6 +56,21 @@ def test_pytorchs_names_elsewhere_say_it_too(where):
         _ = owner.nothing
 
 
+def test_names_that_are_in_f_or_without_an_underscore_say_so():
+    for owner, name, hint in [
+        (tinygrad_lite, "cat", "functional.cat"),
+        (tinygrad_lite, "softmax", "functional.softmax"),
+        (OBJECTS["Tensor"], "gelu", "functional.gelu"),
+        (nn.init, "xavier_uniform_", "nn.init.xavier_uniform, which gives a new array"),
+        (optim, "clip_grad_norm_", "optim.clip_grad_norm, which gives a new array"),
+    ]:
+        with pytest.raises(AttributeError, match=rf" has no attribute '{name}'; use {hint}\.$"):
+            getattr(owner, name)
+    for name in ("np", "_targets", "Sequence"):
+        with pytest.raises(AttributeError, match=rf"has no attribute '{name}'$"):
+            getattr(tinygrad_lite, name)
+
+
 def test_modules_and_optimisers_that_lack_a_name_are_copied_and_tell_of_errors_within():
     class Around(nn.Module):
         @property

@@ -185,6 +185,7 @@ SPECIAL = [-30.0, -1.0, 0.0, 0.5, 1.0, 30.0]
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [
+    (F.sin, torch.sin), (F.cos, torch.cos),
     (F.sigmoid, torch.sigmoid), (F.tanh, torch.tanh), (F.relu, TF.relu), (F.abs, torch.abs), (F.silu, TF.silu),
     (F.leaky_relu, TF.leaky_relu), (lambda x: F.leaky_relu(x, 0.3), lambda x: TF.leaky_relu(x, 0.3)),
     (F.elu, TF.elu), (lambda x: F.elu(x, 0.7), lambda x: TF.elu(x, 0.7)), (F.gelu, TF.gelu),

@@ -253,7 +253,8 @@ def class_indices(function: str, targets: Array, classes: int, shape: tuple[int,
     if targets.dtype.kind not in "iu":
         raise DtypeError(
             f"{function}: targets must be integer class indices, got targets.dtype={targets.dtype}; "
-            "convert them, an array with .astype(np.int64), a Tensor with .to(np.int64)."
+            "convert them, an array with .astype(np.int64), a Tensor with .to(np.int64); "
+            "of probabilities p the loss is -(p * F.log_softmax(logits, 1)).sum(1).mean()."
         )
     if targets.shape != shape:
         raise ShapeError(

@@ -51,6 +51,16 @@ def log(x: Data) -> Tensor:
     return as_tensor(x).log()
 
 
+def sin(x: Data) -> Tensor:
+    """Sine of x in radians."""
+    return as_tensor(x).sin()
+
+
+def cos(x: Data) -> Tensor:
+    """Cosine of x in radians."""
+    return as_tensor(x).cos()
+
+
 def sqrt(x: Data) -> Tensor:
     """Square root; its slope at 0 is infinite."""
     return as_tensor(x).sqrt()

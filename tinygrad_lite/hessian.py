@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from tinygrad_lite._types import Array
 from tinygrad_lite.errors import DtypeError, ShapeError
-from tinygrad_lite.tensor import Tensor, as_tensor
+from tinygrad_lite.tensor import Tensor, _to_array, as_tensor
 
 STEP = 1e-100  # its square vanishes beside any number, and it is itself far from the smallest
 
@@ -38,7 +38,8 @@ def hvp(fn: Callable[[Tensor], Tensor], x: ArrayLike | Tensor, v: ArrayLike) -> 
 
     Notes
     -----
-    At a kink (relu at 0) it is the second derivative of the side that the rules choose; NaN where fn is not finite.
+    At a kink (relu at 0) it is the slope of what the rules give there as gradient, whatever the sign of v; but of equal pixels
+    max_pool2d chooses by v. NaN where fn is not finite.
 
     Examples
     --------
@@ -61,10 +62,10 @@ def hvp(fn: Callable[[Tensor], Tensor], x: ArrayLike | Tensor, v: ArrayLike) -> 
 
 
 def _real(value: ArrayLike | Tensor) -> Array:
-    tensor = as_tensor(value)
-    if tensor.dtype.kind == "c":
-        raise DtypeError(f"hvp: x and v must be real, got {tensor.dtype}; give real and imaginary part as two inputs.")
-    return tensor.double().data
+    array = _to_array(value, np.float64)
+    if array.dtype.kind == "c":
+        raise DtypeError(f"hvp: x and v must be real, got {array.dtype}; give real and imaginary part as two inputs.")
+    return array.astype(np.float64, copy=False)
 
 
 def _second(fn: Callable[[Tensor], Tensor], leaf: Tensor) -> Array:
@@ -86,7 +87,8 @@ def _second(fn: Callable[[Tensor], Tensor], leaf: Tensor) -> Array:
     except TypeError as error:
         if isinstance(error, DtypeError) and str(error).startswith("hvp"):
             raise
-        raise DtypeError(f"hvp: an operation in fn does not run on complex numbers ({error}).") from error
+        hint = "; what fn holds must be float64, a model too: model.to(np.float64)" if "float32" in str(error) else ""
+        raise DtypeError(f"hvp: an operation in fn does not run on complex numbers ({error}){hint}.") from error
     grad: Any = leaf.grad
     if grad is None:
         return np.zeros(leaf.shape)

@@ -57,7 +57,8 @@ class Tensor:
     __hash__ = object.__hash__
 
     def __init__(self, data: "ArrayLike | Tensor", requires_grad: bool = False, dtype: DTypeLike | None = None) -> None:
-        self.data: Array = np.array(_to_array(data), dtype=None if dtype is None else _check.dtype("Tensor", dtype))
+        wanted = None if dtype is None else _check.dtype("Tensor", dtype)
+        self.data: Array = np.array(_to_array(data, wanted or np.float32), dtype=wanted)
         self._node: Node | None = None
         self._frozen: tape.Leaf | None = None  # where its gradient went before; what was computed has no such attribute
         if _check.flag("Tensor", "requires_grad", requires_grad):
@@ -105,8 +106,10 @@ class Tensor:
     @grad.setter
     def grad(self, value: ArrayLike | None) -> None:
         if not isinstance(self._node, tape.Leaf):
+            if value is None:
+                return  # as it was
             raise TapeError("grad: only a leaf with requires_grad=True has a gradient to set.")
-        gradient = None if value is None else _to_array(value).astype(self.data.dtype, copy=False)
+        gradient = None if value is None else _to_array(value, self.data.dtype).astype(self.data.dtype, copy=False)
         if gradient is not None and gradient.shape != self.data.shape:
             raise ShapeError(f"grad: must have the tensor's shape {self.data.shape}, got {gradient.shape}.")
         self._node.grad = gradient
@@ -180,7 +183,7 @@ class Tensor:
                 )
             g = np.ones_like(self.data)
         else:
-            g = np.asarray(_to_array(cotangent), dtype=self.data.dtype)  # a leaf copies what others hold
+            g = np.asarray(_to_array(cotangent, self.data.dtype), self.data.dtype)  # a leaf copies what others hold
             if g.shape != self.data.shape:
                 raise ShapeError(f"backward: cotangent must have shape {self.data.shape}, got {g.shape}.")
         only: set[Node] | None = None
@@ -252,8 +255,8 @@ class Tensor:
     def _refuse_if_recorded(function: str, values: Any) -> None:
         if lost := [tensor.shape for tensor in _tensors_in(values) if tensor.requires_grad]:
             raise DtypeError(
-                f"{function}: would lose the gradient of a tensor that requires one (shape={lost[0]}); use the operation of "
-                "the same name of Tensor or tinygrad_lite.functional, or x.detach() or x.numpy() where no gradient is wanted."
+                f"{function}: would lose the gradient of a tensor that requires one (shape={lost[0]}); use an operation "
+                "of Tensor or tinygrad_lite.functional, or x.detach() or x.numpy() where no gradient is wanted."
             )
 
     if not TYPE_CHECKING:  # a type checker would take it for a promise
@@ -375,9 +378,8 @@ class Tensor:
     def __rmatmul__(self, other: Any) -> "Tensor":
         return _binary(matmul.matmul, other, self)
 
-    # x += y makes a new tensor, as for numbers: what was computed from the old one may still need it. Under no_grad() it
-    # changes a tensor that was made by hand itself, as in PyTorch: for p in model.parameters(): p -= lr * p.grad
-    # A computed one may share its memory with others and is never changed.
+    # x += y changes x, wherever else it is known, as in PyTorch: for p in model.parameters(): p -= lr * p.grad
+    # Of all but a leaf it is the array that is another one. What was computed from x keeps the old values, views too.
 
     def __iadd__(self, other: Any) -> "Tensor":
         return self._in_place(self + other)
@@ -395,17 +397,27 @@ class Tensor:
         return self._in_place(self**other)
 
     def _in_place(self, result: "Tensor") -> "Tensor":
-        by_hand = isinstance(self._node, tape.Leaf) or (self._node is None and hasattr(self, "_frozen"))
-        if state.recording or not by_hand:
-            return result
+        is_leaf = isinstance(self._node, tape.Leaf)
+        if is_leaf and state.recording:
+            raise TapeError(
+                "in place: a leaf that requires a gradient can be changed under no_grad() only, as in an optimiser's step; "
+                "for a new tensor write x = x + y."
+            )
         if result.shape != self.shape:
             raise ShapeError(f"in place: the result has shape {result.shape}, the tensor {self.shape}; they must be the same.")
         if not np.can_cast(result.dtype, self.dtype, "same_kind"):
             raise DtypeError(f"in place: the result has dtype={result.dtype}, which does not go into {self.dtype}.")
-        if self._node is not None:  # a constant gets an array of its own
+        if is_leaf:
             _check.writable("in place", "the array of a tensor", self.data)
-        self._will_change()
-        np.copyto(self.data, result.data, casting="same_kind")
+            self._will_change()
+            np.copyto(self.data, result.data, casting="same_kind")
+        else:
+            if (frozen := getattr(self, "_frozen", None)) is not None:
+                self._frozen = frozen.successor()
+            result = result.to(self.dtype)
+            self.data = result.data
+            if state.recording:
+                self._node = result._node
         return self
 
     def _will_change(self) -> None:
@@ -447,6 +459,20 @@ class Tensor:
     def __ge__(self, other: Any) -> "Tensor":
         return _compare("greater_equal", self, other)
 
+    def __and__(self, other: Any) -> "Tensor":
+        return _bits("bitwise_and", self, other)
+
+    def __or__(self, other: Any) -> "Tensor":
+        return _bits("bitwise_or", self, other)
+
+    def __xor__(self, other: Any) -> "Tensor":
+        return _bits("bitwise_xor", self, other)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
+    def __invert__(self) -> "Tensor":
+        return _bits("invert", self)
+
     # -- each element alone --------------------------------------------------------------------------------------
 
     def exp(self) -> "Tensor":
@@ -456,6 +482,14 @@ class Tensor:
     def log(self) -> "Tensor":
         """Natural logarithm."""
         return _apply(elementwise.log, _floating(self))
+
+    def sin(self) -> "Tensor":
+        """Sine of x in radians."""
+        return _apply(elementwise.sin, _floating(self))
+
+    def cos(self) -> "Tensor":
+        """Cosine of x in radians."""
+        return _apply(elementwise.cos, _floating(self))
 
     def sqrt(self) -> "Tensor":
         """Square root."""
@@ -649,9 +683,10 @@ class Tensor:
 _new, _ndarray = Tensor.__new__, np.ndarray  # looked up once, not at every operation
 _NOT_IMPLEMENTED = cast(Tensor, NotImplemented)  # Python then asks the other operand, and words the error
 _COMPARISONS = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
-_UFUNCS = {name: name for name in ("exp", "sqrt", "log", "tanh", "maximum", "minimum", *_COMPARISONS)} | {
+_UFUNCS = {name: name for name in ("exp", "sqrt", "log", "sin", "cos", "tanh", "maximum", "minimum", *_COMPARISONS)} | {
     "absolute": "abs", "add": "__add__", "subtract": "__sub__", "multiply": "__mul__", "divide": "__truediv__",
-    "power": "__pow__", "matmul": "__matmul__", "negative": "__neg__",
+    "power": "__pow__", "matmul": "__matmul__", "negative": "__neg__", "invert": "__invert__",
+    "bitwise_and": "__and__", "bitwise_or": "__or__", "bitwise_xor": "__xor__",
 }  # fmt: skip
 
 
@@ -802,8 +837,8 @@ def _wrap(array: Array) -> Tensor:
     return tensor
 
 
-def _to_array(data: Any) -> Array:
-    """Give data as an array of numbers: arrays as they are, Python numbers as float32."""
+def _to_array(data: Any, numbers: DTypeLike = np.float32) -> Array:
+    """Give data as an array of numbers: arrays as they are, Python's real numbers in the dtype `numbers`."""
     if isinstance(data, Tensor):
         return data.data
     if isinstance(data, (np.ndarray, np.generic)):
@@ -821,7 +856,7 @@ def _to_array(data: Any) -> Array:
         while isinstance(first, (list, tuple)) and first:
             first = first[0]
         if not hasattr(first, "__array__") and array.dtype.kind in "iuf":  # arrays, and Tensors of others, keep theirs
-            array = array.astype(np.float32)
+            array = array.astype(numbers)
     if array.dtype.kind not in "biufc":
         raise DtypeError(f"Tensor: needs numbers, got {type(data).__name__} (dtype={array.dtype}).")
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))  # one dtype, one kind of kernel
@@ -915,10 +950,28 @@ def _compare(name: str, a: Any, b: Any) -> Tensor:
     number, other = (a, b) if isinstance(a, whole) else (b, a)
     if not (isinstance(number, whole) and other.dtype.kind in "iu"):  # NumPy compares integers with those that do not fit, too
         a, b = _operands(a, b)
+    a, b = _without_tensors((a, b))
+    if not name.endswith("equal") or name in ("less_equal", "greater_equal"):  # as for a complex step: see Tensor.abs
+        a, b = np.real(a), np.real(b)
     try:
-        return _wrap(np.asarray(getattr(np, name)(*_without_tensors((a, b)))))
+        return _wrap(np.asarray(getattr(np, name)(a, b)))
     except ValueError:
         raise ShapeError(f"{name}: shapes {a.shape} and {b.shape} do not broadcast together.") from None
+
+
+def _bits(name: str, *operands: Any) -> Tensor:
+    """Truth values or integers bit by bit: masks joined, or the other way round."""
+    if not all(map(_is_operand, operands)):
+        return _NOT_IMPLEMENTED
+    arrays = _without_tensors(operands)
+    try:
+        return _wrap(np.asarray(getattr(np, name)(*arrays)))
+    except TypeError:
+        dtypes = [str(np.asarray(array).dtype) for array in arrays]
+        raise DtypeError(f"{name}: needs truth values or integers, got {dtypes}; compare first, as in (x > 0).") from None
+    except ValueError:
+        shapes = " and ".join(str(np.shape(array)) for array in arrays)
+        raise ShapeError(f"{name}: shapes {shapes} do not broadcast together.") from None
 
 
 def _floating(tensor: Tensor) -> Tensor:

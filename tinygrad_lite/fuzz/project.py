@@ -236,6 +236,8 @@ SPECS: tuple[OpSpec, ...] = (
     OpSpec("elementwise.neg", ew.neg, _one(), np.negative),
     OpSpec("elementwise.exp", ew.exp, _one(), np.exp),
     OpSpec("elementwise.log", ew.log, _one(low=0.0), np.log),
+    OpSpec("elementwise.sin", ew.sin, _one(), np.sin),
+    OpSpec("elementwise.cos", ew.cos, _one(), np.cos),
     OpSpec("elementwise.sqrt", ew.sqrt, _one(low=0.0), np.sqrt),
     OpSpec("elementwise.abs", ew.abs, _one(), np.abs),
     OpSpec("activation.sigmoid", activation.sigmoid, _one(), lambda x: np.exp(-np.logaddexp(0, -x))),

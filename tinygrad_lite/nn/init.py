@@ -5,11 +5,13 @@
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from tinygrad_lite import _check
+from tinygrad_lite._elsewhere import attributes_of
 from tinygrad_lite._types import Array
 from tinygrad_lite.errors import DtypeError, ShapeError
 
@@ -76,3 +78,7 @@ def _drawn(function: str, shape: tuple[int, ...], dtype: DTypeLike, draw: Callab
     if len(sizes) > 64 or (wanted := _check.dtype(function, dtype)).kind not in "fc":
         raise DtypeError(f"{function}: makes floating arrays of at most 64 axes, got {len(sizes)} axes and dtype={dtype}.")
     return draw(sizes).astype(wanted)
+
+
+if not TYPE_CHECKING:  # a type checker would take it for a promise
+    __getattr__ = attributes_of(__name__)

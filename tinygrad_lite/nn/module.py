@@ -63,6 +63,14 @@ class Module:
     if not TYPE_CHECKING:  # a type checker would take it for a promise
         __getattr__ = attributes_of_class("Module")
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(vars(self).get(name), Parameter) and not isinstance(value, Parameter) and value is not None:
+            raise DtypeError(
+                f"{type(self).__name__}: {name} is a parameter, which a {type(value).__name__} cannot be; "
+                f"write into {name}.data[...], or assign nn.Parameter(...)."
+            )
+        object.__setattr__(self, name, value)
+
     # -- what is inside ------------------------------------------------------------------------------------------
 
     def named_children(self) -> Iterator[tuple[str, "Module"]]:

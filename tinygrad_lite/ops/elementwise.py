@@ -137,6 +137,16 @@ def log(x: Array) -> RuleResult:
     return np.log(x), lambda g: (g / x,)
 
 
+def sin(x: Array) -> RuleResult:
+    """Rule for the sine of x in radians."""
+    return np.sin(x), lambda g: (g * np.cos(x),)
+
+
+def cos(x: Array) -> RuleResult:
+    """Rule for the cosine of x in radians."""
+    return np.cos(x), lambda g: (-g * np.sin(x),)
+
+
 def sqrt(x: Array) -> RuleResult:
     """Rule for the square root. Its slope at 0 is infinite."""
     out = np.sqrt(x)
@@ -164,34 +174,45 @@ def keep(g: Array, where: Array, out: Array) -> None:
 
 def clip(x: Array, *, min: float | None = None, max: float | None = None) -> RuleResult:
     """Rule for x limited to [min, max]; the bounds themselves have slope 1, as in PyTorch."""
+    real = x.real
     inside = np.ones(x.shape, bool)
     if min is not None:
-        inside &= x >= min
+        inside &= real >= min
     if max is not None:
-        inside &= x <= max
+        inside &= real <= max
 
     def vjp(g: Array) -> tuple[Array, ...]:
         g_x = np.empty_like(g)
         keep(g, inside, g_x)
         return (g_x,)
 
-    return np.clip(x, min, max), vjp
+    limited = np.clip(real, min, max)
+    return limited if x.dtype.kind != "c" else np.where(inside, x, limited), vjp
 
 
 def maximum(a: Array, b: Array, *, needs: tuple[bool, ...] = BOTH) -> RuleResult:
     """Rule for the larger of a and b; at a tie each gets half the cotangent, as in PyTorch. NaN on either side stays."""
-    return np.maximum(a, b), lambda g: _but_to_the_loser(g, a, b, np.less, needs)
+    return _winner(np.maximum, a, b), lambda g: _but_to_the_loser(g, a, b, np.less, needs)
 
 
 def minimum(a: Array, b: Array, *, needs: tuple[bool, ...] = BOTH) -> RuleResult:
     """Rule for the smaller of a and b; at a tie each gets half the cotangent, as in PyTorch. NaN on either side stays."""
-    return np.minimum(a, b), lambda g: _but_to_the_loser(g, a, b, np.greater, needs)
+    return _winner(np.minimum, a, b), lambda g: _but_to_the_loser(g, a, b, np.greater, needs)
+
+
+def _winner(extreme: np.ufunc, a: Array, b: Array) -> Array:
+    """Give the maximum or minimum; of complex numbers by their real parts, and at a tie of these the mean."""
+    best = np.asarray(extreme(a.real, b.real))
+    if a.dtype.kind != "c" and b.dtype.kind != "c":
+        return best
+    a_wins, b_wins = a.real == best, b.real == best
+    return np.where(a_wins & b_wins, (a + b) / 2, np.where(a_wins, a, np.where(b_wins, b, a + b)))  # beside NaN it stays
 
 
 def _but_to_the_loser(g: Array, a: Array, b: Array, loses: np.ufunc, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
-    share = np.where(a == b, g / 2, g)
-    g_a = unbroadcast(np.where(loses(a, b), 0, share), a) if needs[0] else None
-    g_b = unbroadcast(np.where(loses(b, a), 0, share), b) if needs[1] else None
+    share = np.where(a.real == b.real, g / 2, g)
+    g_a = unbroadcast(np.where(loses(a.real, b.real), 0, share), a) if needs[0] else None
+    g_b = unbroadcast(np.where(loses(b.real, a.real), 0, share), b) if needs[1] else None
     return g_a, g_b  # beside NaN neither loses: both get g, as in PyTorch
 
 

@@ -112,7 +112,7 @@ def min(x: Array, *, axes: Axes, keepdim: bool = False) -> RuleResult:
 def _extreme(name: str, x: Array, axes: Axes, keepdim: bool) -> RuleResult:
     _check.not_empty(name, "x", x, f"the {name}", axes)
     rows, restore = _as_rows(x, axes)
-    index = (rows.argmax(axis=-1) if name == "max" else rows.argmin(axis=-1))[..., None]
+    index = (rows.real.argmax(axis=-1) if name == "max" else rows.real.argmin(axis=-1))[..., None]
     shape = _kept(x.shape, axes) if keepdim else _dropped(x.shape, axes)
 
     def vjp(g: Array) -> tuple[Array, ...]:
