@@ -14,7 +14,7 @@ from experiments.runs import read_metrics
 from experiments.texts import as_drawn
 
 
-def draw_curves(folder: Path, title: str) -> Path:
+def draw_curves(folder: Path, title: str) -> None:
     """Write curves.png: training loss, and running means of loss and accuracy, and the test set's as dots.
 
     Of more than 20,000 steps every second is drawn, of more than 40,000 every third, and so on; the means are over all.
@@ -38,10 +38,8 @@ def draw_curves(folder: Path, title: str) -> Path:
     right.set_ylabel("accuracy (%)")
     right.set_ylim(90 if (tests["accuracy"] > 0.92).all() else 0, 100.3)
     figure.suptitle(as_drawn(title))
-    path = folder / "curves.png"
-    figure.savefig(path, dpi=120)
+    figure.savefig(folder / "curves.png", dpi=120)
     plt.close(figure)
-    return path
 
 
 def _columns(folder: Path) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:

@@ -18,34 +18,31 @@ def linear(x: Array, weight: Array, bias: Array) -> Array:
     return out
 
 
-def conv2d(x: Array, weight: Array, bias: Array, stride: int = 1, padding: int = 0) -> Array:
+def conv2d(x: Array, weight: Array, bias: Array) -> Array:
     """Cross-correlation: x (n, c_in, h, w), weight (c_out, c_in, kh, kw), bias (c_out,) -> (n, c_out, h_out, w_out)."""
     n, c_in, h, w = x.shape
     c_out, _, kh, kw = weight.shape
-    out = np.zeros((n, c_out, (h + 2 * padding - kh) // stride + 1, (w + 2 * padding - kw) // stride + 1))
+    out = np.zeros((n, c_out, h - kh + 1, w - kw + 1))
     pixels, kernels = x.tolist(), weight.tolist()
     for image, channel, top, left in np.ndindex(out.shape):
         total = float(bias[channel])
         for c in range(c_in):
             for i in range(kh):
                 for j in range(kw):
-                    row, column = top * stride + i - padding, left * stride + j - padding
-                    if 0 <= row < h and 0 <= column < w:  # the padding is 0
-                        total += pixels[image][c][row][column] * kernels[channel][c][i][j]
+                    total += pixels[image][c][top + i][left + j] * kernels[channel][c][i][j]
         out[image, channel, top, left] = total
     return out
 
 
-def max_pool2d(x: Array, kernel_size: int, stride: int | None = None) -> Array:
+def max_pool2d(x: Array, kernel_size: int) -> Array:
     """Take the largest number of each window: x (n, c, h, w) -> (n, c, h_out, w_out)."""
-    stride = kernel_size if stride is None else stride
     n, c, h, w = x.shape
-    out = np.zeros((n, c, (h - kernel_size) // stride + 1, (w - kernel_size) // stride + 1))
+    out = np.zeros((n, c, h // kernel_size, w // kernel_size))
     for image, channel, top, left in np.ndindex(out.shape):
         largest = -np.inf
         for i in range(kernel_size):
             for j in range(kernel_size):
-                value = float(x[image, channel, top * stride + i, left * stride + j])
+                value = float(x[image, channel, top * kernel_size + i, left * kernel_size + j])
                 if value > largest:
                     largest = value
         out[image, channel, top, left] = largest

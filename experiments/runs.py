@@ -88,9 +88,9 @@ class Run:
         self._metrics.write(json.dumps(values) + "\n")
         self._metrics.flush()
 
-    def write_json(self, name: str, content: Any) -> Path:
+    def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file aside and rename it when it is whole."""
-        return write_json(self.folder / name, content)
+        write_json(self.folder / name, content)
 
     def close(self) -> None:
         """Close metrics.jsonl, and let others train in the folder."""
@@ -121,16 +121,15 @@ def lock(folder: Path) -> int:
     return descriptor
 
 
-def write_json(path: Path, content: Any) -> Path:
+def write_json(path: Path, content: Any) -> None:
     """Write a JSON file aside and rename it when it is whole."""
-    return write_lines(path, [json.dumps(content, indent=2) + "\n"])
+    write_lines(path, [json.dumps(content, indent=2) + "\n"])
 
 
-def write_lines(path: Path, lines: Iterable[str]) -> Path:
+def write_lines(path: Path, lines: Iterable[str]) -> None:
     """Write a text file aside and rename it when it is whole."""
     with whole_file(path) as file:
         file.writelines(line.encode() for line in lines)
-    return path
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def _recipe_in(config: dict[str, Any]) -> Recipe:
     return Recipe(**{name: value for name, value in config.items() if name in names})
 
 
-def resume(folder: Path, stop: Stop, quiet: bool, checkpoint_seconds: float) -> dict[str, Any]:
+def resume(folder: Path, stop: Stop, quiet: bool, checkpoint_seconds: float) -> None:
     """Go on with a run that was stopped: with as many BLAS threads it is, bit for bit, the run that it would have been."""
     if read_result(folder) is not None:
         remove_checkpoints(folder)  # a kill may have come before
@@ -108,19 +108,15 @@ def resume(folder: Path, stop: Stop, quiet: bool, checkpoint_seconds: float) -> 
         words = f"begun with {threads} BLAS threads and gone on with {now}: last bits will be others; set OPENBLAS_NUM_THREADS."
         print(f"train: {words}", file=sys.stderr)
     with writing(), Run(folder, training.step) as run:
-        return finish(run, training, data[1], stop, quiet, checkpoint_seconds)
+        finish(run, training, data[1], stop, quiet, checkpoint_seconds)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what is not finite is noticed, and said in words
-def finish(
-    run: Run, training: Training, test_set: mnist.Digits, stop: Stop, quiet: bool, checkpoint_seconds: float = 30.0
-) -> dict[str, Any]:
+def finish(run: Run, training: Training, test_set: mnist.Digits, stop: Stop, quiet: bool, checkpoint_seconds: float) -> None:
     """Train to the end and write what came out.
 
-    Returns
-    -------
-    dict : "test_accuracy" and "test_loss" on the whole test set after the last step, and where the recipe speaks of a part
-        of the test set "part_accuracy" on that part.
+    result.json has "test_accuracy" and "test_loss" on the whole test set after the last step, and where the recipe speaks of
+    a part of the test set "part_accuracy" on that part.
 
     Raises
     ------
@@ -192,7 +188,6 @@ def finish(
     if not quiet:
         print(_words(recipe, final, len(test_set.labels)))
         print(f"Written to {run.folder}: config.json, metrics.jsonl, result.json, model.safetensors, curves.png")
-    return final
 
 
 def load_data(data_dir: str | None, validate: int | None) -> tuple[mnist.Digits, mnist.Digits]:

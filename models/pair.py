@@ -21,7 +21,7 @@ class PairNet(nn.Module):
     ----------
     rng : numpy.random.Generator
         For the initial weights, and for dropout.
-    dropout : float in [0, 1), default 0
+    dropout : float in [0, 1], default 0
         Probability of dropping a unit before the last layer while training.
 
     Examples

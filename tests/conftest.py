@@ -1,6 +1,6 @@
 """A few digits for whole runs, and Hypothesis profiles.
 
-`dev` by default, `ci` where a CI variable is set, `deep` for nights; HYPOTHESIS_PROFILE chooses.
+`dev` by default, `ci` where a CI variable is set, `deep` for nights, `mutation` for mutmut; HYPOTHESIS_PROFILE chooses.
 
 `ci` draws the same cases every time, so that a change is not blamed for what it did not do.
 """

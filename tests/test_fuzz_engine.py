@@ -43,7 +43,7 @@ def last_wins(root, cotangent, *only):
         if isinstance(node, tape.Leaf):
             node.grad = np.array(g) if node.grad is None else node.grad + g
             continue
-        for parent, gradient in zip(node.parents, tape._as_tuple(node, node.vjp(g)), strict=True):
+        for parent, gradient in zip(node.parents, node.vjp(g), strict=True):
             if parent is not None:
                 pending[parent] = gradient
                 uses[parent] -= 1

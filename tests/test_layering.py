@@ -26,9 +26,9 @@ MAY_IMPORT = {  # part of the library -> parts it may use besides itself
     "optim": "_elsewhere errors _types _check _threads tensor",
     "data": "_elsewhere errors _types _check",
     "serialize": "errors _types _check _files",
-    "hessian": "errors _types _check tensor",
-    "gradcheck": "errors _types _check ops tape tensor",
-    "fuzz": "errors _types _check ops tape tensor functional nn gradcheck",
+    "hessian": "errors _types tensor",
+    "gradcheck": "errors _check tensor",
+    "fuzz": "errors _check ops tape tensor functional nn gradcheck",
     "__init__": "_elsewhere errors _memory tape tensor functional nn optim data serialize",
 }
 # Packages beside the standard library, NumPy and the library itself.
@@ -51,7 +51,6 @@ OTHER_PACKAGES = {
         "PIL",
         "cv2",
         "scipy",
-        "torch",
         "safetensors",
     },
 }

@@ -121,7 +121,7 @@ def _plain(state: Any) -> Any:
     """Give a generator's state with lists in the place of arrays, which some kinds of generator have."""
     if isinstance(state, dict):
         return {name: _plain(value) for name, value in state.items()}
-    return state.tolist() if isinstance(state, (np.ndarray, np.generic)) else state
+    return state.tolist() if isinstance(state, np.ndarray) else state
 
 
 if not TYPE_CHECKING:  # a type checker would take it for a promise

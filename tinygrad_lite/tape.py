@@ -182,8 +182,11 @@ def _gradients(root: Node, cotangent: Array) -> list[tuple[Leaf, Array]]:
                 leaves.append((node, g))  # type: ignore[arg-type]  # _uses has made sure that it is a Leaf
             continue
         gradients = (None,) * len(parents) if g is None else vjp(g)
-        if type(gradients) is not tuple or len(gradients) != len(parents):
-            gradients = _as_tuple(node, gradients)
+        if len(gradients) != len(parents):
+            raise TapeError(
+                f"backward: the vjp of {node.rule_name} must return one gradient for each of its "
+                f"{len(parents)} array arguments, got {len(gradients)}; use None for one that has none."
+            )
         node.vjp, node.parents = None, ()
         for parent, share in zip(parents, gradients):  # noqa: B905 - as long as each other, and this runs for every step
             if parent is not None:
@@ -226,15 +229,3 @@ def _gone(node: Node) -> TapeError:
         "backward: this graph was already gone through once and has been freed; "
         "compute the result again before calling backward() a second time."
     )
-
-
-def _as_tuple(node: Node, gradients: Any) -> tuple[Array | None, ...]:
-    """What a vjp gave, where that is one gradient alone; refuse a wrong number of them."""
-    if not isinstance(gradients, (tuple, list)):
-        gradients = (gradients,)
-    if len(gradients) != len(node.parents):
-        raise TapeError(
-            f"backward: the vjp of {node.rule_name} must return one gradient for each of its "
-            f"{len(node.parents)} array arguments, got {len(gradients)}; use None for one that has none."
-        )
-    return tuple(gradients)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -188,8 +189,6 @@ def _accepts(
     With shapes, gradients of a wrong shape count as not running: the family is then not what fn is for. What fn says
     when it refuses is counted in `refusals`, as (is it about a type, words).
     """
-    from hypothesis import HealthCheck, Phase, given, settings
-
     forward: list[bool] = []
     backward: list[bool] = []
 

@@ -573,17 +573,3 @@ def threshold(x: Array) -> Rule:
 def missing_epsilon(x: Array) -> Rule:
     size = np.sqrt((x * x).sum(-1, keepdims=True) + 1e-2)
     return x / size, lambda g: g / size - x * (g * x).sum(-1, keepdims=True) / (size * (x * x).sum(-1, keepdims=True) + 1e-300)
-
-
-def selftest(max_examples: int = 300, seed: int = 0, shrink: bool = False) -> dict[str, FuzzReport]:
-    """Fuzz every wrong rule of the catalogue; each report must be false.
-
-    Parameters
-    ----------
-    max_examples, seed, shrink : as for `fuzz_grad`
-
-    Returns
-    -------
-    dict of reports by name
-    """
-    return {mutant.name: mutant.fuzz(max_examples=max_examples, seed=seed, shrink=shrink) for mutant in CATALOGUE}

@@ -31,7 +31,6 @@ from tinygrad_lite.ops import elementwise as ew
 from tinygrad_lite.ops import matmul as matmul_ops
 
 FLOATS = st.sampled_from((np.float64, np.float64, np.float64, np.float32))
-Draw = st.DrawFn
 
 
 def _one(**options: Any) -> Strategy[Arguments]:
@@ -58,7 +57,7 @@ def _given(**kwargs: Any) -> Strategy[dict[str, Any]]:
     return st.fixed_dictionaries({k: v if isinstance(v, Strategy) else st.just(v) for k, v in kwargs.items()})
 
 
-def _axes(min_side: int = 0, min_dims: int = 0, keepdims: str | None = "keepdim", **options: Any) -> Strategy[Arguments]:
+def _axes(min_side: int = 0, min_dims: int = 0) -> Strategy[Arguments]:
     """An array and `axes` as the reduction rules want them: a sorted tuple of axes counted from the front."""
 
     def normal(arguments: Arguments) -> Arguments:
@@ -67,24 +66,24 @@ def _axes(min_side: int = 0, min_dims: int = 0, keepdims: str | None = "keepdim"
         several = range(x.ndim) if axes is None else axes if isinstance(axes, tuple) else (axes,)
         return (x,), {**kwargs, "axes": tuple(sorted(a % x.ndim for a in several))}
 
-    return reduced(axis="axes", keepdims=keepdims, min_side=min_side, min_dims=min_dims, dtype=FLOATS, **options).map(normal)
+    return reduced(axis="axes", min_side=min_side, min_dims=min_dims, dtype=FLOATS).map(normal)
 
 
 @st.composite
-def _spread(draw: Draw, /) -> Arguments:
+def _spread(draw: st.DrawFn, /) -> Arguments:
     """Arguments of var and std: enough elements in each group."""
     args, kwargs = draw(_axes(min_side=2, min_dims=1).filter(lambda arguments: len(arguments[1]["axes"]) > 0))
     return args, {**kwargs, "correction": draw(st.integers(0, 1))}
 
 
 @st.composite
-def _one_axis(draw: Draw, /, **options: Any) -> Arguments:
+def _one_axis(draw: st.DrawFn, /, **options: Any) -> Arguments:
     x = draw(tensors(hnp.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=4), dtype=FLOATS))
     return (x,), {"axis": draw(st.integers(0, x.ndim - 1)), **options}
 
 
 @st.composite
-def _classes(draw: Draw, /) -> Arguments:
+def _classes(draw: st.DrawFn, /) -> Arguments:
     """Scores (n, c) or (n, c, h), class indices, and the options of the losses."""
     sides = draw(st.lists(st.integers(1, 4), min_size=2, max_size=3))
     x = draw(tensors(tuple(sides), dtype=FLOATS))
@@ -94,7 +93,7 @@ def _classes(draw: Draw, /) -> Arguments:
 
 
 @st.composite
-def _moved(draw: Draw, /, kind: str) -> Arguments:
+def _moved(draw: st.DrawFn, /, kind: str) -> Arguments:
     """Arguments of the rules that move elements."""
     size = draw(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3))
     x = draw(tensors(size, dtype=FLOATS))
@@ -110,7 +109,7 @@ def _moved(draw: Draw, /, kind: str) -> Arguments:
 
 
 @st.composite
-def _joined(draw: Draw, /, along: bool) -> Arguments:
+def _joined(draw: st.DrawFn, /, along: bool) -> Arguments:
     """Several arrays to be joined along an axis, of other sizes there if `along`."""
     size = draw(hnp.array_shapes(min_dims=int(along), max_dims=3, min_side=0, max_side=3))
     axis, count = draw(st.integers(0, len(size) - 1 if along else len(size))), draw(st.integers(1, 3))
@@ -119,7 +118,7 @@ def _joined(draw: Draw, /, along: bool) -> Arguments:
 
 
 @st.composite
-def _linear(draw: Draw, /) -> Arguments:
+def _linear(draw: st.DrawFn, /) -> Arguments:
     lead, k, m = (
         draw(hnp.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=3)),
         *draw(st.tuples(*[st.integers(1, 3)] * 2)),
@@ -129,7 +128,7 @@ def _linear(draw: Draw, /) -> Arguments:
 
 
 @st.composite
-def _channels(draw: Draw, /) -> Arguments:
+def _channels(draw: st.DrawFn, /) -> Arguments:
     """What a batch normalisation takes."""
     n, c, *rest = draw(hnp.array_shapes(min_dims=2, max_dims=4, min_side=1, max_side=3))
     # A big weight would multiply what rounding leaves of a gradient that is 0 by cancellation, as that of a constant is.
@@ -138,7 +137,7 @@ def _channels(draw: Draw, /) -> Arguments:
 
 
 @st.composite
-def _last_axes(draw: Draw, /) -> Arguments:
+def _last_axes(draw: st.DrawFn, /) -> Arguments:
     """What a layer normalisation takes, over one or two of the last axes."""
     shape = draw(hnp.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=3))
     sizes = shape[-draw(st.integers(1, min(2, len(shape)))) :]
@@ -147,7 +146,7 @@ def _last_axes(draw: Draw, /) -> Arguments:
 
 
 @st.composite
-def _grouped(draw: Draw, /) -> Arguments:
+def _grouped(draw: st.DrawFn, /) -> Arguments:
     """A convolution with groups."""
     (x, weight, *bias), kwargs = draw(conv())
     groups = draw(st.integers(1, 2))
@@ -157,7 +156,7 @@ def _grouped(draw: Draw, /) -> Arguments:
 
 
 @st.composite
-def _conditions(draw: Draw, /) -> Arguments:
+def _conditions(draw: st.DrawFn, /) -> Arguments:
     shapes = draw(hnp.mutually_broadcastable_shapes(num_shapes=3, max_dims=2, min_side=0, max_side=3)).input_shapes
     args = tuple(draw(tensors(s)) for s in shapes[:2])
     return args, {"condition": draw(hnp.arrays(np.bool_, shapes[2]))}

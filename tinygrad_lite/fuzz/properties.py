@@ -189,8 +189,6 @@ def grad_property(inputs: Strategy[Any] | None = None, **options: Any) -> Callab
         test.__module__, test.__doc__ = getattr(fn, "__module__", __name__), fn.__doc__
         wrapped: Any = given(arguments=check.inputs, draw=DRAWS)(test)
         wrapped.fn = fn
-        if callable(fn) and hasattr(fn, "__dict__"):
-            fn.__dict__["under_test"] = True  # its name is now that of the test, which the report must know
         return wrapped
 
     return decorate

@@ -194,7 +194,7 @@ def _picked(shape: tuple[int, ...], axis: int) -> Strategy[Any]:
 
 @st.composite
 def windows(
-    draw: st.DrawFn, /, n: int = 2, *, max_padding: int = 1, dilated: bool = True
+    draw: st.DrawFn, /, n: int, *, max_padding: int, dilated: bool
 ) -> tuple[tuple[int, ...], dict[str, tuple[int, ...]]]:
     """Sides of an image, and kernel_size, stride, padding and dilation that fit: the output's size is drawn first."""
     names = ("kernel_size", "stride", "padding", "dilation")

@@ -196,7 +196,7 @@ def diagnose(report: GradReport, failure: Failure) -> str:
     if failure.name == "shape" and failure.leaf is None:
         return "one gradient is wanted for each float array argument, as a tuple or a list, in their order"
     if failure.name not in ("value", "finite"):
-        return _ADVICE.get(failure.name, "see the property's description in docs/fuzzing.md")
+        return _ADVICE[failure.name]
     v = [np.array(w, np.float64) for w in report.v]
     point = Point(target, report.wrt)
     given = target.run([leaf.astype(np.float64, copy=False) for leaf in target.leaves])[1](report.v)
@@ -218,7 +218,7 @@ def diagnose(report: GradReport, failure: Failure) -> str:
             name = target.names[i]
             if given[i] is None:
                 return f"{name}: None was returned, which counts as a gradient of zeros"
-            return f"{name}: " + _look(analytic, numeric, point.leaves[i], report, rows, lambda w: point.gradients(w))
+            return f"{name}: " + _look(analytic, numeric, point.leaves[i], report, rows, point.gradients)
     if "kink" in seen and (verdict := failure.verdict):
         slope = verdict.slope
         less = abs(verdict.analytic) < min(abs(slope.left), abs(slope.right))

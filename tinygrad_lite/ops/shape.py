@@ -61,18 +61,12 @@ def pad(x: Array, *, widths: tuple[tuple[int, int], ...], value: float = 0.0) ->
 def cat(*arrays: Array, axis: int = 0) -> RuleResult:
     """Rule for arrays joined along an axis that they have."""
     ends = np.cumsum([a.shape[axis] for a in arrays])[:-1]
-    return np.concatenate(arrays, axis), lambda g: tuple(
-        part.astype(a.dtype, copy=False) if g.dtype.kind != "c" else part
-        for part, a in zip(np.split(g, ends, axis), arrays, strict=True)
-    )
+    return np.concatenate(arrays, axis), lambda g: tuple(map(unbroadcast, np.split(g, ends, axis), arrays))
 
 
 def stack(*arrays: Array, axis: int = 0) -> RuleResult:
     """Rule for arrays of one shape joined along a new axis."""
-    return np.stack(arrays, axis), lambda g: tuple(
-        part.astype(a.dtype, copy=False) if g.dtype.kind != "c" else part
-        for part, a in zip(np.moveaxis(g, axis, 0), arrays, strict=True)
-    )
+    return np.stack(arrays, axis), lambda g: tuple(map(unbroadcast, np.moveaxis(g, axis, 0), arrays))
 
 
 def index(x: Array, *, key: Any) -> RuleResult:
