@@ -40,6 +40,8 @@ def test_pythons_numbers_keep_their_digits_in_the_dtype_that_is_asked_for():
     assert x.grad.tolist() == [[0.1] * 3] * 2
     x.grad = [[0.3] * 3] * 2
     assert x.grad.tolist() == [[0.3] * 3] * 2
+    assert F.maximum([0.1, 3.0], Tensor([0.0, 9.0], dtype=np.float64)).tolist() == [0.1, 9.0]
+    assert F.mse_loss(np.array([0.1]), [0.1]).item() == 0
 
 
 def test_data_are_copied_in_and_seen_through():

@@ -33,6 +33,7 @@ from tinygrad_lite.tensor import (
     _is_operand,
     _kept,
     _operands,
+    _to_array,
     as_tensor,
 )
 
@@ -128,13 +129,13 @@ def clip(x: Data, min: float | None = None, max: float | None = None) -> Tensor:
 
 def maximum(x: Data, other: Data) -> Tensor:
     """Larger of two elements; at a tie each gets half the gradient."""
-    a, b = _operands(_operand(x), _operand(other))
+    a, b = _pair_of(x, other)
     return a.maximum(b)
 
 
 def minimum(x: Data, other: Data) -> Tensor:
     """Smaller of two elements; at a tie each gets half the gradient."""
-    a, b = _operands(_operand(x), _operand(other))
+    a, b = _pair_of(x, other)
     return a.minimum(b)
 
 
@@ -143,7 +144,7 @@ def where(condition: Data, x: Data, other: Data) -> Tensor:
     chosen = as_tensor(condition).data
     if chosen.dtype != bool:
         raise DtypeError(f"where: condition must hold truth values, got dtype={chosen.dtype}; compare with something first.")
-    a, b = _operands(x, other)
+    a, b = _pair_of(x, other)
     try:
         return _apply(elementwise.where, a, b, condition=_kept(condition, chosen, a, b))
     except ValueError:
@@ -637,7 +638,7 @@ def cross_entropy(logits: Data, targets: Data, reduction: str = "mean", label_sm
 
 def mse_loss(x: Data, targets: Data, reduction: str = "mean") -> Tensor:
     """Squared difference of two tensors of one shape; `reduction` is "mean", "sum" or "none"."""
-    a, b = as_tensor(x), as_tensor(targets)
+    a, b = _pair_of(x, targets)
     if a.shape != b.shape:
         raise ShapeError(f"mse_loss: x and targets must have one shape, got {a.shape} and {b.shape}; nothing is broadcast.")
     _check.reduction("mse_loss", reduction)
@@ -659,8 +660,15 @@ def _holds(dtype: np.dtype[Any], number: float) -> bool:
     return number == int(number) and low <= number <= high
 
 
-def _operand(value: Any) -> Any:
-    return value if _is_operand(value) else as_tensor(value)
+def _pair_of(x: Any, other: Any) -> tuple[Tensor, Tensor]:
+    """Two operands as Tensors: as for an operator, and a list of numbers takes the dtype of floats beside it, too."""
+
+    def operand(value: Any, beside: Any) -> Any:
+        if isinstance(value, (list, tuple)) and isinstance(beside, (Tensor, np.ndarray)) and beside.dtype.kind in "fc":
+            return _to_array(value, beside.dtype)
+        return value if _is_operand(value) else as_tensor(value)
+
+    return _operands(operand(x, other), operand(other, x))
 
 
 def _targets(targets: Any, scores: Tensor) -> Array:

@@ -433,7 +433,8 @@ def cosine(total: int, final: float = 0.0) -> Schedule:
 def one_cycle(total: int, warmup: float = 0.3, start: float = 0.04, final: float = 0.0) -> Schedule:
     """From `start` up to 1 in the first `warmup` part of `total` steps, then down to `final`, both along half a cosine.
 
-    The part may end between two steps. With `warmup=1` it stays at 1 afterwards.
+    The part may end between two steps. With `warmup=1` it stays at 1 afterwards. PyTorch's OneCycleLR(total_steps=total + 1)
+    ends at the same step, and has its peak 1 - warmup steps earlier.
 
     Source: Smith & Topin 2018.
     """
