@@ -327,7 +327,7 @@ def test_names_and_places(tmp_path):
     ("state", "name", "error", "words"),
     [
         ({"a": np.array(["x"])}, "w.npz", DtypeError, "got 'a' with dtype <U1"),
-        ({"a": None}, "w.safetensors", DtypeError, "got 'a' with dtype object"),
+        ({"a": object()}, "w.safetensors", DtypeError, "got 'a' with dtype object"),
         ({3: np.ones(2)}, "w.npz", DtypeError, "got 3 with dtype float64"),
         ({"a": np.ones(2, np.complex128)}, "w.safetensors", DtypeError, "complex128.*use .npz"),
         ({"\ud800": np.ones(2)}, "w.safetensors", DtypeError, r"got '.ud800' with dtype float64"),

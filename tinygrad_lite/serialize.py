@@ -1,4 +1,4 @@
-"""Weights to and from files: `.safetensors` (the default) and `.npz`. No pickle, so no file can run code.
+"""Weights and checkpoints to and from files: `.safetensors` (the default) and `.npz`. No pickle, so no file can run code.
 
 A file is written aside and renamed when it is whole: whoever looks sees the old one or the new one.
 """
@@ -32,14 +32,16 @@ DTYPES = {  # the names of NumPy and of .safetensors
 NAMES = {written: name for name, written in DTYPES.items()}
 LONGEST = 0xFFFF - len(".npy")  # bytes of a name in an .npz file
 OURS = "tinygrad_lite"  # the entry of the metadata with the checksum, in JSON; in older files all of the metadata is in it
+TREE = "tinygrad_lite.tree"  # the entry with all of a nested state but its arrays, in JSON
 
 
-def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
-    """Write arrays by name, such as a module's state_dict().
+def save(state: Mapping[str, Any], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
+    """Write arrays by name, such as a module's state_dict(), or a checkpoint of several such states.
 
     Parameters
     ----------
-    state : mapping from names to arrays of numbers
+    state : mapping from names to arrays of numbers; or, in .safetensors files, to mappings, lists and tuples of arrays, of
+        Python's numbers, text and None, as in {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3}
     path : file name ending in .safetensors or .npz
     metadata : mapping from str to str, optional; kept in .safetensors files only, where other programs find it too
 
@@ -59,10 +61,18 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Map
         if not isinstance(given, Mapping):
             hint = "; give its .state_dict()" if hasattr(given, "state_dict") else ""
             raise DtypeError(f"save: {argument} must be a mapping, got {type(given).__name__}{hint}.")
+    kept = {name for name in (OURS, TREE) if name in (metadata or {})}
+    if kept:
+        raise FileFormatError(f"save: {min(kept)!r} is a reserved name in metadata, which the library uses; rename this entry.")
     if not all(_is_text(text) for entry in (metadata or {}).items() for text in entry):
         raise DtypeError(f"save: metadata must be from str to str, got {dict(metadata or {})!r:.80}.")
-    if OURS in (metadata or {}):
-        raise FileFormatError(f"save: {OURS!r} is a reserved name in metadata, where the checksum goes; rename this entry.")
+    if any(map(_is_nested, state.values())):
+        if target.suffix != ".safetensors":
+            raise FileFormatError(
+                f"save: a {target.suffix} file holds arrays by name alone; for a nested state use .safetensors."
+            )
+        state, tree = _cut(state)
+        metadata = {**(metadata or {}), TREE: tree}
     arrays = {}
     for name, value in state.items():
         plain = value.numpy() if hasattr(value, "numpy") else value  # a Tensor, whose gradient is not wanted here
@@ -85,8 +95,8 @@ def save(state: Mapping[str, Array], path: str | os.PathLike[str], metadata: Map
             file.writelines(_safetensors_parts(arrays, metadata))
 
 
-def load(path: str | os.PathLike[str]) -> dict[str, Array]:
-    """Read the arrays that save() wrote, or that any other program wrote in these formats; bfloat16 becomes float32.
+def load(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what save() wrote, or the arrays that any other program wrote in these formats; bfloat16 becomes float32.
 
     Raises
     ------
@@ -101,17 +111,71 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     return load_with_metadata(path)[1]
 
 
-def load_with_metadata(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
-    """Read arrays and metadata together; there are none in .npz files. Raises what load() raises."""
+def load_with_metadata(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Read state and metadata together; there are none in .npz files. Raises what load() raises."""
     source = _checked("load", path)
     if not source.is_file():
         raise FileNotFoundError(f"load: there is no file {source}.")
     try:
-        return (_read_npz(source), {}) if source.suffix == ".npz" else _read_safetensors(source)
+        arrays, metadata = (_read_npz(source), {}) if source.suffix == ".npz" else _read_safetensors(source)
+        return _grown(arrays, metadata.pop(TREE, None)), metadata
     except FileFormatError:
         raise
     except Exception as error:  # a stranger's bytes make zipfile, NumPy and their parsers raise nearly all that there is
         raise FileFormatError(f"load: {source} is not a whole {source.suffix} file: {error}.") from None
+
+
+def _is_nested(value: Any) -> bool:
+    return (
+        value is None or isinstance(value, (Mapping, str)) or (isinstance(value, (list, tuple)) and any(map(_is_nested, value)))
+    )
+
+
+def _cut(state: Mapping[str, Any]) -> tuple[dict[str, Array], str]:
+    """Give the arrays of a nested state under their full names, and the rest of it as JSON."""
+    arrays: dict[str, Any] = {}
+
+    def rest(value: Any, name: str) -> Any:
+        if isinstance(value, Mapping):
+            if odd := [key for key in value if not _is_text(key)]:
+                raise DtypeError(f"save: names must be text, got {odd[0]!r:.80} in {name or 'the state'}.")
+            return {"dict": {key: rest(entry, f"{name}.{key}" if name else key) for key, entry in value.items()}}
+        if isinstance(value, (list, tuple)):
+            return {type(value).__name__: [rest(entry, f"{name}.{i}") for i, entry in enumerate(value)]}
+        if isinstance(value, np.generic):
+            value = value.item()
+        if value is None or isinstance(value, (bool, int, float)) or _is_text(value):
+            return value
+        if name in arrays:
+            raise FileFormatError(f"save: there are two arrays of the name {name!r:.80}; rename one.")
+        arrays[name] = value
+        return {"array": name}
+
+    try:
+        return arrays, json.dumps(rest(state, ""))
+    except RecursionError:
+        raise DtypeError("save: the state is nested too deeply, or holds itself.") from None
+
+
+def _grown(arrays: dict[str, Array], tree: str | None) -> dict[str, Any]:
+    """Undo `_cut`; arrays alone are the state themselves."""
+    if tree is None:
+        return arrays
+
+    def whole(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        ((kind, content),) = value.items()
+        if kind == "array":
+            return arrays.pop(content)
+        if kind == "dict":
+            return {key: whole(entry) for key, entry in content.items()}
+        return {"list": list, "tuple": tuple}[kind](map(whole, content))
+
+    state = whole(json.loads(tree))
+    if not isinstance(state, dict) or arrays:
+        raise ValueError("its arrays are not those that its tree names")
+    return state
 
 
 def _read_npz(path: Path) -> dict[str, Array]:

@@ -170,6 +170,10 @@ class Module:
         """
         own = self._state()
         _check.entries("load_state_dict", state, ())
+        if inner := [name for name, value in state.items() if isinstance(value, Mapping)]:
+            raise DtypeError(
+                f"load_state_dict: {inner[0]!r} is a mapping itself; give the part of the state that is the model's."
+            )
         given = {name: _to_array(value) for name, value in state.items()}
         kind = type(self).__name__
         differences = [f"{name} is missing" for name in own if name not in given]
