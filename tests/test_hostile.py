@@ -254,13 +254,21 @@ for name in public(Tensor):
         )
     elif name != "backward":
         add(f"Tensor.{name}", method(Tensor, name), vars(Tensor)[name], x=x, **OVERRIDES.get(name, {}))
-for name in ("and_", "or_", "xor", "add", "sub", "mul", "truediv", "pow", "matmul", "eq", "ne", "lt", "le", "gt", "ge"):
+for name in ("add", "sub", "mul", "truediv", "pow", "matmul", "eq", "ne", "lt", "le", "gt", "ge"):
     add(
         f"Tensor.__{name}__",
         lambda x, other, name=name: getattr(operator, name)(tinygrad_lite.as_tensor(x), other),
         x=A((3, 3)),
         other=A((3, 3)),
     )
+for name in ("and_", "or_", "xor"):
+    add(
+        f"Tensor.__{name}__",
+        lambda x, other, name=name: getattr(operator, name)(tinygrad_lite.as_tensor(x), other),
+        x=A((3, 3), "b"),
+        other=A((3, 3), "b"),
+    )
+add("Tensor.__invert__", lambda x: ~tinygrad_lite.as_tensor(x), x=A((3, 3), "b"))
 for function in (abs, operator.neg, len, bool, float, int, list, repr):
     add(f"Tensor.__{function.__name__}__", lambda x, function=function: function(tinygrad_lite.as_tensor(x)), x=A((1,)))
 for function in (np.exp, np.square, np.sum, np.asarray):
