@@ -165,6 +165,7 @@ CASES = [
     (lambda: F.where(np.ones(2), f32(2), f32(2)), DtypeError, "condition must hold truth values, got dtype=float64"),
     (lambda: ints(2) ** -1, DtypeError, "pow: Integers to negative integer powers .* int64"),
     (lambda: f32(2)[np.array([0.5])], DtypeError, "index: .* got dtype=float64"),
+    (lambda: Tensor(2, 1), DtypeError, "requires_grad must be True or False, got 1; for a tensor of a certain size"),
     (lambda: Tensor("words"), DtypeError, r"Tensor: needs numbers, got str \(dtype=<U5\)"),
     (lambda: Tensor(None), DtypeError, r"Tensor: needs numbers, got NoneType \(dtype=object\)"),
     (lambda: Tensor([[1.0, 2.0], [3.0]]), ShapeError, "nested lists must all have the same lengths"),

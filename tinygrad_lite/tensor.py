@@ -61,6 +61,11 @@ class Tensor:
         self.data: Array = np.array(_to_array(data, wanted or np.float32), dtype=wanted)
         self._node: Node | None = None
         self._frozen: tape.Leaf | None = None  # where its gradient went before; what was computed has no such attribute
+        if type(requires_grad) is int:  # a size, from who knows torch.Tensor(2, 1)
+            raise DtypeError(
+                f"Tensor: takes data, and requires_grad must be True or False, got {requires_grad}; "
+                "for a tensor of a certain size give an array, such as np.zeros((2, 1))."
+            )
         if _check.flag("Tensor", "requires_grad", requires_grad):
             self.requires_grad = True
             self._lend(False)
