@@ -28,9 +28,10 @@ def digits_of(files: list[Path]) -> Digits:
             drawn = [_drawn(str(digit), font) for digit in range(10)]
         except OSError as error:
             raise RunError(f"--fonts: {file} is no font that can be read: {error}.") from None
-        if len({ink.tobytes() for ink in drawn}) < 10:  # what a font lacks it draws as nothing, or as a box
+        small = [np.round(normalise(ink) * 255).astype(np.uint8) for ink in drawn]
+        if len({image.tobytes() for image in small}) < 10:  # what a font lacks it draws as nothing, or as a box
             raise RunError(f"--fonts: {file} has not all ten digits.")
-        images += [np.round(normalise(ink) * 255).astype(np.uint8) for ink in drawn]
+        images += small
     return Digits(np.array(images), np.tile(np.arange(10, dtype=np.uint8), len(files)))
 
 

@@ -1,5 +1,6 @@
 """Checkpoints: nested states, such as those of a model and its optimiser, in one file."""
 
+import collections
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ import tinygrad_lite.functional as F
 from tinygrad_lite import DtypeError, FileFormatError, nn, optim, serialize
 from tinygrad_lite.nn import Parameter
 
+X = np.ones(1)
 STATE = {
     "arrays": {"a": np.arange(6, dtype=np.float16).reshape(2, 3), "b": np.array(2, np.uint8), "empty": np.zeros((0, 2))},
     "plain": [None, True, 3, 2**70, 0.1, "d\u00e9j\u00e0 \u4e16", [], {}, (1, (2.5, np.ones(2)))],
@@ -36,6 +38,8 @@ def test_a_nested_state_comes_back(tmp_path):
     assert metadata == {"seed": "7"}
     serialize.save({"w": Parameter([1.0]), "best": None, "rates": (np.float64(0.1), np.float32(0.5))}, path)
     assert same(serialize.load(path), {"w": np.ones(1, np.float32), "best": None, "rates": (0.1, 0.5)})
+    serialize.save({"state": Pair(X, None), "most": 2**10_000 - 1}, path)
+    assert same(serialize.load(path), {"state": (X, None), "most": 2**10_000 - 1})
 
 
 def test_other_programs_find_the_arrays_by_their_full_names(tmp_path):
@@ -80,6 +84,9 @@ def test_a_training_goes_on_as_if_it_had_not_been_stopped(tmp_path, kind):
 
 itself: dict = {}
 itself["again"] = itself
+endless: list = []
+endless.append(endless)
+Pair = collections.namedtuple("Pair", "mean square")
 
 
 @pytest.mark.parametrize(
@@ -87,6 +94,8 @@ itself["again"] = itself
     [
         ({"a": {}}, "c.npz", FileFormatError, r"a \.npz file holds arrays by name alone; for a nested state use \.safetensors"),
         (itself, "c.safetensors", DtypeError, "nested too deeply, or holds itself"),
+        ({"a": endless}, "c.safetensors", DtypeError, "nested too deeply, or holds itself"),
+        ({"a": {"b": -(10**5000)}}, "c.safetensors", DtypeError, "a.b has 16610 bits, and an integer may have 10000 here"),
         ({"a": {1: 2}}, "c.safetensors", DtypeError, "names must be text, got 1 in a"),
         ({"a": {"b": object()}}, "c.safetensors", DtypeError, "got 'a.b' with dtype object"),
         ({"a": ["x", "\ud800"]}, "c.safetensors", DtypeError, "got 'a.1' with dtype <U1"),

@@ -51,6 +51,7 @@ KINKS = {  # functions, and the second derivative at 0 of the side, or the mean 
     "minimum": (lambda x: (F.minimum(0 * x, x) ** 2).sum(), 0.5),
     "maximum far away": (lambda x: (F.maximum(x + 1, 2 * x) ** 2).sum(), 2),
     "max": (lambda x: (F.max(F.stack([x, 2 * x]), 0) ** 2).sum(), 2),
+    "argmax": (lambda x: F.stack([x, 3 * x])[int(F.stack([x, 3 * x]).flatten().argmax())].sum() ** 2, 2),
     "where": (lambda x: F.where(x > 0, x**3, x**2).sum(), 2),
     "sigmoid": (lambda x: (F.sigmoid(x) ** 2).sum(), 0.125),
     "softplus": (lambda x: F.softplus(x).sum(), 0.25),

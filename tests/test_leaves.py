@@ -69,6 +69,41 @@ def test_what_is_recorded_and_changed_under_no_grad_keeps_its_way_back():
     np.testing.assert_allclose(x.grad, 2 * 2 * (3 * X) + 2 * np.exp(2 * X), rtol=1e-6)
 
 
+def test_a_frozen_parameter_that_took_something_in_may_be_loaded_again():
+    model = nn.Linear(2, 1)
+    model.weight.requires_grad, delta = False, leaf([[1.0, 2.0]])
+    before = model.weight.data.copy()
+    used = (model(X[:, :2]) * 1.0).sum()
+    model.weight += delta
+    merged = (model.weight * 3.0).sum()
+    model.load_state_dict({"weight": [[5.0, 6.0]], "bias": [7.0]})
+    assert model.weight.is_leaf
+    merged.backward()
+    np.testing.assert_array_equal(delta.grad, [[3, 3]])
+    with pytest.raises(TapeError, match="has changed in place"):  # the bias
+        used.backward()
+    assert not np.array_equal(model.weight.data, before)
+
+
+def test_what_used_a_buffer_keeps_its_values():
+    class Scaled(nn.Module):
+        buffers_ = ("factor",)
+
+        def __init__(self, factor):
+            self.factor = factor
+
+        def forward(self, x):
+            return x * self.factor
+
+    for make in (Tensor, as_tensor):
+        model, x = Scaled(make(np.array([2.0, 3.0]))), leaf(np.ones(2))
+        y = model(x).sum()
+        model.load_state_dict({"factor": np.array([100.0, 100.0])})
+        y.backward()
+        np.testing.assert_array_equal(x.grad, [2, 3])
+        np.testing.assert_array_equal(model.factor.data, [100, 100])
+
+
 def test_a_sum_that_starts_as_a_constant_is_recorded():
     x, total = leaf(), Tensor(0.0)
     for row in (0, 1):

@@ -57,6 +57,10 @@ def test_a_parameter_is_not_lost_by_an_assignment(value):
         DtypeError, match=rf"Linear: weight is a parameter, which a {type(value).__name__} cannot be; write into"
     ):
         layer.weight = value
+    model = nn.Sequential()
+    model.first = layer
+    with pytest.raises(DtypeError, match=rf"Sequential: first is a Module, which a {type(value).__name__} cannot be"):
+        model.first = value
     layer.weight, layer.bias = nn.Parameter(np.zeros((2, 3))), None
     layer.extra = value
     assert [name for name, _ in layer.named_parameters()] == ["weight"]
@@ -170,6 +174,12 @@ def test_state_that_does_not_fit_changes_nothing(change, error, words):
         net.load_state_dict(state)
     for name, value in net.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
+
+
+def test_lists_of_a_state_keep_their_digits():
+    layer = nn.Linear(1, 1).to(np.float64)
+    layer.load_state_dict({"weight": [[0.1]], "bias": [0.3]})
+    assert (layer.weight.item(), layer.bias.item()) == (0.1, 0.3)
 
 
 def test_conversion_to_float64():

@@ -143,6 +143,14 @@ def test_masks_are_joined_and_turned():
         low & np.ones(4, bool)
     with pytest.raises(TypeError, match="unsupported operand"):
         low & "words"
+    with pytest.raises(ShapeError, match="-1 does not fit into dtype=uint8"):
+        Tensor(np.array([6, 5], np.uint8)) & -1
+    again = low
+    low &= even
+    low |= X == 3
+    low ^= X == 1
+    assert low is again
+    np.testing.assert_array_equal(low.data, (X < 4))
 
 
 def test_tensors_can_be_keys():

@@ -39,7 +39,7 @@ def hvp(fn: Callable[[Tensor], Tensor], x: ArrayLike | Tensor, v: ArrayLike) -> 
     Notes
     -----
     At a kink (relu at 0) it is the slope of what the rules give there as gradient, whatever the sign of v; but of equal pixels
-    max_pool2d chooses by v. NaN where fn is not finite.
+    max_pool2d chooses by v, and nothing is `==` a number there. NaN where fn is not finite.
 
     Examples
     --------

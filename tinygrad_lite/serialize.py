@@ -32,6 +32,7 @@ DTYPES = {  # the names of NumPy and of .safetensors
 NAMES = {written: name for name, written in DTYPES.items()}
 LONGEST = 0xFFFF - len(".npy")  # bytes of a name in an .npz file
 OURS = "tinygrad_lite"  # the entry of the metadata with the checksum, in JSON; in older files all of the metadata is in it
+MOST_BITS = 10_000  # of an integer in a nested state: Python reads no number of more than 4,300 digits
 TREE = "tinygrad_lite.tree"  # the entry with all of a nested state but its arrays, in JSON
 
 
@@ -66,13 +67,16 @@ def save(state: Mapping[str, Any], path: str | os.PathLike[str], metadata: Mappi
         raise FileFormatError(f"save: {min(kept)!r} is a reserved name in metadata, which the library uses; rename this entry.")
     if not all(_is_text(text) for entry in (metadata or {}).items() for text in entry):
         raise DtypeError(f"save: metadata must be from str to str, got {dict(metadata or {})!r:.80}.")
-    if any(map(_is_nested, state.values())):
-        if target.suffix != ".safetensors":
-            raise FileFormatError(
-                f"save: a {target.suffix} file holds arrays by name alone; for a nested state use .safetensors."
-            )
-        state, tree = _cut(state)
-        metadata = {**(metadata or {}), TREE: tree}
+    try:
+        if any(map(_is_nested, state.values())):
+            if target.suffix != ".safetensors":
+                raise FileFormatError(
+                    f"save: a {target.suffix} file holds arrays by name alone; for a nested state use .safetensors."
+                )
+            state, tree = _cut(state)
+            metadata = {**(metadata or {}), TREE: tree}
+    except RecursionError:
+        raise DtypeError("save: the state is nested too deeply, or holds itself.") from None
     arrays = {}
     for name, value in state.items():
         plain = value.numpy() if hasattr(value, "numpy") else value  # a Tensor, whose gradient is not wanted here
@@ -141,9 +145,13 @@ def _cut(state: Mapping[str, Any]) -> tuple[dict[str, Array], str]:
                 raise DtypeError(f"save: names must be text, got {odd[0]!r:.80} in {name or 'the state'}.")
             return {"dict": {key: rest(entry, f"{name}.{key}" if name else key) for key, entry in value.items()}}
         if isinstance(value, (list, tuple)):
-            return {type(value).__name__: [rest(entry, f"{name}.{i}") for i, entry in enumerate(value)]}
+            return {
+                "tuple" if isinstance(value, tuple) else "list": [rest(entry, f"{name}.{i}") for i, entry in enumerate(value)]
+            }
         if isinstance(value, np.generic):
             value = value.item()
+        if isinstance(value, int) and value.bit_length() > MOST_BITS:
+            raise DtypeError(f"save: {name} has {value.bit_length()} bits, and an integer may have {MOST_BITS} here.")
         if value is None or isinstance(value, (bool, int, float)) or _is_text(value):
             return value
         if name in arrays:
@@ -151,10 +159,7 @@ def _cut(state: Mapping[str, Any]) -> tuple[dict[str, Array], str]:
         arrays[name] = value
         return {"array": name}
 
-    try:
-        return arrays, json.dumps(rest(state, ""))
-    except RecursionError:
-        raise DtypeError("save: the state is nested too deeply, or holds itself.") from None
+    return arrays, json.dumps(rest(state, ""))
 
 
 def _grown(arrays: dict[str, Array], tree: str | None) -> dict[str, Any]:

@@ -401,7 +401,18 @@ class Tensor:
     def __ipow__(self, other: Any) -> "Tensor":
         return self._in_place(self**other)
 
+    def __iand__(self, other: Any) -> "Tensor":
+        return self._in_place(self & other)
+
+    def __ior__(self, other: Any) -> "Tensor":
+        return self._in_place(self | other)
+
+    def __ixor__(self, other: Any) -> "Tensor":
+        return self._in_place(self ^ other)
+
     def _in_place(self, result: "Tensor") -> "Tensor":
+        if not isinstance(result, Tensor):  # what the other operand made of it
+            return result
         is_leaf = isinstance(self._node, tape.Leaf)
         if is_leaf and state.recording:
             raise TapeError(
@@ -430,7 +441,9 @@ class Tensor:
 
         What was computed from a constant, which no leaf on the tape stands for, keeps the old values.
         """
-        leaf = cast("tape.Leaf | None", self._node or self._frozen)
+        if not self.is_leaf:  # computed in place from a constant, which it is again
+            self._node = None
+        leaf = cast("tape.Leaf | None", self._node or getattr(self, "_frozen", None))
         if self._node is None or (leaf is not None and leaf.lent):
             self.data = self.data.copy("K")
         if leaf is not None:
@@ -589,7 +602,7 @@ class Tensor:
                 f"argmax: {int(np.isnan(self.data).sum())} of {self.size} elements are NaN (shape={self.shape}), which is the "
                 "largest of none; look for its cause."
             )
-        return _wrap(np.asarray(np.argmax(self.data, axis=axis if self.ndim else None, keepdims=keepdims)))
+        return _wrap(np.asarray(np.argmax(self.data.real, axis=axis if self.ndim else None, keepdims=keepdims)))
 
     def logsumexp(self, dim: Dims, keepdim: bool = False) -> "Tensor":
         """log(sum(e^x)) over `dim`."""
@@ -968,11 +981,11 @@ def _bits(name: str, *operands: Any) -> Tensor:
     """Truth values or integers bit by bit: masks joined, or the other way round."""
     if not all(map(_is_operand, operands)):
         return _NOT_IMPLEMENTED
-    arrays = _without_tensors(operands)
+    arrays = _without_tensors(_operands(*operands) if len(operands) == 2 else operands)
     try:
         return _wrap(np.asarray(getattr(np, name)(*arrays)))
     except TypeError:
-        dtypes = [str(np.asarray(array).dtype) for array in arrays]
+        dtypes = [str(np.asarray(operand).dtype) for operand in _without_tensors(operands)]
         raise DtypeError(f"{name}: needs truth values or integers, got {dtypes}; compare first, as in (x > 0).") from None
     except ValueError:
         shapes = " and ".join(str(np.shape(array)) for array in arrays)

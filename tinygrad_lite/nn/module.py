@@ -64,11 +64,14 @@ class Module:
         __getattr__ = attributes_of_class("Module")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(vars(self).get(name), Parameter) and not isinstance(value, Parameter) and value is not None:
+        before = vars(self).get(name)
+        if isinstance(before, Parameter) and not isinstance(value, Parameter) and value is not None:
             raise DtypeError(
                 f"{type(self).__name__}: {name} is a parameter, which a {type(value).__name__} cannot be; "
                 f"write into {name}.data[...], or assign nn.Parameter(...)."
             )
+        if isinstance(before, Module) and not isinstance(value, Module) and value is not None:
+            raise DtypeError(f"{type(self).__name__}: {name} is a Module, which a {type(value).__name__} cannot be.")
         object.__setattr__(self, name, value)
 
     # -- what is inside ------------------------------------------------------------------------------------------
@@ -174,7 +177,7 @@ class Module:
             raise DtypeError(
                 f"load_state_dict: {inner[0]!r} is a mapping itself; give the part of the state that is the model's."
             )
-        given = {name: _to_array(value) for name, value in state.items()}
+        given = {name: _to_array(value, np.float64) for name, value in state.items()}
         kind = type(self).__name__
         differences = [f"{name} is missing" for name in own if name not in given]
         differences += [
@@ -192,8 +195,10 @@ class Module:
             if not np.can_cast(given[name].dtype, value.dtype, casting="same_kind"):
                 raise DtypeError(f"load_state_dict: {name} has dtype {given[name].dtype}, expected {value.dtype}.")
             _check.writable("load_state_dict", f"the array of {name}", value)
-        for parameter in self.parameters():
-            parameter._will_change()
+        buffers = [vars(module).get(name) for module in self.modules() for name in module.buffers_]
+        for tensor in (*self.parameters(), *buffers):
+            if isinstance(tensor, Tensor):
+                tensor._will_change()
         for name, value in self._state().items():
             np.copyto(value, given[name], casting="same_kind")
 
