@@ -48,7 +48,8 @@ def save(state: Mapping[str, Any], path: str | os.PathLike[str], metadata: Mappi
 
     Raises
     ------
-    FileFormatError : another ending, or a name that the format or the library keeps for itself.
+    FileFormatError : another ending, a name that the format or the library keeps for itself, a nested state for an .npz file,
+        or two arrays of one name where the names around them are joined by dots.
     FileNotFoundError : there is no such folder.
     ShapeError : a value of lists that differ in length.
     DtypeError : a value that is no array of numbers, or not of a dtype that the format knows; a name that is no text.

@@ -969,7 +969,7 @@ def _compare(name: str, a: Any, b: Any) -> Tensor:
     if not (isinstance(number, whole) and other.dtype.kind in "iu"):  # NumPy compares integers with those that do not fit, too
         a, b = _operands(a, b)
     a, b = _without_tensors((a, b))
-    if not name.endswith("equal") or name in ("less_equal", "greater_equal"):  # as for a complex step: see Tensor.abs
+    if name not in ("equal", "not_equal"):  # complex numbers lie where their real part does, as a complex step wants it
         a, b = np.real(a), np.real(b)
     try:
         return _wrap(np.asarray(getattr(np, name)(a, b)))

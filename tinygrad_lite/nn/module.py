@@ -38,6 +38,10 @@ class Module:
     Those in lists, tuples and dicts are found too. Arrays that are state but are not learned (a running mean) are named in
     `buffers_`: they are saved with the parameters, but for one that is None. They may be Tensors, too.
 
+    Raises
+    ------
+    DtypeError : on assignment, if what is no Parameter would take the place of one, or what is no Module that of one; None may.
+
     Examples
     --------
     >>> from tinygrad_lite import nn
