@@ -131,9 +131,9 @@ def load_with_metadata(path: str | os.PathLike[str]) -> tuple[dict[str, Any], di
 
 
 def _is_nested(value: Any) -> bool:
-    return (
-        value is None or isinstance(value, (Mapping, str)) or (isinstance(value, (list, tuple)) and any(map(_is_nested, value)))
-    )
+    if isinstance(value, (list, tuple)):
+        return any(map(_is_nested, value))
+    return value is None or isinstance(value, (Mapping, str))
 
 
 def _cut(state: Mapping[str, Any]) -> tuple[dict[str, Array], str]:
@@ -146,9 +146,8 @@ def _cut(state: Mapping[str, Any]) -> tuple[dict[str, Array], str]:
                 raise DtypeError(f"save: names must be text, got {odd[0]!r:.80} in {name or 'the state'}.")
             return {"dict": {key: rest(entry, f"{name}.{key}" if name else key) for key, entry in value.items()}}
         if isinstance(value, (list, tuple)):
-            return {
-                "tuple" if isinstance(value, tuple) else "list": [rest(entry, f"{name}.{i}") for i, entry in enumerate(value)]
-            }
+            kind = "tuple" if isinstance(value, tuple) else "list"
+            return {kind: [rest(entry, f"{name}.{i}") for i, entry in enumerate(value)]}
         if isinstance(value, np.generic):
             value = value.item()
         if isinstance(value, int) and value.bit_length() > MOST_BITS:
