@@ -11,6 +11,9 @@ import struct
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # each has a core; threads of the BLAS that wait for work would keep others from theirs
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 settings.register_profile("dev", max_examples=30, **COMMON)
 settings.register_profile("ci", max_examples=100, derandomize=True, print_blob=True, database=None, **COMMON)

@@ -32,6 +32,19 @@ PARALLEL = (
 needs_openblas = pytest.mark.skipif(_blas.thread_setting() is None, reason="NumPy is linked to another BLAS than OpenBLAS")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def two_threads():
+    """Work is shared out here, also where the tests around it run on one core each."""
+    setting = _blas.thread_setting()
+    if setting is None:
+        yield
+        return
+    before = setting.get()
+    setting.set(2)
+    yield
+    setting.set(before)
+
+
 @pytest.fixture(scope="class")
 def small_parts():
     """However small the work, three parts of it."""
