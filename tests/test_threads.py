@@ -129,19 +129,12 @@ def test_models_in_two_threads_do_not_disturb_each_other():
 
 @needs_openblas
 def test_openblas_has_its_threads_back_afterwards():
-    count, change = _blas.thread_setting()
-    before, seen = count(), []
-    try:
-        change(2)
-        enough = threads.ENOUGH * threads.PRODUCT
-        for work, size in ((enough - 1, 6), (enough, 1), (enough, 6)):  # one part, one part, two
-            threads.products(
-                work, threads.BLAS_SHARES + 1, 0, (lambda part: seen.append((count(), threads._cores.count())), size)
-            )
-        assert seen == [(1, 2)] * 4  # held to one, and yet known that there are two
-        assert count() == 2
-    finally:
-        change(before)
+    count, seen = _blas.thread_setting().get, []
+    enough = threads.ENOUGH * threads.PRODUCT
+    for work, size in ((enough - 1, 6), (enough, 1), (enough, 6)):  # one part, one part, two
+        threads.products(work, threads.BLAS_SHARES + 1, 0, (lambda part: seen.append((count(), threads._cores.count())), size))
+    assert seen == [(1, 2)] * 4  # held to one, and yet known that there are two
+    assert count() == 2
 
 
 @pytest.mark.parametrize(
