@@ -6,6 +6,7 @@ This file is long because it has a function of its own for each of them.
 import os
 import subprocess
 import sys
+import warnings
 from collections import namedtuple
 
 import numpy as np
@@ -97,12 +98,30 @@ def test_a_generator_given_by_place_starts_from_the_same_state_each_time(rng):
     assert check_grad(dropped, X, rng)
 
 
-def test_lists_and_dicts_among_the_keywords_are_copied_for_each_call():
+def test_lists_and_dicts_among_the_keywords_are_copied_for_each_call_and_within_tuples_too():
     def counting(x, seen):
-        seen.append(1)
-        return x * len(seen), lambda g: g
+        (calls,) = seen.values() if isinstance(seen, dict) else seen
+        calls.append(1)
+        return x * len(calls), lambda g: g
 
-    assert check_grad(counting, X, kwargs={"seen": []})
+    for seen in ([[]], {"calls": []}, ([],)):
+        assert check_grad(counting, X, kwargs={"seen": seen})
+
+
+def test_what_a_function_says_about_numbers_is_silenced_and_what_others_say_is_not():
+    def strict(x):
+        np.seterr(all="raise")  # is not left to the check's own arithmetic
+        warnings.warn("from inside", UserWarning, stacklevel=1)
+        return x * 1e-3, lambda g: g * 1e-3
+
+    before = np.geterr()
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            assert check_grad(strict, np.array([1e-300, 1.0, 1e300]))
+            warnings.warn("from outside", UserWarning, stacklevel=1)
+    assert [str(one.message) for one in heard] == ["from outside"] * 2
+    assert np.geterr() == before
 
 
 def test_what_is_not_finite_in_an_argument_may_be_left_out_by_the_function():

@@ -28,7 +28,8 @@ def rebuilt(value: Any, replace: Callable[[Any], Any]) -> Any:
     """The same value with all that is in it replaced, in the order of `flattened`."""
     if not is_nest(value):
         return replace(value)
-    made = {key: rebuilt(item, replace) for key, item in _inside(value)}
     if isinstance(value, dict):
+        made = {key: rebuilt(item, replace) for key, item in _inside(value)}
         return {key: made[key] for key in value}
-    return value._make(made.values()) if hasattr(value, "_make") else type(value)(made.values())
+    items = [rebuilt(item, replace) for item in value]
+    return value._make(items) if hasattr(value, "_make") else type(value)(items)

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -22,13 +23,24 @@ Call = Callable[..., Any]  # call(leaves, convert): fn with these differentiable
 Backend = Callable[[Call, Sequence[Array]], tuple[list[Array], Pull]]
 
 
+_without_warnings = ContextVar("_without_warnings", default=False)
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence NumPy, PyTorch and functions about infinities and means of nothing, as fuzzing asks for them on purpose."""
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        for category in (RuntimeWarning, UserWarning):
-            warnings.simplefilter("ignore", category)
-        yield
+    with np.errstate(all="ignore"):
+        if _without_warnings.get():  # Python takes its time over filters, and a check calls a function thousands of times
+            yield
+            return
+        token = _without_warnings.set(True)
+        try:
+            with warnings.catch_warnings():
+                for category in (RuntimeWarning, UserWarning):
+                    warnings.simplefilter("ignore", category)
+                yield
+        finally:
+            _without_warnings.reset(token)
 
 
 @dataclass
@@ -130,7 +142,7 @@ class Target:
     @cached_property
     def _frozen(self) -> bool:
         """Whether no call can change the keyword arguments."""
-        return all(isinstance(value, (bool, int, float, str, type(None))) for value in self.kwargs.values())
+        return all(map(_is_constant, self.kwargs.values()))
 
     def _call(self, leaves: Sequence[Any], convert: Callable[[Array], Any] = lambda array: array) -> Any:
         rest = iter(leaves)
@@ -209,6 +221,10 @@ def _detect_by_trying(fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any],
             continue
         return name
     raise error
+
+
+def _is_constant(value: Any) -> bool:
+    return all(map(_is_constant, value)) if type(value) is tuple else isinstance(value, (bool, int, float, str, type(None)))
 
 
 def _is_float(leaf: Any) -> bool:
