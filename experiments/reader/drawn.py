@@ -2,10 +2,12 @@
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from experiments.reader.find import Floats, Ink, Mask
 
 EVEN = 3.0  # shades of grey, within which most of such a page is
+WIDE = 0.2  # of the picture's shorter side: a stroke is hardly ever wider
 EDGE = 0.03  # of the picture's shorter side, from its border
 FAR = 60.0  # shades of grey from the page to its ink, at least
 
@@ -33,11 +35,20 @@ def ink_of_two_shades(gray: Floats) -> Ink | None:
     plain = away.size and np.quantile(away, 0.8) < EVEN and (away > 0.2 * abs(ink - page)).mean() < 0.003
     if not plain or abs(ink - page) < FAR:
         return None
+    if _is_shadow(inked, (gray - page) * np.sign(ink - page)):
+        return None
     mask = _without_edges((strength > 0.5).astype(np.uint8))
     if _is_paper(mask):
         return None
     contrast = np.clip(np.abs(gray - page) / max(page, 255 - page), 1 / 255, 1).astype(np.float32)
     return Ink(np.clip(strength, 0, 1).astype(np.float32), contrast, gray, mask, light, "of two shades", all_ink=True)
+
+
+def _is_shadow(inked: NDArray[np.bool_], away: Floats) -> bool:
+    """Say whether far inside of the ink something lies that is further away from the page, in shades of grey: ink in shadow."""
+    wide = round(WIDE * min(inked.shape))
+    inside = away[cv2.erode(inked.astype(np.uint8), np.ones((wide, wide), np.uint8)) > 0]
+    return inside.size > 0.01 * away.size and bool((inside > np.median(inside) + 2 * EVEN).mean() > 0.003)
 
 
 def _without_edges(mask: Mask) -> Mask:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.reader.find import Box, Floats, Ink, Mask, Part, common_area
-from experiments.reader.judge import SURE, in_line
+from experiments.reader.judge import NARROW, SURE, high_as_digit, in_line
 from experiments.reader.split import Hypothesis
 
 UNSURE = 0.75  # below this confidence a digit is marked as unsure
@@ -103,6 +103,13 @@ class Reading:
         """Return whether a digit of another reading was read in its place here, too."""
         (x, y, w, h), same = digit.box, [d.box for d in self.digits if d.digit == digit.digit]
         return any(abs(x + w / 2 - a - c / 2) < w / 2 and abs(y + h / 2 - b - d / 2) < h / 2 for a, b, c, d in same)
+
+    def lacks(self, parts: list[Part]) -> bool:
+        """Return whether one of the parts, as high as the digits and no line, lies where none was read, as in a dark corner."""
+        boxes = [d.box for d in self.digits]
+        unit = float(np.median([h for _, _, _, h in boxes]))
+        likely = [p.box for p in parts if high_as_digit(p, unit) and p.box[2] > NARROW * unit]
+        return any(all(shared(new, box) < TAKEN for box in boxes) for new in likely)
 
     def agrees(self, other: "Reading") -> bool:
         """Return whether both have the same digits in the same places."""

@@ -82,7 +82,7 @@ class Search:
             if not self._wanted(ink.light):
                 continue
             self._try(ink)
-            if self.settled and len(self.best.digits) > FEW:
+            if self.settled and len(self.best.digits) > FEW and (self.tried > 1 or self.sought.hurried):
                 break
         best = self.best
         if not (self.single or self.all_sure):
@@ -101,6 +101,8 @@ class Search:
         yield from islice(by_rules, 1)
         likely = None if self.single else self.nets.ink_on(self.picture)  # one digit alone has wider strokes than the net knows
         by_net = None if likely is None else find.from_net(self.gray, likely)
+        if self.all_sure and len(self.best.digits) > FEW and not (by_net and self.best.lacks(find.parts(by_net.mask))):
+            return
         if by_net is not None:
             steep, self.steep = self.steep, None
             yield by_net

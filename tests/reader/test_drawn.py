@@ -81,6 +81,15 @@ def test_where_more_than_two_shades_are_no_page_is_taken_for_one():
     assert ink_on(255 - (255 - page) // 8) is None  # next to no ink
 
 
+def test_a_wide_shadow_with_ink_in_it_is_none_itself():
+    lit, dark = [(200, 60), (200, 240)], [(60, 60), (60, 240)]
+    light = 1 - 0.6 / (1 + np.exp((np.arange(300) - 120) / 6))[None, :, None]
+    for strokes, seen in (([lit, dark], False), ([lit], True)):  # a shadow alone may be a stroke, though a very wide one
+        page = drawn(*strokes, pen=10) * light
+        for shown in page, 255 - page:
+            assert (ink_on(shown.astype(np.uint8)) is not None) is seen
+
+
 @pytest.mark.parametrize("light", [False, True])
 def test_a_sheet_or_square_with_something_on_it_is_no_ink(light):
     board = np.full((300, 300, 3), 255, np.uint8)

@@ -29,6 +29,7 @@ def test_two_guesses_at_the_ink_do_where_the_page_reads_well_or_they_agree(
     clean, reader, monkeypatch, confidence, count, second, guesses
 ):
     asked = []
+    monkeypatch.setattr(reader.nets, "images", 0)  # by then it may have had enough
 
     def reading(_, ink, known, _steep):
         asked.append(ink)
@@ -46,6 +47,23 @@ def test_two_guesses_at_the_ink_do_where_the_page_reads_well_or_they_agree(
     asked.clear()  # where a sheet is read for itself too, one of several digits that reads well does
     reader._read_picture(clean[0], Sought(hurried=True))
     assert len(asked) == 1 + (count < 5)
+
+
+def test_where_all_is_read_surely_the_net_for_ink_says_whether_that_is_all(clean, reader, monkeypatch):
+    picture, rows = clean
+    read = []
+    real = InkReader.read
+    monkeypatch.setattr(InkReader, "read", lambda self, ink, *more: read.append(ink.name) or real(self, ink, *more))
+    assert reader.read(picture).lines() == rows
+    assert len(read) == 1  # the net's guess has no more
+
+    def right_half(*some, **how):
+        for ink in guesses_at_ink(*some, **how):
+            yield replace(ink, mask=ink.mask * (np.arange(ink.mask.shape[1]) > 0.5 * ink.mask.shape[1]).astype(np.uint8))
+
+    monkeypatch.setattr(search, "guesses_at_ink", right_half)
+    assert reader.read(picture).lines() == rows
+    assert read[2:] == ["dark ink, by the net"]
 
 
 def test_a_few_unsure_digits_may_be_of_the_other_polarity(clean, reader, monkeypatch):

@@ -89,3 +89,10 @@ def test_a_net_finds_faint_ink_on_squares_in_shadow_and_grain(reader):
     counted = pages.count(page, by_rules)
     assert counted["right"] < 9
     assert counted["rows_right"] == 0
+
+
+def test_a_deep_shadow_with_a_soft_edge_hides_no_digit(reader, digits):
+    page = make_page(*digits, list(range(30)), "clean", np.random.default_rng(2))
+    light = 0.5 - 0.4 / (1 + np.exp(30 * (np.linspace(0, 1, page.image.shape[1]) - 0.35)))[None, :, None]
+    picture = page.image * light + np.random.default_rng(0).normal(0, 2, page.image.shape)
+    assert reader.read(picture.clip(0, 255).astype(np.uint8)).lines() == page.truth()["rows"]

@@ -109,6 +109,18 @@ def test_what_was_surely_read_without_the_rules_is_not_given_up_for_pieces_of_th
     assert not loses(Reading(shifted[4:]), Reading(before.digits[2:3]), least=2)
 
 
+def test_a_reading_lacks_what_is_as_high_as_its_digits_and_no_line():
+    reading = Reading([one_read(3, 40 * k, 0) for k in range(5)])
+    _, _, w, h = reading.digits[0].box
+
+    def part(x, wide=w, high=h):
+        return find.Part((x, 0, wide, high), np.ones((high, wide), np.uint8))
+
+    assert reading.lacks([part(200)])
+    assert not reading.lacks([part(41), part(200, wide=h // 4), part(200, high=h // 2), part(200, high=2 * h)])
+    assert not reading.lacks([])
+
+
 def test_a_reading_extends_another_if_it_has_all_of_it_and_more_of_its_rows():
     before = Reading([one_read(7, 0, 100), one_read(1, 40, 100)])
     same = [one_read(1, 42, 98, 18, 32), one_read(7, 1, 101)]
