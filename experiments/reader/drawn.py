@@ -5,6 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.reader.find import Floats, Ink, Mask
+from experiments.reader.judge import LOWEST
 
 EVEN = 3.0  # shades of grey, within which most of such a page is
 WIDE = 0.2  # of the picture's shorter side: a stroke is hardly ever wider
@@ -62,14 +63,15 @@ def _without_edges(mask: Mask) -> Mask:
 
 
 def _is_paper(mask: Mask) -> bool:
-    """Say whether the ink is a sheet or a square with something on it: four corners, and not all of it ink."""
-    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    """Say whether the ink is a sheet, or light on one, with something on it: a digit has no four corners, nor three holes."""
+    outlines, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     if not outlines:
         return False
-    outline = max(outlines, key=cv2.contourArea)
-    hull = cv2.convexHull(outline)
+    largest = max(range(len(outlines)), key=lambda i: cv2.contourArea(outlines[i]))
+    outline, hull = outlines[largest], cv2.convexHull(outlines[largest])
     if cv2.contourArea(outline) < 0.95 * cv2.contourArea(hull):
         return False
+    holes = [cv2.boundingRect(outlines[i])[3] for i in np.flatnonzero(tree[0, :, 3] == largest)]
     inside = cv2.drawContours(np.zeros_like(mask), [outline], 0, 1, cv2.FILLED) > 0
     corners = cv2.approxPolyDP(hull, 0.02 * cv2.arcLength(hull, True), True)
-    return len(corners) == 4 and float(mask[inside].mean()) < 0.998
+    return sum(high >= LOWEST for high in holes) > 2 or (len(corners) == 4 and float(mask[inside].mean()) < 0.998)

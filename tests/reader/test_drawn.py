@@ -100,6 +100,13 @@ def test_a_sheet_or_square_with_something_on_it_is_no_ink(light):
     assert ink_on(cv2.line(board, (150, 100), (150, 200), (shade,) * 3, 20)) is None
     zero = cv2.ellipse(np.full((300, 300, 3), 255, np.uint8), (150, 150), (60, 90), 0, 0, 360, (0, 0, 0), 45)
     assert ink_on(255 - zero if light else zero) is not None
+    round_one = cv2.ellipse(np.full((300, 300, 3), 255, np.uint8), (150, 150), (90, 120), 0, 0, 360, (0, 0, 0), -1)
+    for x in (110, 150, 190):  # two holes may be those of an 8
+        assert ink_on(255 - round_one if light else round_one) is not None
+        cv2.line(round_one, (x, 120), (x, 180), (255,) * 3, 10)
+    assert ink_on(255 - round_one if light else round_one) is None
+    zero[70, 130:180:10] = 255  # specks in its stroke
+    assert ink_on(255 - zero if light else zero) is not None
 
 
 def test_a_digit_that_runs_off_a_picture_of_two_shades_is_whole(reader):
