@@ -103,7 +103,7 @@ def test_digits_in_a_round_light_are_read(reader, clean):
     wide = cv2.copyMakeBorder(picture, 300, 300, 300, 300, cv2.BORDER_REPLICATE).astype(float)
     height, width = wide.shape[:2]
     down, right = np.mgrid[:height, :width]
-    away = np.hypot((right - width / 2) / (0.6 * (width - 600)), (down - height / 2) / (0.6 * (height - 600)))
-    light = 1 - 0.8 / (1 + np.exp(40 * (1 - away)))[..., None]
+    away = np.hypot((right - width / 2) / (0.5 * (width - 600)), (down - height / 2) / (0.5 * (height - 600)))
+    light = 1 - 0.85 / (1 + np.exp(40 * (1 - away)))[..., None]
     noise = np.random.default_rng(0).normal(0, 2, wide.shape)
     assert reader.read((wide * light + noise).clip(0, 255).astype(np.uint8)).lines() == rows
