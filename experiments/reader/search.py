@@ -1,6 +1,7 @@
 """Guess after guess at the ink of one picture, each read, until one reads well enough."""
 
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
@@ -76,14 +77,16 @@ class Search:
 
     def read(self) -> tuple[Reading, bool]:
         """Give the best reading, without rows, its boxes in pixels of the whole picture, and whether all is sure."""
-        for ink in self._guesses():
-            if self.settled and self.tried > (not self.single) and ink.light in self.best_of:  # the net for ink has been asked
-                break
-            if not self._wanted(ink.light):
-                continue
-            self._try(ink)
-            if self.settled and len(self.best.digits) > FEW and (self.tried > 1 or self.sought.hurried):
-                break
+        with ThreadPoolExecutor(1) as aside:
+            for ink in self._guesses(aside):
+                net_asked = self.tried > (not self.single)
+                if self.settled and net_asked and ink.light in self.best_of:
+                    break
+                if not self._wanted(ink.light):
+                    continue
+                self._try(ink)
+                if self.settled and len(self.best.digits) > FEW and (self.tried > 1 or self.sought.hurried):
+                    break
         best = self.best
         if not (self.single or self.all_sure):
             best = completed(best, [reading for reading in self.readings[self.light] if reading is not best])
@@ -91,15 +94,18 @@ class Search:
             digit.box = size.unfit(digit.box, self.factor, self.shape)
         return best, self.all_sure
 
-    def _guesses(self) -> Iterator[Ink]:
+    def _guesses(self, aside: Executor) -> Iterator[Ink]:
+        """Guesses at the ink, likely ones first; the net for ink looks at the picture `aside`, while the first one is read."""
         if (drawn := ink_of_two_shades(self.gray)) is not None:
             yield drawn
             return
         if self.single and self._is_bare():
             return
         by_rules = guesses_at_ink(self.gray, single=self.single, wanted=self._wanted)
+        # One digit alone has wider strokes than the net knows.
+        asked = None if self.single else aside.submit(self.nets.ink_on, self.picture)
         yield from islice(by_rules, 1)
-        likely = None if self.single else self.nets.ink_on(self.picture)  # one digit alone has wider strokes than the net knows
+        likely = asked and asked.result()
         by_net = None if likely is None else find.from_net(self.gray, likely)
         if self.all_sure and len(self.best.digits) > FEW and not (by_net and self.best.lacks(find.parts(by_net.mask))):
             return
