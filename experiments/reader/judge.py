@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.reader.find import Box, Floats, Ink, Mask, Part
+from experiments.reader.find import Box, Floats, Ink, Mask, Part, upper
 from experiments.reader.normalise import stroke_width
 from experiments.reader.split import Hypothesis
 
@@ -151,7 +151,7 @@ def needs_cut(part: Part, sure: float, unit: float) -> bool:
 def darkness(one: Hypothesis, ink: Ink) -> float:
     """Measure how far the darker part of its ink is from the page."""
     x, y, w, h = one.box
-    return float(np.percentile(ink.contrast[y : y + h, x : x + w][one.mask > 0], 75))
+    return upper(ink.contrast[y : y + h, x : x + w][one.mask > 0])
 
 
 def unlike(chosen: list[Hypothesis], ink: Ink, sure: list[float]) -> Floats:
@@ -160,20 +160,21 @@ def unlike(chosen: list[Hypothesis], ink: Ink, sure: list[float]) -> Floats:
     Size, pen and darkness are compared with the medians. A shadow's edge also has a bright side and a dark one.
     """
     looks, edges = [], []
+    height, width = ink.gray.shape
     for one in chosen:
         x, y, w, h = one.box
-        inside = one.mask > 0
-        pen = stroke_width(np.pad(one.mask, 1))
+        pen = stroke_width(one.mask)
         looks.append((max(w, h), pen, darkness(one, ink)))
-        rows, columns = (n[:: 1 + len(n) // 500] for n in np.nonzero(inside))  # some of its pixels tell as much as all
+        rows, columns = (n[:: 1 + len(n) // 500] for n in np.nonzero(one.mask))  # some of its pixels tell as much as all
         step = round(pen) + 4
-        sides = []
-        for dy, dx in ((0, -step), (0, step), (-step, 0), (step, 0)):
-            there = (rows + y + dy).clip(0, ink.gray.shape[0] - 1), (columns + x + dx).clip(0, ink.gray.shape[1] - 1)
-            bare = ink.mask[there] == 0  # the page beside it, not its neighbours' ink
-            sides.append(float(ink.gray[there][bare].mean()) if bare.mean() > 0.15 else np.nan)
-        apart = [abs(np.log2((sides[i] + 8) / (sides[i + 1] + 8))) for i in (0, 2)]
-        edges.append(max((a for a in apart if not np.isnan(a)), default=0.0))
+        down, across = np.array([[0, 0, -step, step], [-step, step, 0, 0]])[:, :, None]
+        there = (rows + y + down).clip(0, height - 1), (columns + x + across).clip(0, width - 1)  # (4, pixels)
+        bare = ink.mask[there] == 0  # the page beside it, not its neighbours' ink
+        count = bare.sum(axis=1)
+        left, right, above, below = (ink.gray[there] * bare).sum(axis=1) / np.maximum(count, 1) + 8
+        seen = count > 0.15 * len(rows)
+        apart = [float(abs(np.log2(a / b))) for a, b, i in ((left, right, 0), (above, below, 2)) if seen[i : i + 2].all()]
+        edges.append(max(apart, default=0.0))
     looked, edge = np.log2(np.maximum(looks, 1e-6)), np.array(edges, np.float32) * (not ink.all_ink)
     model = looked[np.array(sure) > SURE]
     model_edge = float(np.median(edge[np.array(sure) > SURE])) if len(model) else 0.0
@@ -192,7 +193,7 @@ def is_cross(mask: Mask, unit: float) -> bool:
 
     Some digits of MNIST would be, if as low, such as an open 4; but those are read surely, as signs are not.
     """
-    (h, w), pen = mask.shape, stroke_width(np.pad(mask, 1))
+    (h, w), pen = mask.shape, stroke_width(mask)
     y, x = (n[:: 1 + len(n) // 500] for n in np.nonzero(mask))
     x = x * (h / w)  # a narrow x's strokes are as far from upright as a wide one's
     if h >= SIGN * unit or not 0.6 < w / h < 1.7 or min(h, w) < 3 * pen or mask.sum() > 1.6 * (w + h) * pen:

@@ -17,8 +17,7 @@ def stroke_width(mask: NDArray[np.uint8]) -> float:
 
     Across a stroke of width t the distance to the background rises from 1 to t/2 and falls again: its mean is t/4 + 1/2.
     """
-    if mask.all():  # no background to be far from
-        mask = np.pad(mask, 1)
+    mask = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT)  # beyond its edges is background
     distance = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
     return max(1.0, 4.0 * cv2.mean(distance, mask)[0] - 2.0)
 

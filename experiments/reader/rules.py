@@ -75,7 +75,7 @@ def _without_teeth(mask: Mask, lines: Mask) -> Mask:
         return mask
     longest = labels == 1 + int(sizes[1:, cv2.CC_STAT_AREA].argmax())
     right, down = cv2.fitLine(np.argwhere(longest)[:, ::-1].astype(np.float32), cv2.DIST_L2, 0, 0.01, 0.01)[:2, 0]
-    wide = 1.8 * stroke_width(np.pad(lines, 1)) + 2
+    wide = 1.8 * stroke_width(lines) + 2
     _, labels, sizes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     teeth = []  # place along the lines, and across them, length, number
     for i in np.unique(labels[(cv2.dilate(lines, np.ones((5, 5), np.uint8)) > 0) & (mask > 0)]):
@@ -178,7 +178,7 @@ def _written_on(frames: NDArray[np.int32], sizes: NDArray[np.int32]) -> Mask:
         part = (labels[here] == i).astype(np.uint8)
         across = min(cv2.minAreaRect(np.argwhere(part).astype(np.float32))[1])
         _, _, width, height, _ = sizes[frames[here][part > 0][0]]
-        if across > 1.5 * stroke_width(np.pad(part, 1)) and (w < 0.8 * width or h < 0.8 * height):
+        if across > 1.5 * stroke_width(part) and (w < 0.8 * width or h < 0.8 * height):
             result[here] |= part
     return result
 

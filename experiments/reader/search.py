@@ -180,7 +180,7 @@ class Search:
             yield from variants(low)
         whole_page = found[0] is ink and not (self.single or self.all_sure or ink.light in self.closer)
         if whole_page and not (self.tried and self._is_enough()):
-            pens = [stroke_width(np.pad(p.mask, 1)) for p in whole_digits(self.known[ink.light])]
+            pens = [stroke_width(p.mask) for p in whole_digits(self.known[ink.light])]
             if len(pens) > 2:  # a finger's shadow is wider than they are
                 self.closer.add(ink.light)
                 close = find.guess(self.gray, round(CLOSE * float(np.median(pens))), 1.0, light=ink.light)
