@@ -17,9 +17,11 @@ from models.pair import WIDTH
 
 MIRRORED = 0.15  # in mean log-probability: so much better faint digits of the back read mirrored, those of a faint pen worse
 MOST_PARTS = 400  # on a page; what is smaller than so many others is noise
-# The normalisations that the last reading is the mean of: (thickness, shear).
-VIEWS = ((0.0, 0.0), (0.7, 0.0), (-0.6, 0.0), (0.0, 0.15), (0.0, -0.15))
+# Beside the first one, the normalisations that the last reading is the mean of: (thickness, shear).
+VIEWS = ((0.7, 0.0), (-0.6, 0.0), (0.0, 0.15), (0.0, -0.15))
+PLAIN = 0.999  # sure at first: of 1,500 that were, on kept-out pages, the other views left each above 0.98
 Key = tuple[Box, bytes, bool]  # of ink: its box and mask, and whether it is taken for a pair
+Seen = tuple[Floats, Floats]  # an image, and its log-probabilities
 
 
 class InkReader:
@@ -110,7 +112,7 @@ class InkReader:
         if not found:
             return [], []
 
-        seen: dict[Key, Floats] = {}
+        seen: dict[Key, Seen] = {}
 
         def as_digits(parts: list[Part]) -> list[Floats]:
             ones = [split.together([part]) for part in parts]
@@ -156,13 +158,13 @@ class InkReader:
             best[i] = max(cut, best[i], key=lambda one: one[1])
         return [some[0] if len(some) == 1 else None for some in parts], [runs for runs, _ in best]
 
-    def _see(self, ink: Ink, unread: list[Hypothesis], shear: float, seen: dict[Key, Floats]) -> None:
+    def _see(self, ink: Ink, unread: list[Hypothesis], shear: float, seen: dict[Key, Seen]) -> None:
         """Have the nets read what was not seen before, and note it."""
         new = [h for h in unread if _key(h) not in seen]
-        views = [normalise(find.cut_out(ink, h.box, h.mask), shear=shear, wide=WIDTH if h.pair else SIZE) for h in new]
-        seen.update(zip(map(_key, new), self.nets.log_probs(views), strict=True))
+        views = [normalise(_cut_out(ink, h), shear=shear, wide=_width(h)) for h in new]
+        seen.update(zip(map(_key, new), zip(views, self.nets.log_probs(views), strict=True), strict=True))
         for one in unread:
-            one.read_as(seen[_key(one)])
+            one.read_as(*seen[_key(one)])
 
     def _better_mirrored(self, ink: Ink, digits: list[Hypothesis], upright: float) -> float:
         """Compare how well digits read mirrored, as those on the back of a sheet do, and as they stand: mean log-probabilities.
@@ -171,28 +173,40 @@ class InkReader:
         """
         if len(digits) < 3:
             return 0.0
-        cut = [find.cut_out(ink, one.box, one.mask) for one in digits]
+        cut = [_cut_out(ink, one) for one in digits]
         read = self.nets.log_probs([normalise(one, shear=upright) for way in (1, -1) for one in (c[:, ::way] for c in cut)])
         stands, mirrored = np.reshape([log_probs.max() for log_probs in read], (2, -1)).mean(axis=1)
         return float(mirrored - stands)
 
     def _finish(self, ink: Ink, chosen: list[Hypothesis], upright: float = 0.0) -> list[Digit]:
-        """Read each digit, or pair, in a few views and take the mean; say where either digit of a pair is."""
-        inks = [(find.cut_out(ink, h.box, h.mask), WIDTH if h.pair else SIZE) for h in chosen]
+        """Read each digit, or pair, and where that is not plain take the mean of a few views; say where a pair's digits are."""
+        self._see(ink, [h for h in chosen if not h.is_read], upright, {})
+        probs = [np.exp(h.log_probs) for h in chosen]
+        doubted = [i for i, prob in enumerate(probs) if prob.max(axis=1).min() < PLAIN]
+        inks = [(_cut_out(ink, chosen[i]), _width(chosen[i])) for i in doubted]
         views = [normalise(one, thickness=t, shear=upright + s, wide=wide) for one, wide in inks for t, s in VIEWS]
         read = self.nets.log_probs(views)
-        pairs = [(one, part) for one, (part, _) in zip(chosen, inks, strict=True) if one.pair]
-        as_they_stand = self.nets.outputs([normalise(part, wide=WIDTH) for _, part in pairs])  # for boxes do
-        for (one, _), (_, edges) in zip(pairs, as_they_stand, strict=True):
+        for k, i in enumerate(doubted):
+            probs[i] = np.mean([probs[i], *np.exp(read[k * len(VIEWS) : (k + 1) * len(VIEWS)])], axis=0)
+        pairs = [one for one in chosen if one.pair]
+        as_they_stand = self.nets.outputs([normalise(_cut_out(ink, one), wide=WIDTH) for one in pairs])  # for boxes do
+        for one, (_, edges) in zip(pairs, as_they_stand, strict=True):
             one.halves = split.halve(one, edges)
         digits = []
-        for k, one in enumerate(chosen):
-            mine = slice(k * len(VIEWS), (k + 1) * len(VIEWS))
-            for half, prob in zip(one.halves or [one], np.mean(np.exp(read[mine]), axis=0), strict=True):
+        for one, of_one in zip(chosen, probs, strict=True):
+            for half, prob in zip(one.halves or [one], of_one, strict=True):
                 first, second = (int(i) for i in np.argsort(-prob, kind="stable")[:2])
-                digits.append(Digit(half.box, first, float(prob[first]), second, float(prob[second]), views[mine][0]))
+                digits.append(Digit(half.box, first, float(prob[first]), second, float(prob[second]), one.image))
         return digits
 
 
 def _key(one: Hypothesis) -> Key:
     return one.box, one.mask.tobytes(), one.pair
+
+
+def _width(one: Hypothesis) -> int:
+    return WIDTH if one.pair else SIZE
+
+
+def _cut_out(ink: Ink, one: Hypothesis) -> Floats:
+    return find.cut_out(ink, one.box, one.mask)

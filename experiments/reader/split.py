@@ -88,14 +88,15 @@ class Hypothesis:
     last: int = 1
     cost: float = 0.0
     pair: bool = False
+    image: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # as the net saw it: (28, 28), a pair (28, 40)
     log_probs: Floats = field(default_factory=lambda: np.zeros((1, 10), np.float32))  # as read: (1, 10), a pair (2, 10); or 0
     surest: float = 0.0  # the log-probability of its likeliest digits together
     is_read: bool = False  # whether the nets have seen it
     halves: list["Hypothesis"] = field(default_factory=list)  # of a pair that was chosen
 
-    def read_as(self, log_probs: Floats) -> None:
-        """Note what the nets read."""
-        self.log_probs, self.surest, self.is_read = log_probs, float(log_probs.max(1).sum()), True
+    def read_as(self, image: Floats, log_probs: Floats) -> None:
+        """Note what the nets saw and read."""
+        self.image, self.log_probs, self.surest, self.is_read = image, log_probs, float(log_probs.max(1).sum()), True
 
 
 def together(group: list[Part]) -> Hypothesis:

@@ -1,5 +1,6 @@
 """One guess at the ink after another: which are tried, what is taken over, and when it is enough."""
 
+import threading
 from dataclasses import replace
 from itertools import islice
 
@@ -64,6 +65,16 @@ def test_where_all_is_read_surely_the_net_for_ink_says_whether_that_is_all(clean
     monkeypatch.setattr(search, "guesses_at_ink", right_half)
     assert reader.read(picture).lines() == rows
     assert read[2:] == ["dark ink, by the net"]
+
+
+def test_the_net_for_ink_looks_while_the_first_guess_is_read(clean, reader, monkeypatch):
+    began = threading.Event()
+    together = []
+    real, looks = InkReader.read, reader.nets.ink_on
+    monkeypatch.setattr(InkReader, "read", lambda *some: began.set() or real(*some))
+    monkeypatch.setattr(reader.nets, "ink_on", lambda picture: together.append(began.wait(20)) or looks(picture))
+    reader._read_picture(clean[0], Sought())
+    assert together == [True]
 
 
 def test_a_few_unsure_digits_may_be_of_the_other_polarity(clean, reader, monkeypatch):

@@ -62,6 +62,25 @@ def test_pieces_of_squares_do_not_hide_the_digits(digits, reader):
     assert reader.read(page.image).lines() == page.truth()["rows"]
 
 
+@pytest.mark.parametrize(("first", "expected"), [(0.9995, 0.9995), (0.9985, (0.9985 + 4 * 0.6) / 5)])
+def test_what_is_not_plain_is_looked_at_in_more_views(reader, monkeypatch, first, expected):
+    mask = np.ones((30, 12), np.uint8)
+    strength = np.pad(mask, 10).astype(np.float32)
+    ink = find.Ink(strength, strength, 255 * (1 - strength), np.pad(mask, 10), light=False, name="drawn")
+    seen = []
+
+    def log_probs(images):
+        sure = [0.6 if seen else first for _ in images]
+        seen.extend(images)
+        return [np.log([[(1 - one) / 9] * 7 + [one] + [(1 - one) / 9] * 2]).astype(np.float32) for one in sure]
+
+    monkeypatch.setattr(reader.nets, "log_probs", log_probs)
+    (found,) = reader.ink_reader._finish(ink, [split.Hypothesis((10, 10, 12, 30), mask)])
+    assert (found.digit, found.confidence) == (7, pytest.approx(expected, abs=1e-5))
+    assert found.image is seen[0]
+    assert len({image.tobytes() for image in seen}) == (1 if first > 0.999 else 5)
+
+
 @pytest.mark.parametrize("lean", [-0.5, 0.0, 0.5])
 def test_either_digit_of_a_pair_has_its_own_box(reader, digits, lean):
     labels = digits.labels.tolist()
