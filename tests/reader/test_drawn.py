@@ -146,15 +146,28 @@ def test_a_digit_may_fill_a_picture_of_two_shades_and_a_frame_may_not(size, kept
     assert not any(part is filling for part in plausible(found, shape, [])[0])
 
 
-def test_between_a_light_and_a_dark_side_lies_a_shadows_edge_but_on_a_page_of_one_shade():
+@pytest.mark.parametrize("turn", range(4))
+def test_between_a_light_and_a_dark_side_lies_a_shadows_edge_but_on_a_page_of_one_shade(turn):
     gray = np.full((200, 200), 250, np.float32)
     gray[:, 100:] = 60
     mask = np.zeros((200, 200), np.uint8)
     mask[50:150, 95:105] = 1
+    gray, mask = np.rot90(gray, turn), np.rot90(mask, turn).copy()
     stroke = together(find.parts(mask))
     for all_ink in (False, True):
         ink = find.Ink(mask.astype(np.float32), mask.astype(np.float32), gray, mask, False, "", all_ink=all_ink)
         assert bool(unlike([stroke], ink, [0.5])[0] > 1) != all_ink
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_a_digit_beside_another_has_no_dark_side(turn):
+    mask = np.zeros((200, 200), np.uint8)
+    mask[50:150, 95:105] = mask[50:150, 84:91] = 1
+    mask = np.rot90(mask, turn).copy()
+    gray = np.where(mask, 20, 250).astype(np.float32)
+    stroke = together(sorted(find.parts(mask), key=lambda part: part.area)[1:])
+    ink = find.Ink(mask.astype(np.float32), mask.astype(np.float32), gray, mask, False, "")
+    assert unlike([stroke], ink, [0.5])[0] < 0.01
 
 
 def test_an_unsure_digit_is_given_where_it_can_be_no_shadow(reader, monkeypatch):
