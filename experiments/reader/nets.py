@@ -30,6 +30,12 @@ def evened(picture: NDArray[np.uint8]) -> Floats:
     return np.ascontiguousarray(2 * (logs - around).transpose(2, 0, 1))
 
 
+def in_tenth(likely: Floats, box: Box) -> float:
+    """Say how likely a tenth of a box is ink at least, (h, w) saying so of each pixel."""
+    x, y, w, h = box
+    return float(np.percentile(likely[y : y + h, x : x + w], 90))
+
+
 class Nets:
     """A net for one digit and, if there are such, those for two that touch and for ink; they are set to evaluation."""
 
@@ -78,7 +84,7 @@ class Nets:
                 left, top = max(0, x - NEAR) // STEP * STEP, max(0, y - NEAR) // STEP * STEP
                 likely = self.ink_on(np.asarray(sized, np.uint8)[top : y + h + 1 + NEAR, left : x + w + 1 + NEAR])
                 if likely is not None:
-                    result[i] = np.percentile(likely[y - top :, x - left :][: h + 1, : w + 1], 90)
+                    result[i] = in_tenth(likely, (x - left, y - top, w + 1, h + 1))
         return result
 
     def log_probs(self, images: list[Floats]) -> list[Floats]:

@@ -19,6 +19,7 @@ from models.lenet import LeNet
 from models.pair import PairNet
 
 INK = 0.4  # likely: of 6,000 digits on kept-out pages none had less, and of what was read on empty ones next to nothing more
+SEEN = 0.8  # likely, on the whole picture: it need not be looked at for itself, where it never was as little as INK
 SMALLER = 35  # pixels: a digit's height at which a wide stroke is seen to be ink that is not in the usual size
 CERTAIN = 0.98  # above this confidence what is read is no rule or edge, unless it is read as a 1
 DOUBTED = 0.6  # below this confidence a picture's one digit may have a shadow's edge for ink
@@ -73,7 +74,7 @@ class Reader:
             return best
         of_page = self._read_page(page, single=False)
         for digit in of_page.digits:
-            digit.box = on_picture(digit.box, corner, (height, width))
+            digit.box, digit.ink = on_picture(digit.box, corner, (height, width)), 0.0
         of_page.digits = self._on_ink(picture, of_page.digits)  # where the picture ends the page put around it has an edge
         of_page.rows = order.rows([digit.box for digit in of_page.digits])
         return best if loses(of_page, best, least=2) else max(of_page, best, key=Reading.score)  # the first, if equal
@@ -117,12 +118,13 @@ class Reader:
     def _on_ink(self, picture: NDArray[np.uint8], digits: list[Digit]) -> list[Digit]:
         """Give the digits without specks and what the net for ink takes for none: edges of shadows and sheets, rules, grain.
 
-        Where something is surely written only ones, and what is less sure, are looked at: edges and rules are never surer. What
-        is none in the usual size is looked at in a smaller one, for itself, unless it is unsure as a digit, too.
+        What was not seen to be ink on the whole picture is looked at again. Where something is surely written only ones, and
+        what is less sure, are: edges and rules are never surer. What is none in the usual size is looked at in a smaller one,
+        for itself, unless it is unsure as a digit, too.
         """
         digits = [d for d in digits if max(d.box[2:]) >= judge.LOWEST]
         written = len(Reading(digits).certain()) > FEW
-        asked = [d for d in digits if not written or d.digit == 1 or d.confidence < CERTAIN]
+        asked = [d for d in digits if d.ink < SEEN and (not written or d.digit == 1 or d.confidence < CERTAIN)]
         ink = self.nets.ink_in(picture, [d.box for d in asked])
         gone = [d for d, likely in zip(asked, ink, strict=True) if likely <= INK]
         gone = [d for d in gone if d.unsure or self.nets.ink_in(picture, [d.box], SMALLER)[0] <= INK]
@@ -157,10 +159,10 @@ class Reader:
         return max(readings, key=Reading.worth), sure, places  # the first, if equal
 
     def _read_place(self, place: Place, sought: Sought) -> tuple[Reading, bool]:
-        """Read a part of a picture as _read_picture does; the boxes are of the whole."""
+        """Read a part of a picture as _read_picture does; the boxes are of the whole, of which the net saw no ink yet."""
         part, (x, y) = place
         reading, sure = self._read_picture(part, sought)
-        reading.digits = [replace(d, box=(d.box[0] + x, d.box[1] + y, *d.box[2:])) for d in reading.digits]
+        reading.digits = [replace(d, box=(d.box[0] + x, d.box[1] + y, *d.box[2:]), ink=0.0) for d in reading.digits]
         return reading, sure
 
     def _read_picture(self, picture: NDArray[np.uint8], sought: Sought) -> tuple[Reading, bool]:

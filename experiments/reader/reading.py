@@ -30,6 +30,7 @@ class Digit:
     second: int
     second_confidence: float
     image: Floats  # as the net saw it: (28, 28), or (28, 40) for both digits of a touching pair
+    ink: float = 0.0  # how likely there is ink, as the net for that saw it on the whole picture; 0 where it did not look
 
     @property
     def unsure(self) -> bool:

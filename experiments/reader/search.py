@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from experiments.reader import find, judge, size, steps
 from experiments.reader.drawn import ink_of_two_shades
-from experiments.reader.find import Ink
+from experiments.reader.find import Floats, Ink
 from experiments.reader.ink_reader import InkReader
 from experiments.reader.judge import SURE
+from experiments.reader.nets import in_tenth
 from experiments.reader.normalise import stroke_width
 from experiments.reader.reading import FEW, Known, Reading, clearer, completed, extends, loses, off_rules, whole_digits
 from experiments.reader.rules import guesses_at_ink, variants
@@ -67,6 +68,7 @@ class Search:
         # Until the net for ink has seen some the picture may be empty.
         self.steep = None if self.single and not sought.empty else steps.steepness(self.gray)
         self.best, self.score, self.light = Reading(), 0.0, False  # light: the polarity of the best
+        self.likely: Floats | None = None  # that a pixel is ink, as the net for that says once it is asked
         self.best_of: dict[bool, float] = {}  # light ink and dark ink, once tried
         self.known: dict[bool, list[Known]] = {False: [], True: []}
         self.readings: dict[bool, list[Reading]] = {False: [], True: []}
@@ -91,6 +93,7 @@ class Search:
         if not (self.single or self.all_sure):
             best = completed(best, [reading for reading in self.readings[self.light] if reading is not best])
         for digit in best.digits:
+            digit.ink = 0.0 if self.likely is None else in_tenth(self.likely, digit.box)
             digit.box = size.unfit(digit.box, self.factor, self.shape)
         return best, self.all_sure
 
@@ -105,8 +108,8 @@ class Search:
         # One digit alone has wider strokes than the net knows.
         asked = None if self.single else aside.submit(self.nets.ink_on, self.picture)
         yield from islice(by_rules, 1)
-        likely = asked and asked.result()
-        by_net = None if likely is None else find.from_net(self.gray, likely)
+        self.likely = asked and asked.result()
+        by_net = None if self.likely is None else find.from_net(self.gray, self.likely)
         if self.all_sure and len(self.best.digits) > FEW and not (by_net and self.best.lacks(find.parts(by_net.mask))):
             return
         if by_net is not None:

@@ -1,13 +1,18 @@
 """Pages with nothing written on them, in every light: nothing is read, however noise and light may look."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
 from experiments import pages
-from experiments.reader import find, judge, steps
+from experiments.reader import find, judge, search, steps
 from experiments.reader.ink_reader import InkReader
 from experiments.reader.nets import Nets
+from experiments.reader.page import Reader
+from experiments.reader.search import Sought
+from tests.reader.made_up import one_read
 
 
 def light_of(kind, height, width, rng):
@@ -117,3 +122,32 @@ def test_ink_is_told_from_lines_and_edges_in_every_size(reader, clean):
         assert min(alone) > 0.6
     assert Nets(reader.nets.net).ink_in(picture, lines).tolist() == [1, 1, 1]
     assert reader.nets.ink_in(picture, []).tolist() == []
+
+
+def test_what_was_seen_to_be_ink_on_the_whole_picture_is_not_looked_at_again(clean, reader, monkeypatch):
+    picture, rows = clean
+    asked = []
+    monkeypatch.setattr(Nets, "ink_in", lambda _, picture, boxes, *high: asked.extend(boxes) or np.ones(len(boxes)))
+    assert reader.read(picture).lines() == rows
+    assert asked == []
+    some = [replace(one_read(1, 40 * k, 50), ink=ink) for k, ink in enumerate((0.85, 0.75, 0.0))]
+    assert len(reader._on_ink(picture, some)) == 3
+    assert asked == [digit.box for digit in some[1:]]
+
+
+def test_ink_seen_on_a_part_of_the_picture_is_looked_at_on_the_whole(clean, reader, monkeypatch):
+    """The part's own edge, or that of the page put around a row, may have been seen."""
+    picture, _ = clean
+    whole, _ = reader._read_picture(picture, Sought())
+    part, _ = reader._read_place((picture, (3, 5)), Sought())
+    assert [d.digit for d in part.digits] == [d.digit for d in whole.digits]
+    assert min(d.ink for d in whole.digits) > 0.8
+    assert {d.ink for d in part.digits} == {0.0}
+    looked = []
+    real = Reader._on_ink
+    monkeypatch.setattr(Reader, "_on_ink", lambda *some: looked.append({d.ink > 0 for d in some[-1]}) or real(*some))
+    monkeypatch.setattr(search, "ink_of_two_shades", lambda _: None)  # with page around it the row is of two
+    row = [d.box for d in whole.digits if d.box[1] < 200]
+    assert len(row) == 9
+    reader.read(picture[min(y for _, y, _, _ in row) - 20 : max(y + h for _, y, _, h in row) + 20])
+    assert looked == [{True}, {True}, {False}]  # the row, the page around it, and what of that is on the row
