@@ -46,8 +46,8 @@ def load(path: Path) -> tuple[NDArray[np.uint8], float]:
     """
     with opened(path) as file:
         width, height = file.size
-        # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, which saves most of the time.
-        file.draft(None, (LONG_SIDE, LONG_SIDE))
+        # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, not smaller than asked for, which saves most of the time.
+        file.draft(None, (max(1, width * LONG_SIDE // max(file.size)), max(1, height * LONG_SIDE // max(file.size))))
         file.load()
         ImageOps.exif_transpose(file, in_place=True)
         pixels = _rgb(file)
