@@ -172,5 +172,7 @@ class Reader:
         if not sought.single and side < size.LONG_SIDE:
             found = [d.box[3] for d in reading.certain()]
             if not found or np.median(found) * side / max(picture.shape[:2]) < LARGE * size.ENOUGH:
-                return Search(self.ink_reader, picture, size.LONG_SIDE, sought).read()
+                larger, of_larger = Search(self.ink_reader, picture, size.LONG_SIDE, sought).read()
+                if not loses(larger, reading):
+                    return larger, of_larger
         return reading, sure

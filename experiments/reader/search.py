@@ -101,7 +101,8 @@ class Search:
         """Guesses at the ink, likely ones first; the net for ink looks at the picture `aside`, while the first one is read."""
         if (drawn := ink_of_two_shades(self.gray)) is not None:
             yield drawn
-            return
+            if self.single or self.best.digits:
+                return  # else it was a light or a shadow
         if self.single and self._is_bare():
             return
         by_rules = guesses_at_ink(self.gray, single=self.single, wanted=self._wanted)

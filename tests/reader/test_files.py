@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from experiments import read
-from experiments.reader import load as load_module
 from experiments.reader.load import LONG_SIDE, UnreadableImageError, load
 from experiments.reader.reading import (
     Reading,
@@ -113,27 +112,6 @@ def test_large_photographs_are_shrunk_and_boxes_are_of_the_file(tmp_path, clean,
     assert one["rows"] == two["rows"] == rows
     for a, b in zip(one["digits"], two["digits"], strict=True):
         np.testing.assert_allclose(np.array(a["box"]) / factor, b["box"], atol=0.12 * max(b["box"][2:]))
-
-
-@pytest.mark.parametrize(
-    ("size", "decoded"),
-    [
-        ((4000, 3000), (2000, 1500)),
-        ((3000, 4000), (1500, 2000)),
-        ((3190, 3190), (3190, 3190)),
-        ((6500, 40), (1625, 10)),
-        ((900, 700),) * 2,
-    ],
-)
-def test_a_jpeg_is_decoded_no_larger_than_is_looked_at(tmp_path, monkeypatch, size, decoded):
-    Image.new("RGB", size, (250, 240, 230)).save(tmp_path / "x.jpg")
-    sizes = []
-    rgb = load_module._rgb
-    monkeypatch.setattr(load_module, "_rgb", lambda file: sizes.append(file.size) or rgb(file))
-    picture, scale = load(tmp_path / "x.jpg")
-    assert sizes == [decoded]
-    assert max(picture.shape) == min(max(size), LONG_SIDE)
-    assert scale == pytest.approx(max(size) / max(picture.shape))
 
 
 def huge_png(path):

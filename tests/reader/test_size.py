@@ -3,11 +3,14 @@
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments import mnist
-from experiments.reader import nets, size
+from experiments.reader import find, load, nets, search, size
 from experiments.reader.ink_reader import InkReader
-from experiments.reader.search import Search
+from experiments.reader.reading import Reading
+from experiments.reader.search import Search, Sought
+from tests.reader.made_up import one_read
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +141,30 @@ def test_where_digits_turn_out_to_be_low_the_picture_is_read_as_it_is(digits, re
     assert sides == [size.WORKING_SIDE]
 
 
+def test_what_was_read_smaller_is_not_lost_for_nothing(reader, monkeypatch):
+    some = [one_read(d, 40 * d, 50) for d in range(2, 6)]
+    monkeypatch.setattr(size, "side_enough", lambda _: size.WORKING_SIDE)
+    for larger, kept in ((some[:1], some), (some[:2], some[:2])):
+        smaller = iter([(Reading(some), False), (Reading(larger), True)])
+        monkeypatch.setattr(Search, "read", lambda _: next(smaller))  # noqa: B023
+        reading, sure = reader._read_picture(np.zeros((1200, 1600, 3), np.uint8), Sought())
+        assert (reading.digits, sure) == (kept, kept is not some)
+
+
+def test_where_ink_of_two_shades_reads_as_nothing_other_guesses_are_tried(digits, reader, monkeypatch):
+    ink, text = written(digits, some_rows(), 60)
+    picture = picture_of(ink)
+    assert reader.read(picture).lines() == text
+    shapes = []
+    band = np.zeros((900, 1200), np.uint8)  # as the picture is looked at first
+    band[:300] = 1  # a light, say
+    strength = band.astype(np.float32)
+    drawn = find.Ink(strength, strength, 255 * strength, band, light=True, name="of two shades", all_ink=True)
+    monkeypatch.setattr(search, "ink_of_two_shades", lambda gray: shapes.append(gray.shape) or drawn)
+    assert reader.read(picture).lines() == text
+    assert set(shapes) == {band.shape}
+
+
 @pytest.mark.parametrize("height", [333, 128, 5])
 def test_the_net_for_ink_sees_in_bands_what_it_sees_at_once(digits, reader, monkeypatch, height):
     picture = picture_of(written(digits, some_rows(), 60, at=(10, 10), shape=(400, 700))[0])[:height, :61]
@@ -146,3 +173,24 @@ def test_the_net_for_ink_sees_in_bands_what_it_sees_at_once(digits, reader, monk
     in_bands = reader.nets.ink_on(picture)
     assert in_bands.shape == at_once.shape == (height, 61)
     np.testing.assert_allclose(in_bands, at_once, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("given", "decoded"),
+    [
+        ((4000, 3000), (2000, 1500)),
+        ((3000, 4000), (1500, 2000)),
+        ((3190, 3190), (3190, 3190)),
+        ((6500, 40), (1625, 10)),
+        ((900, 700),) * 2,
+    ],
+)
+def test_a_jpeg_is_decoded_no_larger_than_is_looked_at(tmp_path, monkeypatch, given, decoded):
+    Image.new("RGB", given, (250, 240, 230)).save(tmp_path / "x.jpg")
+    sizes = []
+    rgb = load._rgb
+    monkeypatch.setattr(load, "_rgb", lambda file: sizes.append(file.size) or rgb(file))
+    picture, scale = load.load(tmp_path / "x.jpg")
+    assert sizes == [decoded]
+    assert max(picture.shape) == min(max(given), size.LONG_SIDE)
+    assert scale == pytest.approx(max(given) / max(picture.shape))
