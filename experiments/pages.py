@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments import mnist
+from experiments.conditions import CONDITIONS
 from experiments.fonts import digits_of
 from experiments.paper import DIFFICULTIES, Page, make_page
 from experiments.read import WEIGHTS, load_reader
@@ -32,6 +34,7 @@ from tinygrad_lite._files import whole_file
 
 MOST = 60  # digits on a page
 QUALITY = 92  # of the JPEG files of --megapixels
+KINDS = (*DIFFICULTIES, *CONDITIONS)
 COUNTS = ("pages", "digits", "found", "matched", "right", "pairs", "pairs_right", "rows", "rows_right")
 
 
@@ -54,13 +57,16 @@ def make_pages(
     queue = np.random.default_rng(seed).permutation(len(images)).tolist()
     for number, difficulty in enumerate(difficulties):
         share = total // len(difficulties) + (number < total % len(difficulties))
-        rng = np.random.default_rng((seed, DIFFICULTIES.index(difficulty)))
+        rng = np.random.default_rng((seed, KINDS.index(difficulty)))
+        condition = CONDITIONS.get(difficulty)
         while share > 0:
             count = min(share, int(rng.integers(least, most + 1)))
             share -= count
             while len(queue) < count:
                 queue += rng.permutation(len(images)).tolist()
-            yield make_page(images, labels, [queue.pop() for _ in range(count)], difficulty, rng, empty=empty)
+            order = [queue.pop() for _ in range(count)]
+            page = make_page(images, labels, order, "clean" if condition else difficulty, rng, empty=empty)
+            yield replace(condition(page, rng), difficulty=difficulty) if condition else page
 
 
 def photographed(page: Page, megapixels: float, path: Path) -> Page:
@@ -216,7 +222,7 @@ def run(options: argparse.Namespace) -> None:
 
 def pictures(folder: Path) -> set[Path]:
     """Give the files of a folder that have names as the pages have them; all others are the user's."""
-    own = re.compile(rf"({'|'.join(DIFFICULTIES)})-(0|[1-9][0-9]*)\.(png|jpg)")
+    own = re.compile(rf"({'|'.join(KINDS)})-(0|[1-9][0-9]*)\.(png|jpg)")
     return {path for path in folder.iterdir() if own.fullmatch(path.name)}
 
 
@@ -249,7 +255,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--evaluate", action="store_true", help="read the pages and print how well")
     parser.add_argument("--digits", type=int, default=1_000, help="in all")
-    parser.add_argument("--difficulty", choices=DIFFICULTIES, nargs="+", default=list(DIFFICULTIES), help="kinds of pages")
+    parser.add_argument(
+        "--difficulty", choices=KINDS, nargs="+", default=list(DIFFICULTIES), metavar="KIND",
+        help=f"kinds of pages: {', '.join(KINDS)}; the last {len(CONDITIONS)} only where they are named"
+    )  # fmt: skip
     parser.add_argument(
         "--on-page", type=int, nargs=2, default=(1, MOST), metavar=("LEAST", "MOST"), help="digits on each page"
     )
