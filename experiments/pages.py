@@ -237,7 +237,7 @@ def _evaluate(options: argparse.Namespace, reader: Reader, pages: Iterator[Page]
     print(f"A page took {np.median([*seconds.values()]):.2f} seconds, the median; {slowest} took most, {seconds[slowest]:.2f}.")
     settings = vars(options) | {name: str(getattr(options, name)) for name in ("weights", "out")}
     settings["fonts"] = [file.name for file in options.fonts]
-    result = {name: {**counts, **figures(counts)} for name, counts in table.items()}
+    result = {name: {**figures(counts), "counts": counts} for name, counts in table.items()}
     write_json(
         options.out / "pages.json", {"settings": settings, "result": result, "seconds": seconds, "environment": environment()}
     )

@@ -150,6 +150,9 @@ def test_command_makes_pages_and_measures_them(tmp_path, capsys):
     assert figures["all"]["precision"] >= 0.95
     assert figures["all"]["recall"] >= 0.95
     assert figures["all"]["digits_right"] >= 0.95
+    counts = figures["all"]["counts"]
+    assert counts["rows"] > 1
+    assert figures["all"]["rows_right"] == round(counts["rows_right"] / counts["rows"], 4)  # a share beside a count
     assert "whole rows" in capsys.readouterr().out
 
 
@@ -189,7 +192,7 @@ def test_photographs_are_as_large_as_asked_for_and_read_as_well(tmp_path, capsys
     assert loaded == ["page.jpg"]
     measured = json.loads((tmp_path / "pages.json").read_text())
     assert measured["result"]["all"]["digits_right"] == 1
-    assert measured["result"]["all"]["matched"] == 8  # the boxes are those of the picture that was read
+    assert measured["result"]["all"]["counts"]["matched"] == 8  # the boxes are those of the picture that was read
     seconds = measured["seconds"]["clean-0"]
     assert f"A page took {seconds:.2f} seconds, the median; clean-0 took most, {seconds:.2f}." in capsys.readouterr().out
     assert pages.main(command) == 0
