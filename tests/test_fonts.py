@@ -33,7 +33,7 @@ def test_pages_of_the_digits_of_fonts(tmp_path):
     assert pages.main([*command, "--fonts", *fonts]) == 0
     measured = json.loads((tmp_path / "pages.json").read_text())
     assert measured["settings"]["fonts"] == ["DejaVuSans.ttf", "DejaVuSerif.ttf"]
-    assert measured["result"]["all"]["digits"] == 45  # more than twice as many as there are
+    assert measured["result"]["all"]["counts"]["digits"] == 45  # more than twice as many as there are
     assert measured["result"]["all"]["digits_right"] >= 0.95
 
 
