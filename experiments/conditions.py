@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.paper import Page
+from experiments.paper import Page, stored
 from experiments.reader.find import Box
 
 Floats = NDArray[np.float32]
@@ -31,7 +31,7 @@ def shadowed(page: Page, rng: np.random.Generator) -> Page:
         "blob": short * rng.uniform(0.2, 0.4) - np.hypot(u, v * rng.uniform(0.5, 1)),
     }[rng.choice(["half", "band", "corner", "blob"])]
     softness, darkest = _log_uniform(rng, 1, 30), rng.uniform(0.25, 0.65)
-    light = 1 - (1 - darkest) * _step(depth / softness)
+    light = 1 - (1 - darkest) * _shade(depth / softness)
     return _taken(page, page.image * (rng.uniform(0.5, 1) * light)[..., None], rng)
 
 
@@ -52,7 +52,7 @@ def spotlit(page: Page, rng: np.random.Generator) -> Page:
         "half": y - high,
     }[rng.choice(["round", "band", "half"])]
     softness, darkest = _log_uniform(rng, 1, 20), rng.uniform(0.1, 0.5)
-    light = 1 - (1 - darkest) * _step(depth / softness)
+    light = 1 - (1 - darkest) * _shade(depth / softness)
     return _taken(replace(page, digits=moved), image * (rng.uniform(0.6, 1) * light)[..., None], rng)
 
 
@@ -115,7 +115,8 @@ def _turned(height: int, width: int, rng: np.random.Generator) -> tuple[Floats, 
     return x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
 
 
-def _step(depth: Floats) -> Floats:
+def _shade(depth: Floats) -> Floats:
+    """How far in shadow a place is, 0 to 1, that lies so deep in it, in softnesses of its edge."""
     return np.asarray(1 / (1 + np.exp(np.clip(-depth, -30, 30))), np.float32)
 
 
@@ -126,5 +127,4 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
 def _taken(page: Page, image: NDArray[np.generic], rng: np.random.Generator) -> Page:
     """Give the page on this image with a camera's noise, stored as a JPEG would."""
     noisy = image + rng.normal(0, rng.uniform(0.5, 3), image.shape)
-    data = cv2.imencode(".jpg", np.clip(noisy, 0, 255).astype(np.uint8)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
-    return replace(page, image=np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1], np.uint8))
+    return replace(page, image=stored(np.clip(noisy, 0, 255).astype(np.uint8), QUALITY))

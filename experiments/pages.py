@@ -34,7 +34,7 @@ from tinygrad_lite._files import whole_file
 
 MOST = 60  # digits on a page
 QUALITY = 92  # of the JPEG files of --megapixels
-KINDS = (*DIFFICULTIES, *CONDITIONS)
+KINDS = (*DIFFICULTIES, *CONDITIONS)  # their places seed them: new ones go to the end
 COUNTS = ("pages", "digits", "found", "matched", "right", "pairs", "pairs_right", "rows", "rows_right")
 
 
@@ -48,7 +48,7 @@ def make_pages(
     on_page: tuple[int, int] = (1, MOST),
     empty: bool = False,
 ) -> Iterator[Page]:
-    """Yield pages with `total` digits in all, each used once while they last, the same number for every difficulty.
+    """Yield pages with `total` digits in all, each used once while they last, the same number for every difficulty of KINDS.
 
     on_page: at least and at most so many digits on each; the last of a difficulty has what is left. empty: the digits are then
     left out.

@@ -219,6 +219,11 @@ def _photograph(
     image = image + noise * (0.6 * grain + 0.8 * grain[..., :1])
     picture = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
     quality = int(rng.integers(35, 70) if has["rough"] else rng.integers(70, 97))
+    return stored(picture, quality)
+
+
+def stored(picture: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """Return a picture, (h, w, 3) RGB, as it comes back from a JPEG of this quality, 1 to 100."""
     _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1], np.uint8)
 

@@ -11,10 +11,14 @@ from experiments.paper import DIFFICULTIES, make_page
 
 
 @pytest.fixture(scope="module")
-def before():
-    """Clean pages of twelve digits."""
+def digits():
     training, _ = mnist.load()
-    digits = mnist.Digits(training.images[-500:], training.labels[-500:])
+    return mnist.Digits(training.images[-500:], training.labels[-500:])
+
+
+@pytest.fixture(scope="module")
+def before(digits):
+    """Clean pages of twelve digits."""
     return [make_page(*digits, list(range(12)), "clean", np.random.default_rng(seed)) for seed in range(3)]
 
 
@@ -86,7 +90,7 @@ def test_a_shadow_leaves_a_part_lit_and_dims_another(before):
 
 
 def test_light_falls_on_all_that_is_written_and_not_beyond(before):
-    for old, page in each_form(before[0], "spotlit", 3):
+    for old, page in each_form(before[2], "spotlit", 3):
         (x, y, *_), (a, b, *_) = page.digits[0].box, old.digits[0].box
         height, width = old.image.shape[:2]
         left = smooth(gray(page)[y - b : y - b + height, x - a : x - a + width] / np.maximum(gray(old), 1))
@@ -127,10 +131,8 @@ def test_on_a_coarse_picture_digits_are_low(before):
         assert page.image.shape[0] / page.image.shape[1] == pytest.approx(old.image.shape[0] / old.image.shape[1], rel=0.02)
 
 
-def test_pages_of_a_condition_are_made_where_they_are_named(tmp_path, before):
+def test_pages_of_a_condition_are_made_where_they_are_named(tmp_path, digits):
     assert pages.KINDS[: len(DIFFICULTIES)] == DIFFICULTIES  # a seed's pages stay as they were
-    training, _ = mnist.load()
-    digits = mnist.Digits(training.images[-500:], training.labels[-500:])
     made = list(pages.make_pages(*digits, 30, 1, tuple(CONDITIONS)))
     assert {page.difficulty for page in made} == set(CONDITIONS)
     for page in pages.make_pages(*digits, 30, 1, tuple(CONDITIONS), empty=True):
