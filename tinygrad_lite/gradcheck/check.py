@@ -3,8 +3,9 @@
 This file is long because one verdict needs every step of the argument.
 """
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,16 +32,17 @@ def direction(kind: str, seed: int, shapes: Sequence[tuple[int, ...]]) -> list[A
     gradient of all that does not depend on the input's length is 0.
     """
     sizes = [int(np.prod(shape)) for shape in shapes]
-    total, rng = sum(sizes), np.random.default_rng([seed, *kind.encode()])
+    total = sum(sizes)
     if kind == "onehot":
         flat = np.zeros(total)
         flat[seed % max(total, 1) : seed % max(total, 1) + 1] = 1.0
     elif kind == "ones":
         flat = np.ones(total)
     else:
+        rng = np.random.default_rng([seed, *kind.encode()])
         flat = rng.choice([-1.0, 1.0], total) if kind == "signs" else rng.standard_normal(total)
-    parts = np.split(flat, np.cumsum(sizes)[:-1])
-    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+    ends = itertools.accumulate(sizes)
+    return [flat[end - size : end].reshape(shape) for end, size, shape in zip(ends, sizes, shapes, strict=True)]
 
 
 class ComplexOutputError(DtypeError):
@@ -92,14 +94,23 @@ class Point:
         self.stretch = 1.0  # of the distance over which the function is looked at
 
     def forward(self, step: float, u: Arrays) -> list[Array]:
-        moved = list(self.leaves)
-        for i, part in zip(self.wrt, u, strict=True):
-            if part.any():
-                moved[i] = moved[i] + step * part
-        outs = self.measured.run(moved)[0]
-        if [o.shape for o in outs] != [o.shape for o in self.outs]:
-            raise ValueError(f"{self.target.name}: the output's shape changed with the values of the input")
-        return outs
+        return self.along(u)(step)
+
+    def along(self, u: Arrays) -> Callable[[float], list[Array]]:
+        """The outputs as a function of the step along u from the leaves as they are now."""
+        moving = [(i, part) for i, part in zip(self.wrt, u, strict=True) if part.any()]
+        leaves, run, shapes = list(self.leaves), self.measured.run, [o.shape for o in self.outs]
+
+        def at(step: float) -> list[Array]:
+            moved = list(leaves)
+            for i, part in moving:
+                moved[i] = leaves[i] + step * part
+            outs = run(moved)[0]
+            if [o.shape for o in outs] != shapes:
+                raise ValueError(f"{self.target.name}: the output's shape changed with the values of the input")
+            return outs
+
+        return at
 
     def gradients(self, v: Arrays) -> list[Array]:
         """Analytic gradients with respect to wrt in float64, for comparing numbers (None counts as zeros)."""
@@ -118,11 +129,12 @@ class Point:
     def slope(self, u: Arrays, v: Arrays, grads: Arrays, *, shrink: float = 1.0, noise: float = 0.0) -> Slope:
         """Numeric slope of <v, f> along u, first step and noise as known."""
         scale, coarse, fine, single = self.scale(u), False, False, False
+        along = self.along(u)
 
         def phi(t: float) -> tuple[float, float]:
             nonlocal coarse, fine, single
             try:
-                outs = self.outs if t == 0 else self.forward(t, u)
+                outs = self.outs if t == 0 else along(t)
             except Exception:  # what refuses this value has the edge of its domain here
                 return np.nan, 0.0
             if t and not fine:  # what changes has digits that float32 does not hold, or else it was computed in float32
@@ -130,9 +142,12 @@ class Point:
                 fine = any((c != c.astype(np.float32)).any() for c in changed)
                 coarse = coarse or any(c.size for c in changed)
                 single = single or any(o.dtype == np.float32 and w.any() for o, w in zip(outs, v, strict=True))
-            terms = [(w * o if np.isfinite(o).all() else w[w != 0] * o[w != 0]) for w, o in zip(v, outs, strict=True)]
+            terms = [w * o for w, o in zip(v, outs, strict=True)]
             size = sum(float(np.abs(term).sum()) for term in terms)
-            return float(sum(term.sum() for term in terms)), size if np.isfinite(size) else 0.0
+            if not math.isfinite(size):  # an output that counts for nothing may be infinite
+                terms = [w[w != 0] * o[w != 0] for w, o in zip(v, outs, strict=True)]
+                size = sum(float(np.abs(term).sum()) for term in terms)
+            return float(sum(term.sum() for term in terms)), size if math.isfinite(size) else 0.0
 
         # What the rounding of the inputs makes of them is noise too.
         terms = 4 * noise / self.eps
@@ -375,8 +390,9 @@ class Point:
                 rows = np.zeros(sum(o.size for o in self.outs))
                 for members in alike.values():
                     step = 0.01 * min(distances[k] for k in members)
-                    along = [part if k in members else np.zeros_like(part) for k, part in enumerate(u)]
-                    ahead, behind = self.forward(step, along), self.forward(-step, along)
+                    parts = [part if k in members else np.zeros_like(part) for k, part in enumerate(u)]
+                    at = self.along(parts)
+                    ahead, behind = at(step), at(-step)
                     with quiet():
                         rows += np.concatenate([(a - b).reshape(-1) / (2 * step) for a, b in zip(ahead, behind, strict=True)])
                 found.append(rows)

@@ -146,13 +146,13 @@ def _extrapolate(quotients: Sequence[float], noise: Sequence[float], ratio: floa
     table = [[quotients[0]]]
     candidates: list[tuple[float, int, float]] = []
     for k in range(1, len(quotients)):
-        row = [quotients[k]]
+        before, row = table[-1], [quotients[k]]
         for j in range(1, min(k, COLUMNS) + 1):
-            row.append(row[j - 1] + (row[j - 1] - table[k - 1][j - 1]) / (ratio**j - 1))
+            value = row[j - 1] + (row[j - 1] - before[j - 1]) / (ratio**j - 1)
             if k > j:  # three neighbours to compare with: two that agree by accident are not enough
-                neighbours = (row[j - 1], table[k - 1][j - 1], table[k - 1][j])
-                spread = max(abs(row[j] - neighbour) for neighbour in neighbours)
-                candidates.append((2 * spread + 8 * noise[k], k, row[j]))
+                spread = max(abs(value - row[j - 1]), abs(value - before[j - 1]), abs(value - before[j]))
+                candidates.append((2 * spread + 8 * noise[k], k, value))
+            row.append(value)
         table.append(row)
     for error, k, value in sorted(candidates):
         # All finer levels must agree with it, within their own change and noise; else something happens at their scale.
