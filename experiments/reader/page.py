@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.reader import find, judge, order, size
+from experiments.reader import find, judge, order, size, steps
 from experiments.reader.drawn import ink_of_two_shades
 from experiments.reader.ink_reader import InkReader
 from experiments.reader.judge import SURE
@@ -70,7 +70,7 @@ class Reader:
         if single or several_rows:
             return best
         page, corner = with_page(picture)
-        if page is picture:
+        if page is picture or (not best.digits and _is_bare(picture)):
             return best
         of_page = self._read_page(page, single=False)
         for digit in of_page.digits:
@@ -152,7 +152,7 @@ class Reader:
                 return on_sheet, True, [alone]
             whole, sure = read_whole()
         readings = [whole, on_sheet]
-        if max(reading.confidence() for reading in readings) < GRAIN:
+        if max(reading.confidence() for reading in readings) < GRAIN and not sheet.doubtful:  # else it was in no hurry
             readings.append(self._read_picture(picture, Sought(single))[0])
         for reading in readings[1:]:
             reading.digits = written_on(sheet.mask, reading.digits, goes_on=sheet.doubtful)
@@ -176,3 +176,8 @@ class Reader:
                 if not loses(larger, reading):
                     return larger, of_larger
         return reading, sure
+
+
+def _is_bare(picture: NDArray[np.uint8]) -> bool:
+    """Say whether there is no step as long as a digit is high, in which all ink would end."""
+    return steps.are_short(steps.steepness(find.to_gray(size.fit(picture)[0])))

@@ -21,7 +21,6 @@ from experiments.reader.rules import guesses_at_ink, variants
 GRAIN = 0.7  # below this mean confidence what was read may be the grain of a table
 BARE = 0.95  # above this mean confidence of what is read without rules the ink is not read with them, too
 CLOSE = 2.5  # widths of the pen: a shadow wider than that can be told from a stroke
-STEP = 3  # pixels that a step is longer than what ends in it, at least
 PATIENCE = 1500  # images seen by the nets, after which more guesses are not worth it: squares in noise have no end of pieces
 
 
@@ -131,7 +130,7 @@ class Search:
         """Whether nothing was read and no step, in which all ink ends that may yet be found, is as long as a digit is high."""
         if self.steep is None or self.best.digits:
             return False
-        return steps.longest_step(self.steep) < judge.LOWEST + STEP
+        return steps.are_short(self.steep)
 
     def _wanted(self, light: bool) -> bool:
         """Whether a further guess of light, or dark, ink is worth its time."""

@@ -4,9 +4,11 @@ import cv2
 import numpy as np
 
 from experiments.reader.find import Floats, Part
+from experiments.reader.judge import LOWEST
 
 STEEP = 2.0  # shades of gray from pixel to pixel: a step that can be seen,
 NOISE = 2.5  # and so many times what a page's noise mostly is
+LONGER = 3  # pixels that a step is longer than what ends in it, at least
 
 
 def steepness(gray: Floats) -> Floats:
@@ -16,10 +18,10 @@ def steepness(gray: Floats) -> Floats:
     return np.asarray(slope / max(STEEP, NOISE * float(np.median(slope[::4, ::4]))), np.float32)
 
 
-def longest_step(steep: Floats) -> int:
-    """Measure how long the longest step is on a picture of this steepness, (h, w): its width or height in pixels."""
+def are_short(steep: Floats) -> bool:
+    """Say whether no step on a picture of this steepness, (h, w), is as long as a digit is high: it is bare."""
     _, _, stats, _ = cv2.connectedComponentsWithStats((steep > 1).astype(np.uint8), connectivity=8)
-    return int(stats[1:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(initial=0))
+    return bool(stats[1:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(initial=0) < LOWEST + LONGER)
 
 
 def outlined(found: list[Part], steep: Floats | None) -> list[Part]:

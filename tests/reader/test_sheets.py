@@ -56,6 +56,17 @@ def test_the_lit_part_of_a_page_is_not_read_for_itself(clean, reader, monkeypatc
     assert len(looked) == pictures
 
 
+@pytest.mark.parametrize(("doubtful", "expected"), [(True, [False, False]), (False, [False, True, False])])
+def test_a_picture_on_which_nothing_reads_is_looked_at_without_hurry_once(clean, reader, monkeypatch, doubtful, expected):
+    height, width = clean[0].shape[:2]
+    sheet = Sheet(clean[0][: height // 2].copy(), (0, 0, width, height // 2), np.ones((height, width), np.uint8), doubtful)
+    monkeypatch.setattr(page, "find_sheet", lambda _: sheet)
+    looked: list[Sought] = []
+    monkeypatch.setattr(Reader, "_read_picture", lambda _, picture, sought: (looked.append(sought), (Reading(), False))[1])
+    assert reader.read(clean[0]).digits == []
+    assert [sought.hurried for sought in looked if not sought.single] == expected
+
+
 @pytest.mark.usefixtures("ink_everywhere")
 def test_a_sheet_on_a_table_is_found(clean, reader, monkeypatch):
     table, box = on_a_table(clean[0])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from experiments import mnist
-from experiments.reader import strip
+from experiments.reader import judge, strip
 from experiments.reader.draw import annotated
 from experiments.reader.find import Ink
 from experiments.reader.judge import is_cross, without_long
@@ -82,6 +82,16 @@ def test_a_wide_page_with_room_for_more_rows_is_read_once(reader, digits, monkey
     once = reader._read_page
     monkeypatch.setattr(reader, "_read_page", lambda *given, **options: read.append(given) or once(*given, **options))
     reader.read(paper.picture())
+    assert len(read) == times
+
+
+@pytest.mark.parametrize(("strokes", "times"), [([], 1), ([(300, 60, 2, 2)], 1), ([(300, 60, 3, judge.LOWEST)], 2)])
+def test_an_empty_strip_is_read_once(reader, digits, monkeypatch, strokes, times):
+    picture, read = Paper(digits, 120, 1300).picture(), []
+    for x, y, w, h in strokes:
+        picture[y : y + h, x : x + w] = 60
+    monkeypatch.setattr(reader, "_read_page", lambda *given, **_: (read.append(given), Reading())[1])
+    assert reader.read(picture).digits == []
     assert len(read) == times
 
 
