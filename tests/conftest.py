@@ -14,13 +14,16 @@ from hypothesis import HealthCheck, Phase, settings
 if "PYTEST_XDIST_WORKER" in os.environ:  # each has a core; threads of the BLAS that wait for work would keep others from theirs
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+COMMON = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
+    "phases": [phase for phase in Phase if phase is not Phase.explain],  # a hundred more calls to comment on a failure
+}
 settings.register_profile("dev", max_examples=30, **COMMON)
 settings.register_profile("ci", max_examples=100, derandomize=True, print_blob=True, database=None, **COMMON)
 settings.register_profile("deep", max_examples=5000, **COMMON)
-settings.register_profile(
-    "mutation", max_examples=100, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate], **COMMON
-)
+MUTATION = {**COMMON, "phases": [Phase.explicit, Phase.generate]}
+settings.register_profile("mutation", max_examples=100, derandomize=True, database=None, **MUTATION)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 
 
