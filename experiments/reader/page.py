@@ -101,18 +101,27 @@ class Reader:
                 if surer(one, best, within=clear):
                     best = one
         if single and (best.confidence() < ONE or best.is_line()):
-            best.digits = self._smaller_one(picture, best) or best.digits
+            best.digits = self._other_one(picture, best) or best.digits
         if len(best.digits) > 10 and np.median([d.confidence for d in best.digits]) < UNSURE:  # the grain of a table or page
             best.digits = [d for d in best.digits if d.confidence >= judge.REJECT_ODD]
         best.rows = order.rows([digit.box for digit in best.digits])
         return best
 
-    def _smaller_one(self, picture: NDArray[np.uint8], best: Reading) -> list[Digit]:
-        """Give the largest sure digit on the page, if for a picture's one digit the edge of a shadow or sheet was taken."""
-        certain = [d for d in self._read_picture(picture, Sought())[0].digits if d.confidence > SURE]
-        if best.confidence() > DOUBTED and self._on_ink(picture, best.digits):  # a surer one, too small for a piece of it
+    def _other_one(self, picture: NDArray[np.uint8], best: Reading) -> list[Digit]:
+        """Give the largest sure digit on the page, if something else was taken for a picture's one digit, or with it.
+
+        Where that may be a digit only a surer one, that is all there is on the page, or is too small for a piece of it and
+        alone: several are no pieces, but labels.
+        """
+        on_page, sure = self._read_picture(picture, Sought())
+        certain = [d for d in on_page.digits if d.confidence > SURE]
+        if best.confidence() > DOUBTED and self._on_ink(picture, best.digits):
             high = PIECE * best.digits[0].box[3]
-            certain = [d for d in certain if d.confidence > best.confidence() and d.box[3] < high]
+            certain = [d for d in certain if d.confidence > best.confidence()]
+            if not (sure and len(on_page.digits) == 1):
+                certain = [d for d in certain if d.box[3] < high]
+                if sum(d.digit != 1 for d in certain) > 1:
+                    return []
         return sorted(self._on_ink(picture, certain), key=lambda d: (d.digit != 1, d.box[2] * d.box[3]))[-1:]
 
     def _on_ink(self, picture: NDArray[np.uint8], digits: list[Digit]) -> list[Digit]:

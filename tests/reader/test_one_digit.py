@@ -182,6 +182,26 @@ def test_a_doubtful_single_digit_gives_way_to_the_largest_sure_one_on_the_page(r
     assert read(0.5) == ["2"]
 
 
+LOW = one_read(4, 5, 5, 15, 25), one_read(5, 5, 60, 15, 25), one_read(1, 5, 99, 5, 25)
+
+
+@pytest.mark.usefixtures("ink_everywhere")
+@pytest.mark.parametrize(("on_page", "sure", "digit"), [
+    ([one_read(9, 5, 5, 30, 60)], True, 9),  # all that is on the page
+    ([one_read(9, 5, 5, 30, 60)], False, 2),  # perhaps a piece
+    ([one_read(9, 5, 5, 30, 60), one_read(7, 5, 66, 30, 60)], True, 2),  # pieces
+    ([one_read(9, 5, 5, 30, 60, 0.91)], True, 2),  # no surer
+    ([LOW[0]], False, 4),  # too low for a piece
+    ([LOW[0], LOW[2]], False, 4),
+    ([LOW[0], LOW[1]], False, 2),  # labels
+])  # fmt: skip
+def test_a_likely_single_digit_gives_way_to_a_surer_one_that_is_no_piece_of_it(reader, monkeypatch, on_page, sure, digit):
+    one = one_read(2, 0, 0, 80, 100, 0.95)
+    readings = {True: (Reading([one]), False), False: (Reading(on_page), sure)}
+    monkeypatch.setattr(Reader, "_read_picture", lambda _, picture, sought: readings[sought.single])
+    assert reader.read(np.full((300, 300, 3), 200, np.uint8), single=True).lines() == [str(digit)]
+
+
 @pytest.mark.parametrize(("first", "digit"), [(0.35, 9), (0.95, 3)])
 def test_ink_of_the_other_polarity_is_given_up_for_a_single_digit_only_where_the_first_is_sure(
     reader, monkeypatch, first, digit
