@@ -5,7 +5,7 @@ This file is long because one verdict needs every step of the argument.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +23,6 @@ FLOAT32 = 2.0**-23
 COMPLEX_STEP = 1e-30  # its square vanishes beside all but the smallest numbers
 LOST = 1e-9  # noise, as a share of the function, from which on nothing is called wrong
 MAX_ROWS = 128  # outputs that are looked at one by one at a kink
-FEW = 16  # places nearby, after which an output that has one slope in all of them is taken to be at no kink
 
 
 def direction(kind: str, seed: int, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
@@ -97,10 +96,10 @@ class Point:
     def forward(self, step: float, u: Arrays) -> list[Array]:
         return self.along(u)(step)
 
-    def along(self, u: Arrays, start: Arrays | None = None) -> Callable[[float], list[Array]]:
-        """The outputs as a function of the step along u from `start`, by default the leaves as they are now."""
+    def along(self, u: Arrays) -> Callable[[float], list[Array]]:
+        """The outputs as a function of the step along u from the leaves as they are now."""
         moving = [(i, part) for i, part in zip(self.wrt, u, strict=True) if part.any()]
-        leaves, run, shapes = list(start or self.leaves), self.measured.run, [o.shape for o in self.outs]
+        leaves, run, shapes = list(self.leaves), self.measured.run, [o.shape for o in self.outs]
 
         def at(step: float) -> list[Array]:
             moved = list(leaves)
@@ -333,20 +332,15 @@ class Point:
         """
         weights = np.concatenate([w.reshape(-1) for w in v])
         outs = np.concatenate([o.reshape(-1) for o in self.outs])
-
-        def seen_in(slopes: Arrays) -> tuple[Array, Array, Array, Array]:  # from, to, slack, and which outputs are at a kink
-            finite = [np.where(np.isfinite(some), some, np.nan) for some in slopes]
-            low, high = np.fmin.reduce(finite), np.fmax.reduce(finite)
-            slack = 1e-4 * np.maximum(np.abs(low), np.abs(high)) + 1e-8 * np.abs(outs) / self.scale(u)
-            return low, high, slack, np.flatnonzero((high - low > 10 * slack) & (weights != 0))
-
-        nearby = self._slopes_nearby(u, grads)
-        few = list(itertools.islice(nearby, FEW))
-        if not len(seen_in(few)[-1]):
-            return False  # no output is at a kink here, so this is no excuse
-        low, high, slack, rows = seen_in([*few, *nearby])
-        if np.isnan(low).any():
+        slopes = self._slopes_nearby(u, grads)
+        seen = np.where(np.isfinite(slopes), slopes, np.nan)
+        if np.isnan(seen).all(axis=0).any():
             return False
+        low, high = np.nanmin(seen, axis=0), np.nanmax(seen, axis=0)
+        slack = 1e-4 * np.maximum(np.abs(low), np.abs(high)) + 1e-8 * np.abs(outs) / self.scale(u)
+        rows = np.flatnonzero((high - low > 10 * slack) & (weights != 0))
+        if not len(rows):
+            return False  # no output is at a kink here, so this is no excuse
         rest = weights.copy()
         rest[rows] = 0.0
         total, smooth = 0.0, self._parts(rest)
@@ -369,8 +363,8 @@ class Point:
         parts = np.split(flat, np.cumsum([o.size for o in self.outs])[:-1])
         return [part.reshape(o.shape) for part, o in zip(parts, self.outs, strict=True)]
 
-    def _slopes_nearby(self, u: Arrays, grads: Arrays) -> Iterator[Array]:
-        """Slopes of every output along u nearby: where the gradient and u lead, with ties put in order, and at random points.
+    def _slopes_nearby(self, u: Arrays, grads: Arrays) -> Array:
+        """Slopes of every output along u nearby: at random points, where the gradient and u lead, and with ties put in order.
 
         Each argument moves by its own size, lest a tiny one changes its sign: the slope is the sum of those along each of them.
         """
@@ -381,24 +375,30 @@ class Point:
         for k, part in enumerate(u):
             if part.any():
                 alike.setdefault(math.floor(math.log10(distances[k])), []).append(k)
-        shifts = []
+        shifts = [[rng.uniform(-1, 1, g.shape) for g in grads] for _ in range(64)]
         for some in (grads, [np.abs(g) for g in grads], u):  # along u itself a norm has its extreme slopes
             largest = max(float(np.abs(g).max(initial=0)) for g in some) or 1.0
             shifts += [[sign * g / largest for g in some] for sign in (1.0, -1.0)]
         for sign in (1.0, -1.0):  # as NumPy puts equal elements in order
             shifts.append([sign * _places(sign * here[i]) for i in self.wrt])
-        for shift in itertools.chain(shifts, ([rng.uniform(-1, 1, g.shape) for g in grads] for _ in range(64))):
-            leaves = list(here)
-            for i, part, distance in zip(self.wrt, shift, distances, strict=True):
-                leaves[i] = here[i] + distance * part
-            rows = np.zeros(sum(o.size for o in self.outs))
-            for members in alike.values():
-                step = 0.01 * min(distances[k] for k in members)
-                at = self.along([part if k in members else np.zeros_like(part) for k, part in enumerate(u)], leaves)
-                ahead, behind = at(step), at(-step)
-                with quiet():
-                    rows += np.concatenate([(a - b).reshape(-1) / (2 * step) for a, b in zip(ahead, behind, strict=True)])
-            yield rows
+        found = []
+        try:
+            for shift in shifts:
+                self.leaves = list(here)
+                for i, part, distance in zip(self.wrt, shift, distances, strict=True):
+                    self.leaves[i] = here[i] + distance * part
+                rows = np.zeros(sum(o.size for o in self.outs))
+                for members in alike.values():
+                    step = 0.01 * min(distances[k] for k in members)
+                    parts = [part if k in members else np.zeros_like(part) for k, part in enumerate(u)]
+                    at = self.along(parts)
+                    ahead, behind = at(step), at(-step)
+                    with quiet():
+                        rows += np.concatenate([(a - b).reshape(-1) / (2 * step) for a, b in zip(ahead, behind, strict=True)])
+                found.append(rows)
+        finally:
+            self.leaves = here
+        return np.array(found)
 
 
 def largest_of(array: Array) -> float:
