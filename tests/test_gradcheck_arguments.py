@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from tinygrad_lite import DtypeError, ShapeError, Tensor
+from tinygrad_lite import DtypeError, ShapeError, Tensor, nn, no_grad
 from tinygrad_lite.fuzz import OpSpec, fuzz_grad, grad_property, grad_tests, replay, tensors
 from tinygrad_lite.gradcheck import check_grad
 from tinygrad_lite.gradcheck.nested import flattened, places, rebuilt
@@ -314,6 +314,34 @@ def torch_layer(factor, dtype):
             return self.norm(Product.apply(x, self.weight))
 
     return Layer()
+
+
+class Scaled(nn.Parameter):
+    """A parameter with an attribute of its own."""
+
+    def __init__(self, data, scale):
+        super().__init__(data)
+        self.scale = scale
+
+
+class ScaledBy(nn.Module):
+    def __init__(self):
+        self.w = Scaled(np.ones(3), 2.0)
+
+    def forward(self, x):
+        return x * self.w * self.w.scale
+
+
+def test_a_module_that_is_checked_stays_as_it_is():
+    assert check_grad(ScaledBy(), np.array([1.0, 2.0, 3.0]))
+    flat = np.arange(8, dtype=np.float32)  # all weights in one
+    model = nn.Linear(3, 2)
+    model.weight.data, model.bias.data = flat[:6].reshape(2, 3), flat[6:]
+    assert check_grad(model, np.ones((4, 3)))
+    with no_grad():
+        model.weight -= 1.0
+        model.bias -= 1.0
+    np.testing.assert_array_equal(flat, np.arange(8) - 1)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

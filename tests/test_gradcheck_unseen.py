@@ -82,6 +82,26 @@ def test_of_equal_elements_any_order_is_right(function, error, n):
     assert wrong(function, np.zeros(n), kwargs=error)
 
 
+def smallest(x, factor=1.0):
+    """The smallest number clipped to 0..1: only where all of them are above 0 is there a slope."""
+    clipped, first = np.clip(x, 0, 1), np.zeros_like(x)
+    first[clipped.argmin()] = factor
+    return clipped.min(), lambda g: g * first * ((x >= 0) & (x <= 1))
+
+
+def largest(x, factor=1.0):
+    """The largest number, or 0: only where all of them are below 0 is there a slope, of which at 0 the half is taken."""
+    at, first = x.max(), np.zeros_like(x)
+    first[x.argmax()] = factor
+    return min(at, 0.0), lambda g: g * first * (0.5 if at == 0 else at < 0)
+
+
+@pytest.mark.parametrize(("function", "factor"), [(smallest, 1.2), (largest, 2.2)])
+def test_a_slope_that_is_only_where_many_inputs_go_one_way_is_seen(function, factor):
+    assert not any(wrong(function, np.zeros(n), seed=n) for n in (3, 6, 12))
+    assert wrong(function, np.zeros(6), kwargs={"factor": factor})
+
+
 def test_a_way_back_that_solves_or_iterates_is_linear_but_for_its_last_digits():
     def matrix_exponential(a):  # the block [a', g; 0, a'] has the gradient in its corner
         n = len(a)
@@ -119,6 +139,22 @@ def test_a_complex_output_is_refused():
 
     with pytest.raises(DtypeError, match=r"turned: its output is complex, and only real ones can be checked; take \.real"):
         check_grad(turned, np.ones(3))
+
+
+@pytest.mark.parametrize(("forward", "what"), [
+    (lambda x: (x**2, {"x": x}), "output 1 is a dict"),
+    (lambda x: "a", "output 0 is a str"),
+    (lambda x: [np.array([x, None], object)], "output 0 is an array of dtype object"),
+])  # fmt: skip
+def test_an_output_that_is_no_array_of_numbers_is_refused(forward, what):
+    def backward(g, x):
+        return 2 * g * x
+
+    words = f"must return arrays of numbers, but {what}; what only the backward pass needs stays inside"
+    with pytest.raises(DtypeError, match=words):
+        check_grad((forward, backward), np.ones(2))
+    with pytest.raises(DtypeError, match=words):
+        fuzz_grad((forward, backward), seed=0)  # whose inputs are inferred
 
 
 def test_at_0_the_gradients_of_lengths_may_be_those_of_any_direction():

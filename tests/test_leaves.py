@@ -267,6 +267,15 @@ def test_a_shallow_copy_shares_the_data_and_not_the_gradient():
         copy.copy(x * 2)
 
 
+def test_a_copy_has_the_attributes_of_a_class_of_somebody_s_own():
+    class Named(nn.Parameter):
+        pass
+
+    x = Named([1.0, 2.0])
+    x.name = "gain"
+    assert [copy.copy(x).name, copy.deepcopy(x).name] == ["gain", "gain"]
+
+
 def test_threads_that_share_a_leaf_lose_no_gradient():
     x, g = leaf(np.zeros(300_000)), np.ones(300_000)
 

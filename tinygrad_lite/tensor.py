@@ -286,6 +286,8 @@ class Tensor:
         result = _new(type(self))
         result.data, result._node, result._frozen = self.data, None, None
         result.requires_grad = self.requires_grad
+        if hasattr(self, "__dict__"):  # of a class of somebody's own
+            vars(result).update(vars(self))
         return result
 
     def __format__(self, spec: str) -> str:

@@ -19,7 +19,7 @@ from tinygrad_lite.fuzz.infer import REFUSED, infer
 from tinygrad_lite.fuzz.report import FuzzReport
 from tinygrad_lite.fuzz.strategies import Arguments, Strategy
 from tinygrad_lite.gradcheck import GradientFailure, GradReport, Target, examine, refuse_unknown
-from tinygrad_lite.gradcheck.check import DIRECTIONS, ComplexOutputError, direction
+from tinygrad_lite.gradcheck.check import DIRECTIONS, OutputError, direction
 from tinygrad_lite.gradcheck.layout import LAYOUTS, Array, lay_out, layout_of
 from tinygrad_lite.gradcheck.nested import rebuilt
 from tinygrad_lite.gradcheck.target import parameters_of
@@ -221,7 +221,7 @@ class _Check:
             target = Target(self.fn, args, kwargs, self.backend, self.surrogate)
             result = examine(target, probes, cotangent=cotangent, seed=draw.seed, full=False, **self.options)
         except REFUSED as error:
-            if self.inferred and not isinstance(error, ComplexOutputError):
+            if self.inferred and not isinstance(error, OutputError):
                 reject()  # the arguments were inferred: perhaps these are not valid
             error.add_note(f"called with {_arguments(arguments)!r}"[:500])
             raise

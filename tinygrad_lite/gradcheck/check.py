@@ -45,8 +45,8 @@ def direction(kind: str, seed: int, shapes: Sequence[tuple[int, ...]]) -> list[A
     return [flat[end - size : end].reshape(shape) for end, size, shape in zip(ends, sizes, shapes, strict=True)]
 
 
-class ComplexOutputError(DtypeError):
-    """A function whose outputs are complex, whatever its arguments are."""
+class OutputError(DtypeError):
+    """A function whose outputs cannot be checked, whatever its arguments are."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,15 @@ class Point:
                     "called with float64 copies of its arguments, as a slope needs the digits; wrap what takes float32 only"
                 )
             raise
+        for k, out in enumerate(outs):
+            if out.dtype.kind not in "biufc":
+                what = f"a {type(out.item()).__name__}" if out.ndim == 0 else f"an array of dtype {out.dtype}"
+                raise OutputError(
+                    f"{target.name}: must return arrays of numbers, but output {k} is {what}; "
+                    "what only the backward pass needs stays inside, see docs/fuzzing.md."
+                )
         if target.leaves and any(np.iscomplexobj(out) for out in outs):
-            raise ComplexOutputError(
+            raise OutputError(
                 f"{target.name}: its output is complex, and only real ones can be checked; take .real, .imag or abs of it."
             )
         self.outs = [np.array(out, np.float64) for out in outs]
@@ -364,7 +371,7 @@ class Point:
         return [part.reshape(o.shape) for part, o in zip(parts, self.outs, strict=True)]
 
     def _slopes_nearby(self, u: Arrays, grads: Arrays) -> Array:
-        """Slopes of every output along u nearby: at random points, where the gradient and u lead, and with ties put in order.
+        """Slopes of every output along u nearby: where the gradient and u lead, all one way, with ties put in order, at random.
 
         Each argument moves by its own size, lest a tiny one changes its sign: the slope is the sum of those along each of them.
         """
@@ -378,7 +385,10 @@ class Point:
         shifts = [[rng.uniform(-1, 1, g.shape) for g in grads] for _ in range(64)]
         for some in (grads, [np.abs(g) for g in grads], u):  # along u itself a norm has its extreme slopes
             largest = max(float(np.abs(g).max(initial=0)) for g in some) or 1.0
-            shifts += [[sign * g / largest for g in some] for sign in (1.0, -1.0)]
+            for sign in (1.0, -1.0):
+                leading = [sign * g / largest for g in some]
+                shifts.append(leading)
+                shifts += [[way + 0.3 * part for part in leading] for way in (1.0, -1.0)]  # all one way: seldom by chance
         for sign in (1.0, -1.0):  # as NumPy puts equal elements in order
             shifts.append([sign * _places(sign * here[i]) for i in self.wrt])
         found = []

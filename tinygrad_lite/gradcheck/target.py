@@ -286,11 +286,10 @@ def _array(call: Call, leaves: Sequence[Array]) -> tuple[list[Array], Pull]:
 
 def _with_parameters(module: Any, values: Mapping[str, Any]) -> Any:
     """A copy of the module, whose statistics and generators stay as they were, with these Tensors for its parameters."""
-    stand_ins = {}
+    module = copy.deepcopy(module)
     for name, parameter in module.named_parameters():
-        stand_ins[id(parameter)] = one = copy.copy(parameter)
-        one.data, one._node = values[name].data, values[name]._node  # to which the gradient goes
-    return copy.deepcopy(module, stand_ins)  # which does not copy what has a stand-in
+        parameter.data, parameter._node = values[name].data, values[name]._node  # to which the gradient goes
+    return module
 
 
 BACKENDS: dict[str, Backend] = {"rule": _rule, "tensor": _tensor, "module": _tensor}
