@@ -10,12 +10,13 @@ from experiments.reader import find, judge, split, stack, steps
 from experiments.reader.find import Box, Floats, Ink, Part
 from experiments.reader.judge import SURE
 from experiments.reader.nets import Nets
-from experiments.reader.normalise import SIZE, normalise
-from experiments.reader.reading import Digit, Known, Reading, heights, whole_digits, without_lonely_ones
+from experiments.reader.normalise import SIZE, normalise, stroke_width
+from experiments.reader.reading import FEW, Digit, Known, Reading, heights, whole_digits, without_lonely_ones
 from experiments.reader.split import Cluster, Hypothesis
 from models.pair import WIDTH
 
 MIRRORED = 0.15  # in mean log-probability: so much better faint digits of the back read mirrored, those of a faint pen worse
+BLOT = 2.5  # of the usual pen: wider ink is not cut into digits
 MOST_PARTS = 400  # on a page; what is smaller than so many others is noise
 # Beside the first one, the normalisations that the last reading is the mean of: (thickness, shear).
 VIEWS = ((0.7, 0.0), (-0.6, 0.0), (0.0, 0.15), (0.0, -0.15))
@@ -149,7 +150,14 @@ class InkReader:
 
         groups = judge.link(found, complete, unit)
         parts = [[found[i] for i in group] for group in groups]
-        cuts = [[judge.needs_cut(found[i], float(wholes[i]), unit) for i in group] for group in groups]
+        pens = [stroke_width(p.mask) for p, s in zip(found, wholes, strict=True) if judge.high_as_digit(p, unit) and s > 0.8]
+        pens += [stroke_width(p.mask) for p in whole_digits(known)]
+        widest = BLOT * float(np.median(pens)) if len(pens) > FEW else np.inf
+
+        def needs_cut(i: int) -> bool:
+            return judge.needs_cut(found[i], float(wholes[i]), unit) and stroke_width(found[i].mask) < widest
+
+        cuts = [list(map(needs_cut, group)) for group in groups]
         uncut = [split.make_cluster(some, [False] * len(some), ink.contrast) for some in parts]
         best = best_runs([replace(c, cut=any(cut)) for c, cut in zip(uncut, cuts, strict=True)])
         # Cut only what may gain by it.

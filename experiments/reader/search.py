@@ -179,7 +179,7 @@ class Search:
         """Ways to see a guess: without frames and rules, or with the page close to the strokes."""
         found = list(variants(ink))
         yield from found
-        if len(self.best.digits) <= FEW and (low := judge.without_long(ink)) is not None:
+        if len(self.best.digits) <= FEW and not self.sought.hurried and (low := judge.without_long(ink)) is not None:
             yield from variants(low)
         whole_page = found[0] is ink and not (self.single or self.all_sure or ink.light in self.closer)
         if whole_page and not (self.tried and self._is_enough()):

@@ -67,6 +67,15 @@ def test_where_all_is_read_surely_the_net_for_ink_says_whether_that_is_all(clean
     assert read[2:] == ["dark ink, by the net"]
 
 
+@pytest.mark.parametrize("hurried", [False, True])
+def test_in_a_hurry_nothing_low_is_looked_for_beside_what_is_long(clean, reader, monkeypatch, hurried):
+    asked = []
+    monkeypatch.setattr(InkReader, "read", lambda _, ink, *more: (Reading(), 0.0, False))
+    monkeypatch.setattr(judge, "without_long", asked.append)
+    Search(reader.ink_reader, clean[0], 900, Sought(hurried=hurried)).read()
+    assert bool(asked) is not hurried
+
+
 def test_the_net_for_ink_looks_while_the_first_guess_is_read(clean, reader, monkeypatch):
     together = threading.Barrier(2, timeout=20)  # breaks where one waits for the other in vain
     real, looks = InkReader.read, reader.nets.ink_on

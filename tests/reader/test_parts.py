@@ -7,6 +7,7 @@ import pytest
 from experiments.paper import make_page
 from experiments.reader import find, ink_reader, split
 from experiments.reader.judge import is_grain, lean, link, plausible, usual_height
+from experiments.reader.nets import Nets
 from experiments.reader.rules import guesses_at_ink
 
 
@@ -44,6 +45,30 @@ def test_a_digit_much_higher_than_the_others_stays_whole(digits, reader):
             page[y : y + high, x : x + high] = np.maximum(page[y : y + high, x : x + high], ink)
         whole += reader.read((235 - 0.8 * page).astype(np.uint8)[..., None].repeat(3, 2)).lines() == ["67889"]
     assert whole >= 18
+
+
+@pytest.mark.parametrize(("count", "blot_is_cut"), [(7, False), (3, True)])
+def test_a_blot_beside_digits_is_not_cut(digits, reader, monkeypatch, count, blot_is_cut):
+    ink, cut = np.zeros((400, 1000), np.float32), {}
+    for k, i in enumerate(np.flatnonzero(np.isin(digits.labels, (2, 3, 5)))[:count]):
+        ink[50:162, 20 + 130 * k : 132 + 130 * k] = cv2.resize(digits.images[i], (112, 112), interpolation=cv2.INTER_CUBIC)
+    for k, i in enumerate(np.flatnonzero(digits.labels == 0)[:2]):  # two that touch
+        zero = cv2.resize(digits.images[i], (112, 112), interpolation=cv2.INTER_CUBIC)
+        ink[230:342, 100 + 55 * k : 212 + 55 * k] = np.maximum(ink[230:342, 100 + 55 * k : 212 + 55 * k], zero)
+    cv2.ellipse(ink, (600, 290), (90, 55), 0, 0, 360, 255, -1)
+    real = split.make_cluster
+
+    def noted(parts, needed, contrast):
+        for part, flag in zip(parts, needed, strict=True):
+            if part.box[1] > 200:  # below the row
+                blot = part.box[0] > 400
+                cut[blot] = flag or cut.get(blot, False)
+        return real(parts, needed, contrast)
+
+    monkeypatch.setattr(split, "make_cluster", noted)
+    page = find.Ink(ink / 255, ink / 255, 255 - ink, (ink > 100).astype(np.uint8), False, "made")
+    ink_reader.InkReader(Nets(reader.nets.net)).read(page, [])  # without the net for pairs, which would spare a cut
+    assert cut == {False: True, True: blot_is_cut}
 
 
 def test_the_usual_height_is_that_of_what_reads_surely():
