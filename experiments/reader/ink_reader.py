@@ -134,9 +134,10 @@ class InkReader:
                 complete[i] = max(wholes[i], exp(pair.surest))
         if judge.is_grain([p for k in known if (p := k.part)], found, complete, unit):
             return [], []
-        digit_like = [p.area for p, s in zip(found, wholes, strict=True) if judge.high_as_digit(p, unit) and s > 0.8]
-        digit_like += [p.area for p in whole_digits(known)]
-        usual_ink = float(np.median(digit_like or [p.area for p in found]))
+        digit_like = [p for p, s in zip(found, wholes, strict=True) if judge.high_as_digit(p, unit) and s > 0.8]
+        digit_like += whole_digits(known)
+        usual_ink = float(np.median([p.area for p in digit_like or found]))
+        usual_pen = float(np.median([stroke_width(p.mask) for p in digit_like])) if len(digit_like) > FEW else np.inf
 
         def best_runs(clusters: list[Cluster]) -> list[tuple[list[Hypothesis], float]]:  # only what may be among them is read
             ways = [split.hypotheses(c, unit, pairs=self.nets.pairs is not None) for c in clusters]
@@ -150,12 +151,9 @@ class InkReader:
 
         groups = judge.link(found, complete, unit)
         parts = [[found[i] for i in group] for group in groups]
-        pens = [stroke_width(p.mask) for p, s in zip(found, wholes, strict=True) if judge.high_as_digit(p, unit) and s > 0.8]
-        pens += [stroke_width(p.mask) for p in whole_digits(known)]
-        widest = BLOT * float(np.median(pens)) if len(pens) > FEW else np.inf
 
         def needs_cut(i: int) -> bool:
-            return judge.needs_cut(found[i], float(wholes[i]), unit) and stroke_width(found[i].mask) < widest
+            return judge.needs_cut(found[i], float(wholes[i]), unit) and stroke_width(found[i].mask) < BLOT * usual_pen
 
         cuts = [list(map(needs_cut, group)) for group in groups]
         uncut = [split.make_cluster(some, [False] * len(some), ink.contrast) for some in parts]
